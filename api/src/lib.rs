@@ -1,0 +1,1 @@
+//! Bravo's public contract: protobuf services, JSON bodies, error codes.

@@ -1,0 +1,2 @@
+//! The Bravo command line.
+fn main() {}

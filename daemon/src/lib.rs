@@ -1,0 +1,1 @@
+//! bravod: one node of a Bravo cluster.

@@ -1,0 +1,2 @@
+//! The Bravo daemon.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The durable side of one Bravo node: shared Raft log, state store, snapshots, payload cache.

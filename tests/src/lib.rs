@@ -1,0 +1,1 @@
+//! Bravo's test harness and suites by kind: model, cluster, process.
