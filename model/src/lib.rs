@@ -1,1 +1,34 @@
-//! What a job and a queue are, and what each command does to them: pure, deterministic, no IO.
+//! What a job and a queue are, and what each command does to them.
+//!
+//! This crate is the replicated state machine of Bravo and nothing else: no IO, no async, no
+//! clock, no randomness, no hash order. Every replica applies the same entries in the same order
+//! through [`apply`] and reaches the same bytes; the leader alone then acts on the effects.
+//!
+//! ```text
+//!   Entry { at, commands } ──► apply(&mut impl Txn, entry) ──► [Outcome { reply, effects }]
+//!                                     │                               │          │
+//!                               tables (see `table`)            to the caller   leader only:
+//!                                                                               wake, arm timer
+//! ```
+//!
+//! Start reading at [`command::Command`] (what can be asked), then [`table`] (what is stored).
+
+pub mod code;
+pub mod command;
+pub mod id;
+pub mod job;
+pub mod limits;
+pub mod queue;
+pub mod reply;
+pub mod txn;
+
+pub use code::{Code, Refusal};
+pub use command::{Command, Entry, Envelope};
+pub use id::{JobId, Name};
+pub use job::{Job, JobState, Payload};
+pub use queue::QueueConfig;
+pub use reply::{Effect, Outcome, Reply};
+pub use txn::{Key, Read, Txn, Value};
+
+/// Milliseconds since the Unix epoch, on the state's own clock (see [`command::Entry::at`]).
+pub type Time = u64;

@@ -1,0 +1,283 @@
+//! What can be asked of the state: the alphabet of the Raft log.
+//!
+//! Commands are encoded with postcard inside an [`Envelope`] whose first byte is the format
+//! version. Variants are only ever added at the end. A command that this build cannot decode is
+//! refused, the same on every replica of this build; the cluster's lowest version gates new ones.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::Time;
+use crate::code::{Code, Refusal};
+use crate::id::Name;
+use crate::job::{JobState, Payload};
+use crate::queue::QueueConfig;
+
+/// The payload of one Raft log entry: whatever commands arrived while the last one was on its way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The leader's stamp on the state's clock. The state keeps max(stamp, last): time never goes back.
+    pub at: Time,
+    /// Encoded envelopes, each applied as one atomic command, in order.
+    pub commands: Vec<Bytes>,
+}
+
+/// One command with the idempotency key it came under.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Envelope {
+    /// Repeating a write under one key returns the first answer.
+    pub idempotency: Option<Idempotency>,
+    /// What is asked.
+    pub command: Command,
+}
+
+/// An idempotency key, hashed with its scope, and the hash of what was asked under it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Idempotency {
+    /// First 16 bytes of BLAKE3 over scope, path and key.
+    pub key: [u8; 16],
+    /// First 16 bytes of BLAKE3 over the request's body.
+    pub body: [u8; 16],
+    /// How long the answer is kept; at most [`crate::limits::IDEMPOTENCY_KEPT_MS`].
+    pub kept_ms: u64,
+}
+
+/// Everything that can change a partition, or the meta group (the commands from [`Command::PutQueue`] on).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Command {
+    /// Takes jobs in; all of them or none.
+    Enqueue(Vec<NewJob>),
+    /// Gives ready jobs of a queue to a worker.
+    Lease(Lease),
+    /// Ends leases with success; each item stands for itself.
+    Ack(Vec<Ack>),
+    /// Ends leases with failure; each item stands for itself.
+    Nack(Vec<Nack>),
+    /// Prolongs leases; each item stands for itself.
+    Extend(Vec<Extend>),
+    /// Cancels a waiting job at once, asks the worker of a leased one.
+    Cancel(u64),
+    /// Puts a dead or cancelled job back, with as many attempts again.
+    Retry(u64),
+    /// Makes a queue's definition known to this partition (pushed from the meta group).
+    SetQueue(QueueDefinition),
+    /// Forgets a queue's definition, if the queue is empty here; up to that meta version.
+    ForgetQueue {
+        /// The queue.
+        name: Name,
+        /// The meta version of the deletion.
+        version: u64,
+    },
+    /// Removes what waits in a queue, up to [`crate::limits::SWEEP_MAX`] jobs a command.
+    Purge(Name),
+    /// Puts the dead jobs of a queue back, up to [`crate::limits::SWEEP_MAX`] jobs a command.
+    Redrive(Name),
+    /// Does what is due: run_at, lease ends, deadlines, windows, retention; a bounded number a command.
+    Tick,
+    /// Records the idempotency key alone (the envelope's), before a write that spans partitions.
+    Reserve,
+    /// Changes nothing: a place in the log, at which replicas compare their digests.
+    Marker(u64),
+    /// Meta: creates or replaces a queue's configuration.
+    PutQueue {
+        /// The queue.
+        name: Name,
+        /// Its whole configuration.
+        config: QueueConfig,
+    },
+    /// Meta: pauses, resumes, drains or undrains a queue.
+    SwitchQueue {
+        /// The queue; it is defined with defaults if it was not.
+        name: Name,
+        /// New value of the pause switch, if it changes.
+        paused: Option<bool>,
+        /// New value of the drain switch, if it changes.
+        draining: Option<bool>,
+    },
+    /// Meta: deletes a queue's definition.
+    DeleteQueue(Name),
+    /// Meta: records a node's addresses.
+    PutNode(NodeRecord),
+    /// Meta: forgets a node.
+    DeleteNode(u64),
+    /// Meta: records facts of the cluster that never change after it was formed.
+    FormCluster {
+        /// The cluster's name.
+        name: String,
+        /// Job partitions.
+        partitions: u16,
+    },
+}
+
+/// A job as it is asked for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NewJob {
+    /// The queue it goes to.
+    pub queue: Name,
+    /// The project it belongs to.
+    pub project: Name,
+    /// What the worker gets.
+    pub payload: Payload,
+    /// 0 to 9.
+    pub priority: u8,
+    /// When it may first be delivered: a time, or a delay from now.
+    pub run_at: Option<When>,
+    /// When it is too late: a time, or a span from now.
+    pub deadline: Option<When>,
+    /// Overrides the queue's.
+    pub max_attempts: Option<u32>,
+    /// See [`crate::job::Job::unique_key`].
+    pub unique_key: Option<String>,
+    /// How long the unique key holds; until the job is final if absent.
+    pub unique_for_ms: Option<u64>,
+    /// See [`crate::job::Job::order_key`].
+    pub order_key: Option<String>,
+    /// See [`crate::job::Job::concurrency_key`].
+    pub concurrency_key: Option<String>,
+    /// See [`crate::job::Job::fairness_key`].
+    pub fairness_key: Option<String>,
+    /// JSON object text.
+    pub metadata: Bytes,
+    /// The workflow it is a step of.
+    pub workflow: Option<Name>,
+}
+
+/// A point in time, absolute or from the moment the command is stamped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum When {
+    /// On the state's clock.
+    At(Time),
+    /// Milliseconds from the stamp.
+    In(u64),
+}
+
+/// Asks for ready jobs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// The queue.
+    pub queue: Name,
+    /// Who will hold them.
+    pub worker: Name,
+    /// At most this many.
+    pub max: u32,
+    /// At most this many payload bytes, but at least one job.
+    pub bytes_max: u32,
+    /// Overrides the queue's.
+    pub lease_ms: Option<u64>,
+}
+
+/// Ends a lease with success.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ack {
+    /// The job.
+    pub seq: u64,
+    /// The lease.
+    pub token: u64,
+    /// Kept with the job.
+    pub result: Option<Payload>,
+}
+
+/// Ends a lease with failure.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Nack {
+    /// The job.
+    pub seq: u64,
+    /// The lease.
+    pub token: u64,
+    /// Kept with the job.
+    pub error: Option<String>,
+    /// Overrides the backoff.
+    pub retry_in_ms: Option<u64>,
+    /// No further attempt.
+    pub dead: bool,
+}
+
+/// Prolongs a lease.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extend {
+    /// The job.
+    pub seq: u64,
+    /// The lease.
+    pub token: u64,
+    /// From now; the length of the lease if absent.
+    pub lease_ms: Option<u64>,
+    /// JSON text.
+    pub progress: Option<Bytes>,
+}
+
+/// A queue as the meta group defines it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct QueueDefinition {
+    /// The queue.
+    pub name: Name,
+    /// Grows with every change of the definition; a partition keeps the newest.
+    pub version: u64,
+    /// What it is configured to do.
+    pub config: QueueConfig,
+    /// Nothing is delivered.
+    pub paused: bool,
+    /// Nothing is taken in; what is there is worked off.
+    pub draining: bool,
+    /// Whether this partition is the queue's home (see [`QueueConfig::is_homed`]); set by the pusher.
+    pub home: bool,
+}
+
+/// A node's place in the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRecord {
+    /// The node.
+    pub id: u64,
+    /// `host:port` of QUIC between nodes.
+    pub peer: String,
+    /// `host:port` of REST and gRPC.
+    pub public: String,
+    /// The version of its program.
+    pub version: String,
+}
+
+/// Format of an encoded envelope.
+pub const ENVELOPE_VERSION: u8 = 1;
+
+impl Envelope {
+    /// An envelope without an idempotency key.
+    pub fn plain(command: Command) -> Self {
+        Self {
+            idempotency: None,
+            command,
+        }
+    }
+
+    /// Encodes for the log.
+    pub fn encode(&self) -> Bytes {
+        let buffer = vec![ENVELOPE_VERSION];
+        match postcard::to_extend(self, buffer) {
+            Ok(bytes) => bytes.into(),
+            // Postcard fails on types without a length alone; there are none in an envelope.
+            Err(error) => unreachable!("an envelope always encodes: {error}"),
+        }
+    }
+
+    /// Decodes from the log; a deterministic refusal if this build does not know it.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Refusal> {
+        let refuse = |detail: String| Refusal::new(Code::InvalidArgument, detail);
+        match bytes.split_first() {
+            Some((&ENVELOPE_VERSION, rest)) => postcard::from_bytes(rest)
+                .map_err(|_| refuse("a command that this version does not know".into())),
+            Some((other, _)) => Err(refuse(format!(
+                "a command of format {other}, which this version does not know"
+            ))),
+            None => Err(refuse("an empty command".into())),
+        }
+    }
+}
+
+/// Filter of a list of jobs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListFilter {
+    /// Jobs of this queue only.
+    pub queue: Option<Name>,
+    /// Jobs in this state only.
+    pub state: Option<JobState>,
+    /// Jobs of this project only.
+    pub project: Option<Name>,
+}

@@ -1,0 +1,53 @@
+//! Every bound in one place, with the relations between them asserted.
+
+/// Bytes of a queue, project, worker or key name.
+pub const NAME_BYTES_MAX: usize = 200;
+/// Bytes of one inline payload or result.
+pub const PAYLOAD_BYTES_MAX: usize = 1 << 20;
+/// Bytes of one job's metadata, as JSON.
+pub const METADATA_BYTES_MAX: usize = 16 << 10;
+/// Bytes of an error text that a worker reports; longer ones are cut.
+pub const ERROR_BYTES_MAX: usize = 4 << 10;
+/// Jobs of one enqueue call.
+pub const ENQUEUE_JOBS_MAX: usize = 1_000;
+/// Payload bytes of one enqueue call.
+pub const ENQUEUE_BYTES_MAX: usize = 8 << 20;
+/// Jobs of one lease call.
+pub const LEASE_JOBS_MAX: u32 = 1_000;
+/// Items of one ack, nack or extend call.
+pub const ACK_ITEMS_MAX: usize = 1_000;
+/// Highest priority; 0 is the lowest.
+pub const PRIORITY_MAX: u8 = 9;
+/// Priority of a job that names none.
+pub const PRIORITY_DEFAULT: u8 = 4;
+/// Shortest lease.
+pub const LEASE_MS_MIN: u64 = 100;
+/// Longest lease: one day.
+pub const LEASE_MS_MAX: u64 = 86_400_000;
+/// Furthest `run_at`, `delay_ms`, `ttl_ms` or `unique_for_ms`: ten years.
+pub const HORIZON_MS_MAX: u64 = 10 * 366 * 86_400_000;
+/// Attempts that a job may be given.
+pub const ATTEMPTS_MAX: u32 = 10_000;
+/// How long the answer to an idempotency key is kept.
+pub const IDEMPOTENCY_KEPT_MS: u64 = 24 * 3_600_000;
+/// Idempotency keys kept in one partition; beyond it new keyed writes are refused (`rate_limited`).
+pub const IDEMPOTENCY_KEYS_MAX: u64 = 2_000_000;
+/// Queues in one cluster.
+pub const QUEUES_MAX: u64 = 10_000;
+/// Fairness keys with a record of their own in one queue and partition; further keys share one.
+pub const FAIRNESS_KEYS_MAX: u64 = 10_000;
+/// Weights that a queue's configuration may name.
+pub const FAIRNESS_WEIGHTS_MAX: usize = 1_000;
+/// Jobs waiting in one queue unless `max_ready` says otherwise.
+pub const MAX_READY_DEFAULT: u64 = 10_000_000;
+/// Things that one tick, purge or redrive entry does before it yields to other work.
+pub const SWEEP_MAX: u32 = 1_000;
+/// Rows that one page of a list may look at.
+pub const LIST_SCAN_MAX: usize = 20_000;
+/// Rows that one page of a list may return.
+pub const LIST_PAGE_MAX: usize = 1_000;
+
+const _: () = assert!(PAYLOAD_BYTES_MAX <= ENQUEUE_BYTES_MAX);
+const _: () = assert!(LEASE_MS_MIN < LEASE_MS_MAX);
+const _: () = assert!(PRIORITY_DEFAULT <= PRIORITY_MAX);
+const _: () = assert!(LIST_PAGE_MAX <= LIST_SCAN_MAX);

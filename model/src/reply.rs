@@ -1,0 +1,109 @@
+//! What comes back: a reply to the caller and a to-do list for the leader.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::Time;
+use crate::code::{Code, Refusal};
+use crate::id::Name;
+use crate::job::JobState;
+
+/// What applying one command answers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// For the caller.
+    pub reply: Reply,
+    /// For the leader alone.
+    pub effects: Vec<Effect>,
+}
+
+/// The answer to one command. Part of the replicated state where an idempotency key keeps it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Reply {
+    /// Nothing was changed.
+    Refused(Refusal),
+    /// One per job of the enqueue, in order.
+    Enqueued(Vec<Enqueued>),
+    /// What the worker now holds.
+    Leased(Leased),
+    /// One per item of the ack, nack or extend, in order.
+    Items(Vec<ItemResult>),
+    /// The job's state after a cancel or retry.
+    State(JobState),
+    /// A sweep (purge, redrive, tick).
+    Swept {
+        /// Things done.
+        done: u64,
+        /// There is more to do: ask again.
+        more: bool,
+    },
+    /// A definition was changed: its new version.
+    Version(u64),
+    /// Done; nothing to say.
+    Done,
+}
+
+/// A job that was taken in, or found by its unique key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Enqueued {
+    /// Sequence within the partition.
+    pub seq: u64,
+    /// Where it stands.
+    pub state: JobState,
+    /// It was there already, by its unique key.
+    pub duplicate: bool,
+}
+
+/// The answer to a lease.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Leased {
+    /// What the worker now holds. Payloads are read beside it, on the leader.
+    pub jobs: Vec<LeasedJob>,
+    /// Ready jobs are left that a further lease would be given now.
+    pub more: bool,
+    /// Ready jobs are left that a rate limit gives out from then on.
+    pub next_at: Option<Time>,
+}
+
+/// One leased job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LeasedJob {
+    /// Sequence within the partition.
+    pub seq: u64,
+    /// The queue it came from.
+    pub queue: Name,
+    /// The project it belongs to.
+    pub project: Name,
+    /// From 1.
+    pub attempt: u32,
+    /// The fencing token.
+    pub token: u64,
+    /// On the state's clock.
+    pub expires_at: Time,
+    /// How long the lease lasts from its start.
+    pub lease_ms: u64,
+    /// JSON object text, or empty.
+    pub metadata: Bytes,
+    /// The workflow it is a step of.
+    pub workflow: Option<Name>,
+}
+
+/// The answer to one ack, nack or extend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ItemResult {
+    /// None: it was done.
+    pub code: Option<Code>,
+    /// The caller wants the job cancelled (extend only).
+    pub cancel_requested: bool,
+    /// When the lease now ends (extend only).
+    pub expires_at: Option<Time>,
+}
+
+/// What the leader does after an entry was applied. Replicas drop it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// The queue has something to deliver that it did not have, or a limit was freed.
+    QueueReady(Name),
+    /// Queue definitions changed (meta): push them to the partitions.
+    QueuesChanged,
+}
