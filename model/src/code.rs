@@ -126,19 +126,11 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal that waiting does not mend.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self {
-            code,
-            detail: detail.into(),
-            retry_after_ms: None,
-        }
+        Self { code, detail: detail.into(), retry_after_ms: None }
     }
 
     /// A refusal that may be mended by coming back after `ms`.
     pub fn retry_after(code: Code, detail: impl Into<String>, ms: u64) -> Self {
-        Self {
-            code,
-            detail: detail.into(),
-            retry_after_ms: Some(ms),
-        }
+        Self { code, detail: detail.into(), retry_after_ms: Some(ms) }
     }
 }

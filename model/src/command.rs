@@ -241,10 +241,7 @@ pub const ENVELOPE_VERSION: u8 = 1;
 impl Envelope {
     /// An envelope without an idempotency key.
     pub fn plain(command: Command) -> Self {
-        Self {
-            idempotency: None,
-            command,
-        }
+        Self { idempotency: None, command }
     }
 
     /// Encodes for the log.
@@ -261,11 +258,10 @@ impl Envelope {
     pub fn decode(bytes: &[u8]) -> Result<Self, Refusal> {
         let refuse = |detail: String| Refusal::new(Code::InvalidArgument, detail);
         match bytes.split_first() {
-            Some((&ENVELOPE_VERSION, rest)) => postcard::from_bytes(rest)
-                .map_err(|_| refuse("a command that this version does not know".into())),
-            Some((other, _)) => Err(refuse(format!(
-                "a command of format {other}, which this version does not know"
-            ))),
+            Some((&ENVELOPE_VERSION, rest)) => {
+                postcard::from_bytes(rest).map_err(|_| refuse("a command that this version does not know".into()))
+            }
+            Some((other, _)) => Err(refuse(format!("a command of format {other}, which this version does not know"))),
             None => Err(refuse("an empty command".into())),
         }
     }

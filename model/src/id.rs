@@ -31,18 +31,10 @@ impl FromStr for JobId {
     fn from_str(text: &str) -> Result<Self, Refusal> {
         let parse = || {
             let (partition, seq) = text.strip_prefix('j')?.split_once('-')?;
-            let id = Self {
-                partition: partition.parse().ok()?,
-                seq: seq.parse().ok()?,
-            };
+            let id = Self { partition: partition.parse().ok()?, seq: seq.parse().ok()? };
             (id.to_string() == text).then_some(id)
         };
-        parse().ok_or_else(|| {
-            Refusal::new(
-                Code::NotFound,
-                format!("no job has the id {:?}", clip(text)),
-            )
-        })
+        parse().ok_or_else(|| Refusal::new(Code::NotFound, format!("no job has the id {:?}", clip(text))))
     }
 }
 
@@ -58,20 +50,14 @@ impl Name {
         if text.is_empty() || text.len() > limits::NAME_BYTES_MAX {
             return Err(Refusal::new(
                 Code::InvalidArgument,
-                format!(
-                    "{what}: a name has 1 to {} bytes, this one {}",
-                    limits::NAME_BYTES_MAX,
-                    text.len()
-                ),
+                format!("{what}: a name has 1 to {} bytes, this one {}", limits::NAME_BYTES_MAX, text.len()),
             ));
         }
         let allowed = |c: char| c.is_ascii_alphanumeric() || "._-:/@".contains(c);
         match text.chars().find(|&c| !allowed(c)) {
             Some(bad) => Err(Refusal::new(
                 Code::InvalidArgument,
-                format!(
-                    "{what}: {bad:?} is not allowed in a name (letters, digits and . _ - : / @ are)"
-                ),
+                format!("{what}: {bad:?} is not allowed in a name (letters, digits and . _ - : / @ are)"),
             )),
             None => Ok(Self(text.into())),
         }
@@ -104,7 +90,5 @@ impl From<Name> for String {
 }
 
 fn clip(text: &str) -> &str {
-    text.char_indices()
-        .nth(64)
-        .map_or(text, |(end, _)| &text[..end])
+    text.char_indices().nth(64).map_or(text, |(end, _)| &text[..end])
 }

@@ -28,15 +28,8 @@ pub enum JobState {
 
 impl JobState {
     /// Every state, in the order of its number.
-    pub const ALL: [Self; 7] = [
-        Self::Blocked,
-        Self::Scheduled,
-        Self::Ready,
-        Self::Leased,
-        Self::Succeeded,
-        Self::Dead,
-        Self::Cancelled,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Blocked, Self::Scheduled, Self::Ready, Self::Leased, Self::Succeeded, Self::Dead, Self::Cancelled];
 
     /// The state's name in the public contract.
     pub const fn as_str(self) -> &'static str {

@@ -60,12 +60,7 @@ pub struct RateLimit {
 
 impl Default for Backoff {
     fn default() -> Self {
-        Self {
-            initial_ms: 1_000,
-            factor: 2.0,
-            max_ms: 300_000,
-            jitter: 0.2,
-        }
+        Self { initial_ms: 1_000, factor: 2.0, max_ms: 300_000, jitter: 0.2 }
     }
 }
 
@@ -91,9 +86,7 @@ impl QueueConfig {
     /// Whether a limit holds for the whole queue, so that all its jobs live in one partition
     /// (the queue's home) where it can be held exactly.
     pub fn is_homed(&self) -> bool {
-        self.rate_limit.is_some()
-            || self.max_in_flight.is_some()
-            || self.max_ready != limits::MAX_READY_DEFAULT
+        self.rate_limit.is_some() || self.max_in_flight.is_some() || self.max_ready != limits::MAX_READY_DEFAULT
     }
 
     /// Checks every bound; names the key that is wrong.
@@ -103,11 +96,7 @@ impl QueueConfig {
             return bad(format!("max_attempts: 1 to {}", limits::ATTEMPTS_MAX));
         }
         if !(limits::LEASE_MS_MIN..=limits::LEASE_MS_MAX).contains(&self.lease_ms) {
-            return bad(format!(
-                "lease_ms: {} to {}",
-                limits::LEASE_MS_MIN,
-                limits::LEASE_MS_MAX
-            ));
+            return bad(format!("lease_ms: {} to {}", limits::LEASE_MS_MIN, limits::LEASE_MS_MAX));
         }
         let backoff = &self.backoff;
         if !(1.0..=100.0).contains(&backoff.factor) {
@@ -117,9 +106,7 @@ impl QueueConfig {
             return bad("backoff.jitter: 0 to 1".into());
         }
         if backoff.max_ms > limits::HORIZON_MS_MAX || backoff.initial_ms > backoff.max_ms {
-            return bad(
-                "backoff.initial_ms: at most backoff.max_ms, and that at most ten years".into(),
-            );
+            return bad("backoff.initial_ms: at most backoff.max_ms, and that at most ten years".into());
         }
         if let Some(rate) = &self.rate_limit {
             if !(rate.per_second > 0.0 && rate.per_second <= 1e9) {
@@ -136,16 +123,9 @@ impl QueueConfig {
             return bad("concurrency_per_key: at least 1".into());
         }
         if self.fairness_weights.len() > limits::FAIRNESS_WEIGHTS_MAX {
-            return bad(format!(
-                "fairness.weights: at most {}",
-                limits::FAIRNESS_WEIGHTS_MAX
-            ));
+            return bad(format!("fairness.weights: at most {}", limits::FAIRNESS_WEIGHTS_MAX));
         }
-        if let Some((key, _)) = self
-            .fairness_weights
-            .iter()
-            .find(|(_, w)| !(1..=10_000).contains(*w))
-        {
+        if let Some((key, _)) = self.fairness_weights.iter().find(|(_, w)| !(1..=10_000).contains(*w)) {
             return bad(format!("fairness.weights.{key}: 1 to 10000"));
         }
         if self.retention_ms > limits::HORIZON_MS_MAX {

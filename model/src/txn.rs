@@ -21,15 +21,9 @@ impl Key {
     /// A key of these bytes. Key layouts are fixed at compile time, so that a longer one is a
     /// programming error; it is cut in release and caught by the debug assertion.
     pub fn new(bytes: &[u8]) -> Self {
-        debug_assert!(
-            bytes.len() <= Self::BYTES_MAX,
-            "a key layout outgrew Key::BYTES_MAX"
-        );
+        debug_assert!(bytes.len() <= Self::BYTES_MAX, "a key layout outgrew Key::BYTES_MAX");
         let len = bytes.len().min(Self::BYTES_MAX);
-        let mut key = Self {
-            len: len as u8,
-            bytes: [0; Self::BYTES_MAX],
-        };
+        let mut key = Self { len: len as u8, bytes: [0; Self::BYTES_MAX] };
         key.bytes[..len].copy_from_slice(&bytes[..len]);
         key
     }
