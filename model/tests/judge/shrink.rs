@@ -3,8 +3,9 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::trial::{judge_history, judge_seed};
-use super::{Complaint, Machine};
+use super::Machine;
+use super::coverage::Coverage;
+use super::trial::{Complaint, judge_history, judge_seed};
 use crate::history::History;
 
 /// Judges the histories of `count` seeds from `seed` on, on two threads; panics with the shortest
@@ -13,6 +14,7 @@ pub(crate) fn run_histories<M: Machine>(seed: u64, count: u64, new: &(dyn Fn() -
     let next = AtomicU64::new(0);
     let failed = AtomicBool::new(false);
     let commands = AtomicU64::new(0);
+    let coverage = Mutex::new(Coverage::default());
     let report: Mutex<Option<String>> = Mutex::new(None);
     std::thread::scope(|scope| {
         for _ in 0..2 {
@@ -23,7 +25,8 @@ pub(crate) fn run_histories<M: Machine>(seed: u64, count: u64, new: &(dyn Fn() -
                         return;
                     }
                     match judge_seed(seed + number, &|| new()) {
-                        Ok(history) => {
+                        Ok((history, reached)) => {
+                            coverage.lock().expect("no panic while it is held").add(&reached);
                             commands.fetch_add(history.commands() as u64, Ordering::Relaxed);
                         }
                         Err((history, complaint)) => {
@@ -39,6 +42,9 @@ pub(crate) fn run_histories<M: Machine>(seed: u64, count: u64, new: &(dyn Fn() -
     });
     if let Some(report) = report.into_inner().expect("no panic while it is held") {
         panic!("{report}");
+    }
+    if count >= 1_000 {
+        coverage.into_inner().expect("no panic while it is held").demand(count / 100);
     }
     println!("{count} histories, {} commands", commands.into_inner());
 }

@@ -14,6 +14,7 @@ use bravo_model::reply::Reply;
 
 use super::Machine;
 use super::compare;
+use super::coverage::Coverage;
 use crate::history::{Generator, History, Step, name};
 use crate::reference::{Reference, Seen};
 
@@ -47,10 +48,14 @@ pub(crate) struct Trial<M> {
     single: M,
     /// Gets whole entries.
     batched: M,
+    coverage: Coverage,
 }
 
 /// Judges the history of a seed; the history itself comes back with the complaint.
-pub(crate) fn judge_seed<M: Machine>(seed: u64, new: &dyn Fn() -> M) -> Result<History, (Box<History>, Complaint)> {
+pub(crate) fn judge_seed<M: Machine>(
+    seed: u64,
+    new: &dyn Fn() -> M,
+) -> Result<(History, Coverage), (Box<History>, Complaint)> {
     let mut generator = Generator::new(seed);
     let mut trial = Trial::new(new);
     let mut history = History::default();
@@ -73,7 +78,7 @@ pub(crate) fn judge_seed<M: Machine>(seed: u64, new: &dyn Fn() -> M) -> Result<H
         }
     }
     match trial.wind_down() {
-        Ok(()) => Ok(history),
+        Ok(()) => Ok((history, trial.coverage)),
         Err(complaint) => Err((Box::new(history), complaint)),
     }
 }
@@ -89,7 +94,7 @@ pub(crate) fn judge_history<M: Machine>(history: &History, new: &dyn Fn() -> M) 
 
 impl<M: Machine> Trial<M> {
     pub(crate) fn new(new: &dyn Fn() -> M) -> Self {
-        Self { reference: Reference::new(PARTITION), single: new(), batched: new() }
+        Self { reference: Reference::new(PARTITION), single: new(), batched: new(), coverage: Coverage::default() }
     }
 
     /// Plays one entry; what was asked in it comes back.
@@ -123,11 +128,13 @@ impl<M: Machine> Trial<M> {
         let seen = Seen { reply: &outcome.reply, run_at: &run_at };
         let expected = self.reference.apply(at, envelope, &seen);
         compare::replies(&envelope.command, &expected, &outcome.reply)?;
+        self.coverage.reply(&envelope.command, &outcome.reply);
         Ok(outcome.reply)
     }
 
     fn after_entry(&mut self, at: Time, asked: &[Envelope], replies: &[Reply]) -> Verdict {
         compare::states(&self.reference, &self.single)?;
+        self.coverage.state(&self.reference);
         let outcomes = self.batched.apply(at, asked.iter().map(Envelope::encode).collect());
         let batched: Vec<Reply> = outcomes.into_iter().map(|outcome| outcome.reply).collect();
         if batched != replies {
