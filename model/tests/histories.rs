@@ -3,6 +3,7 @@
 //! `BRAVO_SEED` sets the first seed, `BRAVO_HISTORIES` how many follow. A failure prints its seed
 //! and the shortest history that shows it.
 
+mod fairness;
 mod history;
 mod judge;
 mod reference;

@@ -9,6 +9,9 @@ use super::trial::{Verdict, complain};
 use crate::history::name;
 use crate::reference::Reference;
 
+/// The queues of all histories.
+pub(crate) const QUEUES: [&str; 3] = ["a", "b", "graves"];
+
 /// Replies must be equal; of refusals the code alone.
 pub(crate) fn replies(command: &Command, expected: &Reply, actual: &Reply) -> Verdict {
     let same = match (expected, actual) {
@@ -89,13 +92,13 @@ fn difference(seq: u64, expected: Option<Shown>, actual: Option<Shown>) -> Strin
 }
 
 fn queues(reference: &Reference, machine: &impl Machine) -> Verdict {
-    for queue in ["a", "b", "graves"] {
+    for queue in QUEUES {
         let queue = name(queue);
         let (expected, actual) = (reference.counts(&queue), machine.counts(&queue));
         if expected != actual {
             return complain("counts", format!("queue {queue}: expected {expected:?}, actual {actual:?}"));
         }
-        let (expected, actual) = (!reference.next_candidates(&queue).is_empty(), machine.deliverable(&queue) > 0);
+        let (expected, actual) = (!reference.is_idle(&queue), machine.deliverable(&queue) > 0);
         if expected != actual {
             return complain("deliverable", format!("queue {queue}: expected {expected}, actual {actual}"));
         }

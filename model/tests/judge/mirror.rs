@@ -1,12 +1,14 @@
 //! The reference in the place of the machine: shows that judge and histories are sound by themselves.
 
 use bravo_model::command::{Envelope, ListFilter};
-use bravo_model::reply::{Outcome, Reply};
+use bravo_model::reply::{Effect, Outcome, Reply};
 use bravo_model::{Name, Time};
 use bytes::Bytes;
 
+use super::compare::QUEUES;
 use super::machine::{Machine, Shown};
 use super::trial::PARTITION;
+use crate::history::name;
 use crate::reference::{Counts, Reason, Reference, Seen};
 
 pub(crate) struct Mirror(Reference);
@@ -19,9 +21,13 @@ impl Mirror {
 
 impl Machine for Mirror {
     fn apply(&mut self, at: Time, commands: Vec<Bytes>) -> Vec<Outcome> {
-        let decoded = commands.iter().map(|bytes| Envelope::decode(bytes).expect("a known command"));
         let seen = Seen { reply: &Reply::Done, run_at: &|_| None };
-        decoded.map(|envelope| Outcome { reply: self.0.apply(at, &envelope, &seen), effects: Vec::new() }).collect()
+        let mut apply = |bytes: &Bytes| {
+            let reply = self.0.apply(at, &Envelope::decode(bytes).expect("a known command"), &seen);
+            // Everybody is woken by everything.
+            Outcome { reply, effects: QUEUES.map(|queue| Effect::QueueReady(name(queue))).into() }
+        };
+        commands.iter().map(&mut apply).collect()
     }
 
     fn now(&self) -> Time {

@@ -46,10 +46,11 @@ pub(crate) enum Damage {
     LastInFirstOut,
     TimeGoesBack,
     DependOnBatching,
+    WakeNobody,
 }
 
 impl Damage {
-    pub(crate) const ALL: [Self; 31] = [
+    pub(crate) const ALL: [Self; 32] = [
         Self::DropAcks,
         Self::ReuseTokens,
         Self::AcceptOldTokens,
@@ -81,6 +82,7 @@ impl Damage {
         Self::LastInFirstOut,
         Self::TimeGoesBack,
         Self::DependOnBatching,
+        Self::WakeNobody,
     ];
 }
 
@@ -123,6 +125,9 @@ impl<M: Machine> Mutant<M> {
             }
         }
         self.damage_reply(&mut outcome.reply);
+        if self.damage == Damage::WakeNobody {
+            outcome.effects.clear();
+        }
         outcome
     }
 

@@ -10,7 +10,7 @@ use bravo_model::Time;
 use bravo_model::command::{Command, Envelope, QueueDefinition};
 use bravo_model::job::JobState;
 use bravo_model::queue::QueueConfig;
-use bravo_model::reply::Reply;
+use bravo_model::reply::{Effect, Reply};
 
 use super::Machine;
 use super::compare;
@@ -120,6 +120,9 @@ impl<M: Machine> Trial<M> {
 
     /// Gives one command to machine and reference.
     fn command(&mut self, at: Time, envelope: &Envelope) -> Result<Reply, Complaint> {
+        self.reference.now = self.reference.now.max(at);
+        let idle: Vec<_> =
+            compare::QUEUES.map(name).into_iter().filter(|queue| self.reference.is_idle(queue)).collect();
         let mut outcomes = self.single.apply(at, vec![envelope.encode()]);
         let (Some(outcome), true) = (outcomes.pop(), outcomes.is_empty()) else {
             return complain("outcomes", "one command has one outcome".into());
@@ -128,6 +131,12 @@ impl<M: Machine> Trial<M> {
         let seen = Seen { reply: &outcome.reply, run_at: &run_at };
         let expected = self.reference.apply(at, envelope, &seen);
         compare::replies(&envelope.command, &expected, &outcome.reply)?;
+        for queue in idle {
+            let told = outcome.effects.contains(&Effect::QueueReady(queue.clone()));
+            if !told && !self.reference.is_idle(&queue) {
+                return complain("effects", format!("queue {queue} can deliver now, nobody is told: {envelope:?}"));
+            }
+        }
         self.coverage.reply(&envelope.command, &outcome.reply);
         Ok(outcome.reply)
     }
@@ -149,7 +158,7 @@ impl<M: Machine> Trial<M> {
     /// Faults are over: switches off, limits off, and a worker that acks all. Everything must come
     /// to an end, and when retention has passed nothing but definitions may be left.
     fn wind_down(&mut self) -> Verdict {
-        for queue in ["a", "b", "graves"] {
+        for queue in compare::QUEUES {
             let definition = QueueDefinition {
                 name: name(queue),
                 version: 1 << 40,
@@ -175,7 +184,7 @@ impl<M: Machine> Trial<M> {
     fn work_off(&mut self) -> Verdict {
         let mut at = self.reference.now;
         self.alone(at, Command::Tick)?;
-        for queue in ["a", "b", "graves"] {
+        for queue in compare::QUEUES {
             let lease = bravo_model::command::Lease {
                 queue: name(queue),
                 worker: name("closer"),
@@ -204,7 +213,7 @@ impl<M: Machine> Trial<M> {
             at += 11 * 366 * 86_400_000;
             self.alone(at, Command::Tick)?;
         }
-        for queue in ["a", "b", "graves"] {
+        for queue in compare::QUEUES {
             self.alone(at, Command::ForgetQueue { name: name(queue), version: 1 << 41 })?;
         }
         compare::emptied(&self.single)

@@ -1,8 +1,8 @@
 //! What time brings: `run_at`, the ends of leases, deadlines, retention.
 
-use bravo_model::Time;
 use bravo_model::job::JobState;
 use bravo_model::reply::Reply;
+use bravo_model::{Time, limits};
 
 use super::{RefJob, Reference, Seen};
 
@@ -10,6 +10,9 @@ impl Reference {
     pub(super) fn tick(&mut self, seen: &Seen<'_>) -> Reply {
         let mut done = 0;
         while let Some(seq) = self.next_due_job() {
+            if done == u64::from(limits::SWEEP_MAX) {
+                return Reply::Swept { done, more: true };
+            }
             self.do_due(seq, seen);
             done += 1;
         }

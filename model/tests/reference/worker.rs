@@ -73,7 +73,12 @@ impl Reference {
         self.first_of_lanes(queue)
     }
 
-    /// The same without regard to the queue's own limits.
+    /// Nothing would be delivered to a worker that asks now.
+    pub(crate) fn is_idle(&self, queue: &Name) -> bool {
+        self.next_candidates(queue).is_empty()
+    }
+
+    /// What may be delivered next, were it not for the queue's own limits.
     pub(super) fn first_of_lanes(&self, queue: &Name) -> Vec<u64> {
         let free: Vec<_> = self
             .jobs
