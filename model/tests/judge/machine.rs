@@ -16,7 +16,7 @@ pub(crate) trait Machine {
     fn counts(&self, queue: &Name) -> Counts;
     fn list(&self, filter: &ListFilter) -> Vec<u64>;
     fn why(&self, seq: u64) -> Option<Reason>;
-    fn deliverable(&self, queue: &Name) -> u64;
+    fn deliverable(&self, queue: &Name) -> Option<bool>;
     fn next_due(&self) -> Option<Time>;
     fn digest(&self) -> Vec<u8>;
     fn violations(&self) -> Vec<String>;
@@ -45,7 +45,7 @@ pub(crate) struct Shown {
     /// While it is leased.
     pub(crate) cancel_requested: bool,
     pub(crate) progress: Option<Bytes>,
-    /// Whether there is an error text; the words are free where no worker gave them.
+    /// The last failure; whether a success wipes it out is not promised.
     pub(crate) error: Option<String>,
     pub(crate) metadata: Bytes,
     pub(crate) workflow: Option<Name>,
@@ -77,7 +77,7 @@ impl From<&RefJob> for Shown {
             worker: job.worker,
             cancel_requested: job.cancel_requested && job.state == JobState::Leased,
             progress: job.progress,
-            error: job.error,
+            error: job.error.filter(|_| job.state != JobState::Succeeded),
             metadata: job.metadata,
             workflow: job.workflow,
             order_key: job.order_key,

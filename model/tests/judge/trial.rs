@@ -127,10 +127,10 @@ impl<M: Machine> Trial<M> {
         let (Some(outcome), true) = (outcomes.pop(), outcomes.is_empty()) else {
             return complain("outcomes", "one command has one outcome".into());
         };
-        let run_at = |seq| self.single.job(seq).map(|job| job.run_at);
-        let seen = Seen { reply: &outcome.reply, run_at: &run_at };
+        let job = |seq| self.single.job(seq).map(|job| (job.state, job.run_at));
+        let seen = Seen { reply: &outcome.reply, job: &job };
         let expected = self.reference.apply(at, envelope, &seen);
-        compare::replies(&envelope.command, &expected, &outcome.reply)?;
+        compare::replies(&self.reference, &envelope.command, &expected, &outcome.reply)?;
         for queue in idle {
             let told = outcome.effects.contains(&Effect::QueueReady(queue.clone()));
             if !told && !self.reference.is_idle(&queue) {

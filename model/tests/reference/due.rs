@@ -35,21 +35,25 @@ impl Reference {
             JobState::Blocked | JobState::Ready => job.deadline,
             JobState::Scheduled => Some(job.deadline.map_or(job.run_at, |deadline| deadline.min(job.run_at))),
             JobState::Leased => job.lease_expires_at,
-            JobState::Succeeded | JobState::Dead | JobState::Cancelled => {
-                let kept = self.queue_or_default(&job.queue).config.retention_ms;
-                job.finished_at.map(|at| at + kept)
-            }
+            JobState::Succeeded | JobState::Dead | JobState::Cancelled => job.keep_until,
         }
     }
 
     fn do_due(&mut self, seq: u64, seen: &Seen<'_>) {
-        let job = &self.jobs[&seq];
+        let job = self.jobs.get_mut(&seq).expect("a job that is due");
         match job.state {
-            JobState::Leased => self.fail(seq, None, false, seen),
+            // The worker is gone: the job is ready again at once. The attempt counts.
+            JobState::Leased => {
+                job.error = Some("lease_expired".into());
+                self.fail(seq, Some(0), false, seen);
+            }
             JobState::Succeeded | JobState::Dead | JobState::Cancelled => {
                 self.jobs.remove(&seq);
             }
-            _ if job.deadline.is_some_and(|deadline| deadline <= self.now) => self.finish(seq, JobState::Dead),
+            _ if job.deadline.is_some_and(|deadline| deadline <= self.now) => {
+                job.error = Some("deadline_exceeded".into());
+                self.finish(seq, JobState::Dead);
+            }
             _ => self.make_ready(seq),
         }
     }

@@ -7,6 +7,7 @@ use super::Reference;
 /// Why a job waits, as far as the partition itself can know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reason {
+    Unknown,
     /// Not waiting.
     None,
     Scheduled,
@@ -48,7 +49,7 @@ impl Reference {
         add(full, Reason::InFlightLimited);
         add(!self.has_rate_token(&job.queue), Reason::RateLimited);
         if held.is_empty() {
-            let front = self.first_of_lanes(&job.queue).contains(&seq);
+            let front = self.first_of_lanes(&job.queue, true).contains(&seq);
             held.push(if front { Reason::Front } else { Reason::Behind });
         }
         held

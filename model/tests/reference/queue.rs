@@ -102,7 +102,7 @@ impl Reference {
     /// When ready jobs are left that the rate limit alone holds back.
     pub(super) fn next_token_at(&self, name: &Name) -> Option<Time> {
         let level = self.level(name).filter(|&level| level < TOKEN)?;
-        if !self.has_room(name) || self.first_of_lanes(name).is_empty() {
+        if !self.has_room(name) || self.first_of_lanes(name, false).is_empty() {
             return None;
         }
         let rate = self.rate(name)?;
