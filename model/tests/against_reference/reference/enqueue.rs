@@ -149,6 +149,9 @@ impl Reference {
             return;
         }
         let Some(target) = self.queue_or_default(&dead.queue).config.dead_letter else { return };
+        if target == dead.queue {
+            return;
+        }
         let queue = self.queue_or_default(&target);
         let copy = self.next_seq;
         self.next_seq += 1;

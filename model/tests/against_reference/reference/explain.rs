@@ -7,7 +7,6 @@ use super::Reference;
 /// Why a job waits, as far as the partition itself can know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reason {
-    Unknown,
     /// Not waiting.
     None,
     Scheduled,
@@ -16,6 +15,7 @@ pub(crate) enum Reason {
     Paused,
     BehindOrderKey,
     ConcurrencyLimited,
+    /// By `max_in_flight`; the contract has one word for it and for concurrency keys.
     InFlightLimited,
     RateLimited,
     /// Others are in front of it.
@@ -51,6 +51,10 @@ impl Reference {
         if held.is_empty() {
             let front = self.first_of_lanes(&job.queue, true).contains(&seq);
             held.push(if front { Reason::Front } else { Reason::Behind });
+            // The free slots of its concurrency key are spoken for by jobs in front of it.
+            if job.concurrency_key.is_some() && self.slots_are_spoken_for(job) {
+                held.push(Reason::ConcurrencyLimited);
+            }
         }
         held
     }

@@ -8,25 +8,19 @@ use super::{RefJob, Reference, Seen};
 
 impl Reference {
     pub(super) fn tick(&mut self, seen: &Seen<'_>) -> Reply {
-        let mut done = 0;
-        while let Some(seq) = self.next_due_job() {
-            if done == u64::from(limits::SWEEP_MAX) {
-                return Reply::Swept { done, more: true };
-            }
-            self.do_due(seq, seen);
-            done += 1;
-        }
-        Reply::Swept { done, more: false }
-    }
-
-    /// The job that has been due for the longest time.
-    fn next_due_job(&self) -> Option<u64> {
-        self.jobs
+        // What was due when the tick began, longest due first; what that makes due is for the next.
+        let mut due: Vec<(Time, u64)> = self
+            .jobs
             .values()
-            .filter_map(|job| self.due_at(job).map(|at| (at, job.seq)))
+            .filter_map(|job| Some((self.due_at(job)?, job.seq)))
             .filter(|(at, _)| *at <= self.now)
-            .min()
-            .map(|(_, seq)| seq)
+            .collect();
+        due.sort_unstable();
+        due.truncate(limits::SWEEP_MAX as usize);
+        for &(_, seq) in &due {
+            self.do_due(seq, seen);
+        }
+        Reply::Swept { done: due.len() as u64, more: self.next_due().is_some_and(|at| at <= self.now) }
     }
 
     /// When time next changes something about this job.

@@ -121,8 +121,11 @@ impl<M: Machine> Trial<M> {
     /// Gives one command to machine and reference.
     fn command(&mut self, at: Time, envelope: &Envelope) -> Result<Reply, Complaint> {
         self.reference.now = self.reference.now.max(at);
-        let idle: Vec<_> =
-            compare::QUEUES.map(name).into_iter().filter(|queue| self.reference.is_idle(queue)).collect();
+        let idle: Vec<_> = compare::QUEUES
+            .map(name)
+            .into_iter()
+            .filter(|queue| self.reference.is_idle(queue) && !self.single.deliverable(queue))
+            .collect();
         let mut outcomes = self.single.apply(at, vec![envelope.encode()]);
         let (Some(outcome), true) = (outcomes.pop(), outcomes.is_empty()) else {
             return complain("outcomes", "one command has one outcome".into());

@@ -55,8 +55,8 @@ impl Machine for Mirror {
         self.0.reasons(seq).first().copied()
     }
 
-    fn deliverable(&self, queue: &Name) -> Option<bool> {
-        Some(!self.0.is_idle(queue))
+    fn deliverable(&self, queue: &Name) -> bool {
+        !self.0.is_idle(queue)
     }
 
     fn next_due(&self) -> Option<Time> {
