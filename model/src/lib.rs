@@ -31,6 +31,8 @@ pub mod reply;
 pub mod row;
 mod state;
 pub mod table;
+#[cfg(test)]
+mod testing;
 mod transition;
 pub mod txn;
 mod unique;

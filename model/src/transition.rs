@@ -14,7 +14,7 @@ impl State<'_> {
     /// Replaces a job's record (absent: it is new, or gone) and lets those it held back move up.
     pub(crate) fn transition(&mut self, old: Option<&Job>, new: Option<&Job>) {
         let Some(hashes) = new.or(old).map(Hashes::of) else { return };
-        self.write(old, new, &hashes);
+        let slot = self.write(old, new, &hashes);
         let Some(old) = old else { return };
         let queue = old.keeping.queue_number;
         if let Some(hash) = hashes.order
@@ -23,7 +23,9 @@ impl State<'_> {
         {
             self.pass_turn(queue, &hash, old.seq);
         }
-        if let Some(hash) = hashes.concurrency {
+        if let Some(hash) = hashes.concurrency
+            && slot.parked > 0
+        {
             self.unpark(queue, &hash);
         }
     }
@@ -146,7 +148,7 @@ impl State<'_> {
 
     /// Writes the record and what follows from it. What comes is counted before what goes, so that
     /// a lane or slot that both need is not dropped between.
-    fn write(&mut self, old: Option<&Job>, new: Option<&Job>, hashes: &Hashes) {
+    fn write(&mut self, old: Option<&Job>, new: Option<&Job>, hashes: &Hashes) -> Slot {
         let was = old.map(|job| Footprint::of(job, hashes)).unwrap_or_default();
         let is = new.map(|job| Footprint::of(job, hashes)).unwrap_or_default();
         let seq = new.or(old).map_or(0, |job| job.seq);
@@ -160,7 +162,7 @@ impl State<'_> {
             None => self.txn.delete(&record),
         }
         self.count(old, new);
-        self.count_slot(old, new, hashes);
+        self.count_slot(old, new, hashes)
     }
 
     fn swap(&mut self, was: Option<Key>, is: Option<Key>, seq: Option<u64>) {
@@ -207,8 +209,9 @@ impl State<'_> {
         }
     }
 
-    fn count_slot(&mut self, old: Option<&Job>, new: Option<&Job>, hashes: &Hashes) {
-        let Some(key) = new.or(old).and_then(|job| slot_key(job, hashes)) else { return };
+    /// Counts the job in its concurrency key, and answers how the key stands then.
+    fn count_slot(&mut self, old: Option<&Job>, new: Option<&Job>, hashes: &Hashes) -> Slot {
+        let Some(key) = new.or(old).and_then(|job| slot_key(job, hashes)) else { return Slot::default() };
         let before: Slot = self.read(&key).unwrap_or_default();
         let mut slot = before;
         for (job, up) in [(new, true), (old, false)] {
@@ -227,5 +230,6 @@ impl State<'_> {
         } else if before != slot {
             self.put(key, &slot);
         }
+        slot
     }
 }

@@ -53,3 +53,36 @@ impl State<'_> {
         Ok(Reply::Done)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::command::{Command, QueueDefinition};
+    use crate::testing::{World, name, refusal};
+    use crate::{Code, Reply, row, view};
+
+    #[test]
+    fn a_partition_keeps_the_newest_definition() {
+        let mut world = World::new();
+        let version = |version, paused| QueueDefinition { version, paused, ..row::undefined(name("q")) };
+        world.ask(Command::SetQueue(version(5, true)));
+        world.ask(Command::SetQueue(version(4, false)));
+        let queue = view::queue(&world.rows, &name("q")).expect("it is known");
+        assert_eq!((queue.version, queue.paused), (5, true));
+    }
+
+    #[test]
+    fn an_empty_queue_is_forgotten_and_one_with_jobs_is_not() {
+        let mut world = World::new();
+        let forget = |version| Command::ForgetQueue { name: name("q"), version };
+        assert_eq!(world.ask(forget(1)), Reply::Done);
+        let seq = world.add(|_| {});
+        assert_eq!(refusal(&world.ask(forget(1))), Some(Code::Conflict));
+        world.lease(1);
+        world.ack(seq).expect("acked");
+        assert_eq!(world.ask(forget(1)), Reply::Done);
+        assert!(world.state(seq).is_some(), "finished jobs are kept");
+        world.tick(7 * 86_400_000);
+        assert_eq!(world.ask(forget(1)), Reply::Done);
+        assert_eq!(view::queues(&world.rows), []);
+    }
+}
