@@ -67,7 +67,7 @@ impl Generator {
 
     /// Entries of this history.
     pub(crate) fn entries(&mut self) -> u64 {
-        if self.rng.chance(2) { 300 } else { 10 + self.rng.below(40) }
+        if self.rng.chance(1) { 150 } else { 10 + self.rng.below(40) }
     }
 
     /// Commands of the next entry.

@@ -131,7 +131,7 @@ impl<M: Machine> Trial<M> {
             return complain("outcomes", "one command has one outcome".into());
         };
         let job = |seq| self.single.job(seq).map(|job| (job.state, job.run_at));
-        let seen = Seen { reply: &outcome.reply, job: &job };
+        let seen = Seen { reply: Some(&outcome.reply), job: &job };
         let expected = self.reference.apply(at, envelope, &seen);
         compare::replies(&self.reference, &envelope.command, &expected, &outcome.reply)?;
         for queue in idle {

@@ -102,7 +102,8 @@ struct Remembered {
 
 /// What the real model did with the command, for the choices that the contract leaves to it.
 pub(crate) struct Seen<'a> {
-    pub(crate) reply: &'a Reply,
+    /// Nothing, if nobody looked.
+    pub(crate) reply: Option<&'a Reply>,
     /// A job's state and `run_at` after it.
     pub(crate) job: &'a dyn Fn(u64) -> Option<(JobState, Time)>,
 }
@@ -151,7 +152,9 @@ impl Reference {
         let reply = self.command(&envelope.command, seen);
         if !matches!(reply, Reply::Refused(_)) {
             let until = now.saturating_add(asked.kept_ms.min(bravo_model::limits::IDEMPOTENCY_KEPT_MS));
-            self.remembered.push(Remembered { asked, until, reply: reply.clone() });
+            // The answer as it was given: the judge has seen to it that it is one that may be given.
+            let given = seen.reply.unwrap_or(&reply).clone();
+            self.remembered.push(Remembered { asked, until, reply: given });
         }
         reply
     }

@@ -1,5 +1,7 @@
 //! What workers ask: lease, ack, nack, extend.
 
+use std::cmp::Reverse;
+
 use bravo_model::command::{Ack, Extend, Lease, Nack};
 use bravo_model::job::JobState;
 use bravo_model::reply::{ItemResult, Leased, LeasedJob, Reply};
@@ -14,7 +16,7 @@ impl Reference {
             return refuse(Code::InvalidArgument);
         }
         let chosen: &[LeasedJob] = match seen.reply {
-            Reply::Leased(leased) => &leased.jobs,
+            Some(Reply::Leased(leased)) => &leased.jobs,
             _ => &[],
         };
         let mut jobs: Vec<LeasedJob> = Vec::new();
@@ -25,6 +27,10 @@ impl Reference {
             let Some(&first) = next.first() else { break };
             // Which lane comes next is the real model's choice; anything else is not.
             let chosen = chosen.get(jobs.len());
+            let full = |seq: &u64| bytes + self.jobs[seq].payload.bytes.len() as u64 > u64::from(asked.bytes_max);
+            if chosen.is_none() && !jobs.is_empty() && next.iter().any(full) {
+                break; // A lane came next whose first job does not fit.
+            }
             let seq = chosen.map(|job| job.seq).filter(|seq| next.contains(seq)).unwrap_or(first);
             let size = self.jobs[&seq].payload.bytes.len() as u64;
             if !jobs.is_empty() && bytes + size > u64::from(asked.bytes_max) {
@@ -45,10 +51,10 @@ impl Reference {
     /// of it; how far it looks is up to the model.
     fn bury_late(&mut self, queue: &Name, seen: &Seen<'_>) {
         loop {
-            let late = self.first_of_lanes(queue, true);
-            let found = late.into_iter().find(|&seq| {
-                self.is_late(&self.jobs[&seq]) && (seen.job)(seq).is_some_and(|(state, _)| state == JobState::Dead)
-            });
+            let dead = |seq| (seen.job)(seq).is_some_and(|(state, _)| state == JobState::Dead);
+            let ready = self.jobs.values().filter(|job| job.queue == *queue && job.state == JobState::Ready);
+            let late = ready.filter(|job| self.is_late(job) && dead(job.seq));
+            let found = late.min_by_key(|job| (Reverse(job.priority), job.place)).map(|job| job.seq);
             let Some(seq) = found else { return };
             self.jobs.get_mut(&seq).expect("it is there").error = Some("deadline_exceeded".into());
             self.finish(seq, JobState::Dead);
