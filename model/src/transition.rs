@@ -130,7 +130,7 @@ impl State<'_> {
     }
 
     /// Lets parked jobs back to their old places, as many as the key has free slots.
-    fn unpark(&mut self, queue: u32, hash: &H16) {
+    pub(crate) fn unpark(&mut self, queue: u32, hash: &H16) {
         let limit = u64::from(self.queue(queue).def.config.concurrency_per_key);
         for _ in 0..limits::SWEEP_MAX {
             let slot: Slot = self.read(&table::by_key(tag::SLOT, queue, hash)).unwrap_or_default();
