@@ -52,7 +52,7 @@ impl State<'_> {
             }
         }
         let stats = self.stats(queue);
-        stats.lanes += 1;
+        stats.lanes = stats.lanes.saturating_add(1);
         if stats.lanes == 1 {
             let shape = Shape::of(&stats.lane0);
             self.show(queue, 0, &shape, true);

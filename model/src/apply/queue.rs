@@ -57,11 +57,13 @@ impl State<'_> {
         if queue.def.version > version {
             return Ok(Reply::Done);
         }
-        let held = queue.stats.waiting() + queue.stats.count(JobState::Leased) + queue.stats.count(JobState::Dead);
+        let held = [queue.stats.waiting(), queue.stats.count(JobState::Leased), queue.stats.count(JobState::Dead)]
+            .into_iter()
+            .fold(0, u64::saturating_add);
         if held > 0 {
             return Err(Refusal::new(Code::Conflict, format!("queue {name} still holds {held} jobs here")));
         }
-        if queue.stats.counts.iter().sum::<u64>() > 0 {
+        if queue.stats.counts.iter().any(|count| *count > 0) {
             // The version stays, so that a definition from before the deletion does not come back.
             self.define(number, QueueDefinition { version, ..row::undefined(name.clone()) });
         } else {
