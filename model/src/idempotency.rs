@@ -39,7 +39,7 @@ impl State<'_> {
         if let Some(old) = self.read::<Kept>(&key) {
             self.txn.delete(&table::due(old.until, due::KEPT, &hash));
         } else {
-            self.meta.kept += 1;
+            self.meta.kept = self.meta.kept.saturating_add(1);
         }
         self.put(key, &Kept { body, until, reply: reply.clone() });
         self.mark(table::due(until, due::KEPT, &hash));

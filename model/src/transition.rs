@@ -33,7 +33,7 @@ impl State<'_> {
     /// Makes a job ready and finds its place; the caller passes it on to [`State::transition`].
     pub(crate) fn make_ready(&mut self, job: &mut Job) {
         let stats = self.stats(job.keeping.queue_number);
-        stats.ready_seq += 1;
+        stats.ready_seq = stats.ready_seq.saturating_add(1);
         job.ready_seq = stats.ready_seq;
         job.state = JobState::Ready;
         let hashes = Hashes::of(job);
@@ -130,11 +130,11 @@ impl State<'_> {
     }
 
     /// Lets parked jobs back to their old places, as many as the key has free slots.
-    fn unpark(&mut self, queue: u32, hash: &H16) {
+    pub(crate) fn unpark(&mut self, queue: u32, hash: &H16) {
         let limit = u64::from(self.queue(queue).def.config.concurrency_per_key);
         for _ in 0..limits::SWEEP_MAX {
             let slot: Slot = self.read(&table::by_key(tag::SLOT, queue, hash)).unwrap_or_default();
-            if slot.parked == 0 || slot.leased + slot.returned >= limit {
+            if slot.parked == 0 || slot.leased.saturating_add(slot.returned) >= limit {
                 return;
             }
             let front = row::front(self.rows(), &table::by_key(tag::PARKED, queue, hash));

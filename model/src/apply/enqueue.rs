@@ -63,7 +63,7 @@ impl State<'_> {
                 None => unknown += 1,
             }
         }
-        if unknown > 0 && self.meta.queues + unknown > limits::QUEUES_MAX {
+        if unknown > 0 && self.meta.queues.saturating_add(unknown) > limits::QUEUES_MAX {
             let detail = format!("there are {} queues, and no more may be made", limits::QUEUES_MAX);
             return Err(Refusal::retry_after(Code::RateLimited, detail, 60_000));
         }
@@ -109,7 +109,7 @@ impl State<'_> {
         let config = &self.queue(number).def.config;
         let max_attempts = new.max_attempts.unwrap_or(config.max_attempts);
         let lease_ms = config.lease_ms;
-        self.meta.last_seq += 1;
+        self.meta.last_seq = self.meta.last_seq.saturating_add(1);
         let seq = self.meta.last_seq;
         let payload_bytes = u32::try_from(new.payload.bytes.len()).unwrap_or(u32::MAX);
         self.put(table::by_seq(tag::PAYLOAD, seq), &new.payload);

@@ -83,7 +83,7 @@ impl State<'_> {
         // With several lanes each lease moves its lane back, so that the next may be another's.
         let batch = if self.stats(number).lanes == 0 { budget.jobs } else { 1 };
         let prefix = table::ready_lane(number, priority, lane);
-        let mut front = Vec::with_capacity(batch.min(open.iter().sum()) as usize);
+        let mut front = Vec::with_capacity(batch.min(1_000) as usize);
         row::walk(self.rows(), &prefix, &prefix, &mut |key, value| {
             front.push((*key, row::decode::<u64>(value)));
             (front.len() as u64) < batch
@@ -147,8 +147,8 @@ impl State<'_> {
         let charged = self.estimate(number, old.keeping.lane);
         let mut job = old.clone();
         job.state = JobState::Leased;
-        job.attempt += 1;
-        job.lease_token += 1;
+        job.attempt = job.attempt.saturating_add(1);
+        job.lease_token = job.lease_token.saturating_add(1);
         job.started_at = Some(now);
         job.lease_ms = lease_ms;
         job.lease_expires_at = Some(now.saturating_add(lease_ms));
