@@ -52,7 +52,7 @@ impl Generator {
             deadlines: flag(40),
             unique: flag(40),
             order: flag(45),
-            concurrency: flag(40),
+            concurrency: flag(40) && std::env::var("BRAVO_WITHOUT").is_err(),
             lanes: flag(25),
             limits: flag(45),
             switches: flag(40),

@@ -118,6 +118,8 @@ pub(crate) struct Reference {
     pub(crate) jobs: BTreeMap<u64, RefJob>,
     pub(crate) queues: BTreeMap<Name, RefQueue>,
     uniques: Vec<Unique>,
+    /// Whose turn it is, of the jobs of one queue, project and order key.
+    turns: BTreeMap<(Name, Name, String), u64>,
     remembered: Vec<Remembered>,
 }
 
@@ -131,6 +133,7 @@ impl Reference {
             jobs: BTreeMap::new(),
             queues: BTreeMap::new(),
             uniques: Vec::new(),
+            turns: BTreeMap::new(),
             remembered: Vec::new(),
         }
     }
@@ -161,7 +164,7 @@ impl Reference {
 
     fn command(&mut self, command: &Command, seen: &Seen<'_>) -> Reply {
         match command {
-            Command::Enqueue(jobs) => self.enqueue(jobs),
+            Command::Enqueue(jobs) => self.enqueue(jobs, seen),
             Command::Lease(lease) => self.lease(lease, seen),
             Command::Ack(acks) => self.ack(acks),
             Command::Nack(nacks) => self.nack(nacks, seen),
@@ -202,6 +205,7 @@ impl Reference {
         job.lease_expires_at = None;
         self.uniques.retain(|held| held.seq != seq || held.until.is_some());
         self.uniques.iter_mut().filter(|held| held.seq == seq).for_each(|held| held.ended = state);
+        self.pass_turns();
         if state == JobState::Dead {
             self.copy_to_dead_letters(seq);
         }
