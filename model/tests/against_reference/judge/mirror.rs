@@ -21,7 +21,7 @@ impl Mirror {
 
 impl Machine for Mirror {
     fn apply(&mut self, at: Time, commands: Vec<Bytes>) -> Vec<Outcome> {
-        let seen = Seen { reply: None, job: &|_| None };
+        let seen = Seen { reply: None, job: &|_| None, origin: &|_| None };
         let mut apply = |bytes: &Bytes| {
             let reply = self.0.apply(at, &Envelope::decode(bytes).expect("a known command"), &seen);
             // Everybody is woken by everything.

@@ -6,11 +6,11 @@
 
 use std::fmt;
 
-use bravo_model::Time;
 use bravo_model::command::{Command, Envelope, QueueDefinition};
 use bravo_model::job::JobState;
 use bravo_model::queue::QueueConfig;
 use bravo_model::reply::{Effect, Reply};
+use bravo_model::{JobId, Time};
 
 use super::Machine;
 use super::compare;
@@ -138,7 +138,8 @@ impl<M: Machine> Trial<M> {
             return complain("outcomes", "one command has one outcome".into());
         };
         let job = |seq| self.single.job(seq).map(|job| (job.state, job.run_at));
-        let seen = Seen { reply: Some(&outcome.reply), job: &job };
+        let origin = |seq| origin_of(&self.single.job(seq)?.metadata);
+        let seen = Seen { reply: Some(&outcome.reply), job: &job, origin: &origin };
         let expected = self.reference.apply(at, envelope, &seen);
         compare::replies(&self.reference, &envelope.command, &expected, &outcome.reply)?;
         for queue in idle {
@@ -246,4 +247,10 @@ impl<M: Machine> Trial<M> {
     fn alone(&mut self, at: Time, command: Command) -> Verdict {
         self.play(at, 1, |_, _| Envelope::plain(command.clone())).1
     }
+}
+
+/// The seq in `"dead_letter_of":"j3-7"`.
+fn origin_of(metadata: &[u8]) -> Option<u64> {
+    let (_, id) = std::str::from_utf8(metadata).ok()?.split_once("\"dead_letter_of\":\"")?;
+    id.split('"').next()?.parse::<JobId>().ok().map(|id| id.seq)
 }

@@ -106,6 +106,8 @@ pub(crate) struct Seen<'a> {
     pub(crate) reply: Option<&'a Reply>,
     /// A job's state and `run_at` after it.
     pub(crate) job: &'a dyn Fn(u64) -> Option<(JobState, Time)>,
+    /// Of which dead job a job is the copy.
+    pub(crate) origin: &'a dyn Fn(u64) -> Option<u64>,
 }
 
 /// The whole partition.

@@ -87,6 +87,9 @@ impl Reference {
         // Until retention takes the last of its jobs, older definitions are not let in again.
         if self.jobs.values().any(|job| job.queue == *name) {
             self.queues.insert(name.clone(), RefQueue { version, ..RefQueue::default() });
+        } else {
+            // A queue that is gone takes its unique windows with it.
+            self.uniques.retain(|held| held.queue != *name);
         }
         Reply::Done
     }

@@ -56,7 +56,9 @@ impl Reference {
         let dead = |seq| (seen.job)(seq).is_some_and(|(state, _)| state == JobState::Dead);
         let ready = self.jobs.values().filter(|job| job.queue == *queue && job.state == JobState::Ready);
         let late = ready.filter(|job| self.is_late(job) && dead(job.seq));
-        let found = late.min_by_key(|job| (Reverse(job.priority), job.place)).map(|job| job.seq);
+        // Across lanes, the copies of the dead tell in which order they were met.
+        let met = (seen.origin)(self.next_seq);
+        let found = late.min_by_key(|job| (met != Some(job.seq), Reverse(job.priority), job.place)).map(|job| job.seq);
         let Some(seq) = found else { return false };
         self.jobs.get_mut(&seq).expect("it is there").error = Some("deadline_exceeded".into());
         self.finish(seq, JobState::Dead);
