@@ -1,1 +1,17 @@
 //! bravod: one node of a Bravo cluster.
+//!
+//! ```text
+//!  gateway (REST, gRPC) ─► cluster (routes to leaders) ─► raft (batches, replicates, applies)
+//!          │                     ▲                            │
+//!          └─► dispatch ─────────┘                        transport (QUIC)
+//! ```
+
+pub mod cluster;
+pub mod dispatch;
+pub mod keeper;
+pub mod node;
+pub mod query;
+pub mod raft;
+pub mod routing;
+pub mod service;
+pub mod transport;

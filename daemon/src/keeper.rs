@@ -1,0 +1,162 @@
+//! Keeps the cluster in order: spreads leaders, pushes queue definitions, follows leader changes.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bravo_model::command::QueueDefinition;
+use bravo_model::{Command, Envelope};
+
+use crate::cluster::{Cluster, Repeat};
+use crate::raft::group::Group;
+use crate::raft::types::{GroupId, META_GROUP, NodeId, partition_group};
+use crate::routing;
+use crate::transport::wire::{Answer, Query};
+
+/// How often leaders are looked at.
+const SPREAD_EVERY: Duration = Duration::from_secs(1);
+/// Groups that are handed over in one round, so that a node that comes back is not swamped.
+const HANDOVERS_PER_ROUND: usize = 3;
+/// Definitions are compared again after this long even if nothing is known to have changed.
+const RECONCILE_EVERY: Duration = Duration::from_secs(5);
+
+/// Starts the keeper's tasks.
+pub fn start(cluster: Arc<Cluster>) {
+    tokio::spawn(spread_leaders(cluster.clone()));
+    tokio::spawn(push_definitions(cluster.clone()));
+    for group in cluster.groups() {
+        tokio::spawn(follow_leader(cluster.clone(), group.clone()));
+    }
+}
+
+/// Gives leadership of a group to another voter that has caught up, if this node leads it.
+pub async fn hand_over(cluster: &Cluster, group: &Group) {
+    if !group.shared.is_leader() {
+        return;
+    }
+    let members = cluster.members();
+    let others: Vec<NodeId> = members.keys().copied().filter(|id| *id != cluster.node).collect();
+    let Some(&target) = others.get(group.shared.group as usize % others.len().max(1)) else { return };
+    if group.raft.trigger().transfer_leader(target).await.is_err() {
+        return;
+    }
+    let deadline = Instant::now() + Duration::from_secs(1);
+    while group.shared.is_leader() && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Each group has a preferred leader; whoever leads another's group hands it over when that one
+/// has caught up.
+async fn spread_leaders(cluster: Arc<Cluster>) {
+    let mut rounds = tokio::time::interval(SPREAD_EVERY);
+    rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    loop {
+        rounds.tick().await;
+        let mut moved = 0;
+        for group in cluster.groups() {
+            let Some(preferred) = preferred_leader(&cluster, group.shared.group) else { continue };
+            if preferred == cluster.node || !group.shared.is_leader() || !has_caught_up(group, preferred) {
+                continue;
+            }
+            tracing::info!(group = group.shared.group, to = preferred, "handing leadership over");
+            let _ = group.raft.trigger().transfer_leader(preferred).await;
+            moved += 1;
+            if moved == HANDOVERS_PER_ROUND {
+                break;
+            }
+        }
+    }
+}
+
+fn preferred_leader(cluster: &Cluster, group: GroupId) -> Option<NodeId> {
+    let members: Vec<NodeId> = cluster.members().into_keys().collect();
+    members.get(group as usize % members.len().max(1)).copied()
+}
+
+fn has_caught_up(group: &Group, node: NodeId) -> bool {
+    let metrics = group.raft.metrics();
+    let metrics = metrics.borrow();
+    let fresh = metrics.heartbeat.as_ref().and_then(|beats| beats.get(&node)).and_then(|at| at.as_ref()).is_some_and(
+        |at| at.elapsed() < Duration::from_secs(1),
+    );
+    let matched = metrics.replication.as_ref().and_then(|all| all.get(&node)).and_then(|id| id.map(|id| id.index));
+    fresh && matched.is_some_and(|matched| matched + 64 >= metrics.last_log_index.unwrap_or(0))
+}
+
+/// When a group's leader changes, what the last one remembered about hungry gateways is gone.
+async fn follow_leader(cluster: Arc<Cluster>, group: Group) {
+    let mut metrics = group.raft.server_metrics();
+    let mut last = None;
+    loop {
+        let leader = metrics.borrow_and_update().current_leader;
+        if leader != last {
+            last = leader;
+            cluster.dispatcher.leader_changed(group.shared.group);
+        }
+        if metrics.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The leader of meta brings every partition to the newest queue definitions.
+async fn push_definitions(cluster: Arc<Cluster>) {
+    let Some(meta) = cluster.group(META_GROUP).cloned() else { return };
+    loop {
+        tokio::select! {
+            () = meta.shared.definitions_changed.notified() => {}
+            () = tokio::time::sleep(RECONCILE_EVERY) => {}
+        }
+        if !meta.shared.is_leader() {
+            continue;
+        }
+        for partition in 0..cluster.partitions() {
+            if let Err(error) = push_to(&cluster, partition).await {
+                tracing::debug!(partition, %error, "definitions not pushed; trying again");
+                meta.shared.definitions_changed.notify_one();
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+/// Brings one partition to the definitions that meta has now.
+async fn push_to(cluster: &Arc<Cluster>, partition: u16) -> Result<(), bravo_model::Refusal> {
+    let deadline = Instant::now() + Duration::from_secs(2);
+    let wanted = definitions(cluster.read(META_GROUP, Query::Definitions, deadline).await?);
+    let group = partition_group(partition);
+    let known = definitions(cluster.read(group, Query::Definitions, deadline).await?);
+    for definition in &wanted {
+        let there = known.iter().find(|there| there.name == definition.name).map_or(0, |there| there.version);
+        if there < definition.version {
+            push(cluster, partition, definition.clone(), deadline).await?;
+        }
+    }
+    for there in known {
+        if there.version > 0 && !wanted.iter().any(|definition| definition.name == there.name) {
+            let command = Command::ForgetQueue { name: there.name, version: there.version };
+            cluster.propose(group, &Envelope::plain(command), Repeat::Safe, deadline).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes one definition known to one partition.
+pub async fn push(
+    cluster: &Arc<Cluster>,
+    partition: u16,
+    mut definition: QueueDefinition,
+    deadline: Instant,
+) -> Result<(), bravo_model::Refusal> {
+    definition.home = routing::queue_home(&definition.name, cluster.partitions()) == partition;
+    let envelope = Envelope::plain(Command::SetQueue(definition));
+    cluster.propose(partition_group(partition), &envelope, Repeat::Safe, deadline).await?;
+    Ok(())
+}
+
+fn definitions(answer: Answer) -> Vec<QueueDefinition> {
+    match answer {
+        Answer::Definitions(definitions) => definitions,
+        _ => Vec::new(),
+    }
+}

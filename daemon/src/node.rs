@@ -1,0 +1,203 @@
+//! The life of one node: open the disk, recover the groups, serve, drain, stop.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use bravo_model::Name;
+use bravo_storage::identity::{DataDir, Identity};
+use bravo_storage::log::{LogOptions, SharedLog};
+use bravo_storage::state::{Engines, StateOptions, StateStore};
+use openraft::SnapshotPolicy;
+use tokio::sync::mpsc;
+
+use crate::cluster::Cluster;
+use crate::config::Config;
+use crate::raft::group::{Group, GroupOptions, GroupState};
+use crate::raft::network::NetworkFactory;
+use crate::raft::proposer::ProposerOptions;
+use crate::raft::types::{GroupId, Member, NodeId};
+use crate::service::PeerService;
+use crate::transport::Transport;
+use crate::transport::tls::{self, PeerTls};
+
+/// Entries behind a snapshot that are kept for followers that are a little behind.
+const ENTRIES_KEPT: u64 = 512;
+
+/// A running node.
+pub struct Node {
+    /// The cluster as this node sees it.
+    pub cluster: Arc<Cluster>,
+    transport: Arc<Transport>,
+    log: SharedLog,
+    // Held for its lock on the folder.
+    _data: DataDir,
+}
+
+impl Node {
+    /// Starts a node: everything but its public interface.
+    pub async fn start(config: &Config) -> anyhow::Result<Self> {
+        let id = config.node.id;
+        let data = DataDir::open(&config.node.data_dir)?;
+        let identity = identify(config, &data)?;
+        let partitions = u16::try_from(identity.partitions)?;
+        let members = members(config);
+
+        let tls = config.tls.as_ref().context("[tls] is needed for the connections between nodes")?;
+        let named = tls::node_in_file(&tls.cert)?;
+        anyhow::ensure!(named == id, "tls.cert is the certificate of node {named}, this is node {id}");
+        let transport = Transport::bind(config.listen.peer, &PeerTls::load(&tls.ca, &tls.cert, &tls.key)?)?;
+        let service = Arc::new(PeerService::default());
+        tokio::spawn(transport.clone().serve(service.clone()));
+
+        let log = {
+            let (dir, options) = (data.path().join("log"), log_options(config));
+            tokio::task::spawn_blocking(move || SharedLog::open(&dir, options)).await?.context("the Raft log")?
+        };
+        let engines = {
+            let dir = data.path().join("state");
+            tokio::task::spawn_blocking(move || Engines::open(&dir)).await?.context("the state folder")?
+        };
+        let (ready, became_ready) = mpsc::unbounded_channel();
+        let groups = start_groups(config, partitions, &data, &log, &engines, &transport, ready).await?;
+        let founders = members.clone();
+        let cluster = Cluster::new(id, config.cluster.name.clone(), groups, Some(transport.clone()), members);
+        service.ready(cluster.clone(), data.path().join("snapshot"));
+        tokio::spawn(announce(cluster.clone(), became_ready));
+        for group in cluster.groups() {
+            group.form(founders.clone()).await?;
+        }
+        crate::keeper::start(cluster.clone());
+        Ok(Self { cluster, transport, log, _data: data })
+    }
+
+    /// Hands leadership over, then stops the groups and closes the log.
+    pub async fn stop(self, patience: Duration) {
+        let handover = async {
+            for group in self.cluster.groups() {
+                crate::keeper::hand_over(&self.cluster, group).await;
+            }
+        };
+        let _ = tokio::time::timeout(patience, handover).await;
+        for group in self.cluster.groups() {
+            let _ = group.raft.shutdown().await;
+        }
+        self.transport.close();
+        let log = self.log;
+        let _ = tokio::task::spawn_blocking(move || log.close()).await;
+    }
+
+    /// Whether the log failed, so that the node must end.
+    pub fn is_poisoned(&self) -> bool {
+        self.log.is_poisoned()
+    }
+}
+
+fn identify(config: &Config, data: &DataDir) -> anyhow::Result<Identity> {
+    if let Some(identity) = Identity::load(data.path())? {
+        identity.check(&config.cluster.name, config.node.id)?;
+        return Ok(identity);
+    }
+    Ok(Identity::create(data.path(), &config.cluster.name, config.node.id, config.cluster.partitions)?)
+}
+
+fn members(config: &Config) -> BTreeMap<NodeId, Member> {
+    let mut members: BTreeMap<_, _> = config
+        .cluster
+        .initial
+        .iter()
+        .map(|member| (member.id, Member { peer: member.peer.clone(), public: member.public.clone() }))
+        .collect();
+    if members.is_empty() {
+        let own = config.member();
+        members.insert(own.id, Member { peer: own.peer, public: own.public });
+    }
+    members
+}
+
+fn log_options(config: &Config) -> LogOptions {
+    LogOptions {
+        segment_bytes: config.storage.log_segment_bytes,
+        cache_bytes: config.storage.log_cache_bytes as usize,
+        ..LogOptions::default()
+    }
+}
+
+async fn start_groups(
+    config: &Config,
+    partitions: u16,
+    data: &DataDir,
+    log: &SharedLog,
+    engines: &Engines,
+    transport: &Arc<Transport>,
+    ready: mpsc::UnboundedSender<(GroupId, Name)>,
+) -> anyhow::Result<Vec<Group>> {
+    let raft = Arc::new(raft_config(config)?);
+    let groups = u64::from(partitions) + 1;
+    let start = |id: GroupId| {
+        let options = StateOptions {
+            memory_bytes_max: config.storage.memory_bytes_max / groups,
+            ..StateOptions::default()
+        };
+        let shared = GroupState::new(id, config.node.id, StateStore::new(engines.engine(id), options), ready.clone());
+        let network = NetworkFactory::new(transport.clone(), shared.clone());
+        let options = GroupOptions {
+            raft: raft.clone(),
+            proposer: proposer_options(config),
+            snapshots: snapshot_dir(data),
+            snapshot_log_bytes_min: config.raft.snapshot_log_bytes_min / groups,
+        };
+        Group::start(shared, log.group(id), network, options)
+    };
+    // Two at a time: recovery is bound by the processor.
+    use futures_util::{StreamExt, TryStreamExt};
+    futures_util::stream::iter((0..=GroupId::from(partitions)).map(start)).buffered(2).try_collect().await
+}
+
+fn snapshot_dir(data: &DataDir) -> PathBuf {
+    data.path().join("snapshot")
+}
+
+fn proposer_options(config: &Config) -> ProposerOptions {
+    ProposerOptions {
+        batch_commands_max: config.raft.batch_jobs_max as usize,
+        batch_bytes_max: config.raft.batch_bytes_max as usize,
+        inflight_max: config.raft.inflight_batches_max as usize,
+        waiting_max: config.raft.queued_commands_max as usize,
+    }
+}
+
+fn raft_config(config: &Config) -> anyhow::Result<openraft::Config> {
+    let raft = &config.raft;
+    let built = openraft::Config {
+        cluster_name: config.cluster.name.clone(),
+        heartbeat_interval: raft.heartbeat_interval_ms,
+        election_timeout_min: raft.election_timeout_min_ms,
+        election_timeout_max: raft.election_timeout_max_ms,
+        enable_pre_vote: Some(true),
+        // The node decides by bytes when a snapshot is due; see `Group::maintain`.
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: ENTRIES_KEPT,
+        purge_batch_size: ENTRIES_KEPT,
+        replication_lag_threshold: u64::MAX,
+        max_payload_entries: 64,
+        install_snapshot_timeout: 600_000,
+        enable_leader_restore: Some(false),
+        ..openraft::Config::default()
+    };
+    Ok(built.validate()?)
+}
+
+/// Tells waiting gateways what became deliverable in the groups that this node leads.
+async fn announce(cluster: Arc<Cluster>, mut ready: mpsc::UnboundedReceiver<(GroupId, Name)>) {
+    let mut batch = Vec::new();
+    while ready.recv_many(&mut batch, 256).await > 0 {
+        batch.sort();
+        batch.dedup();
+        for (group, queue) in batch.drain(..) {
+            cluster.became_ready(group, &queue);
+        }
+    }
+}
