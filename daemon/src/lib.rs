@@ -1,1 +1,3 @@
 //! bravod: one node of a Bravo cluster.
+
+pub mod config;
