@@ -135,11 +135,17 @@ fn article(kind: Kind) -> String {
     }
 }
 
-/// An unknown key, with the known one that it looks most like.
+/// An unknown key, with the known one that it looks most like, or that stands in another section.
 fn unknown(key: &str, parent: &str, known: impl Iterator<Item = String>) -> ConfigError {
-    let full = if parent.is_empty() { key.to_string() } else { format!("{parent}.{key}") };
-    let what = if parent.is_empty() { "section" } else { "key" };
-    ConfigError::new(full, format!("unknown {what}; did you mean {}?", nearest(key, known)))
+    if parent.is_empty() {
+        return ConfigError::new(key, format!("unknown section; did you mean {}?", nearest(key, known)));
+    }
+    let elsewhere = SECTIONS.iter().find(|section| section.keys.iter().any(|doc| doc.name == key));
+    let meant = match elsewhere {
+        Some(section) => format!("{}.{key}", section.name),
+        None => format!("{parent}.{}", nearest(key, known)),
+    };
+    ConfigError::new(format!("{parent}.{key}"), format!("unknown key; did you mean {meant}?"))
 }
 
 /// The known name that is most like `name`, without regard to case.

@@ -98,6 +98,8 @@ fn unknown_keys_name_the_nearest_one() {
     let variable = "BRAVO_RAFT__HEARTBEAT_INTERVAL: unknown variable; did you mean BRAVO_RAFT__HEARTBEAT_INTERVAL_MS?";
     assert!(found.contains(&variable.into()), "{found:?}");
     assert_eq!(found.len(), 4, "{found:?}");
+    let moved = format!("{ALONE}[auth]\npartitions = 1\n");
+    assert_eq!(errors(&moved, &[]), ["auth.partitions: unknown key; did you mean cluster.partitions?"]);
 }
 
 #[test]
@@ -152,10 +154,22 @@ fn membership_must_make_sense() {
 
 #[test]
 fn an_address_that_nobody_can_reach_is_not_advertised() {
-    let text = CONTRACT.replace("initial = [", "join = [\"h:1\"]\nignored = [").replace("127.0.0.1:7700\"   ", "");
-    let text = text.replace("public = \"127.0.0.1:7700\"\npeer", "public = \"0.0.0.0:7700\"\npeer");
-    let found = errors(&text, &[]);
-    assert!(found.iter().any(|error| error.starts_with("advertise.public: is required")), "{found:?}");
+    let text = r#"
+[node]
+id = 4
+data_dir = "d"
+[listen]
+public = "0.0.0.0:7700"
+[cluster]
+join = ["h:1"]
+[tls]
+ca = "a"
+cert = "b"
+key = "c"
+"#;
+    let found = errors(text, &[]);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].starts_with("advertise.public: is required"), "{found:?}");
     let chosen = [("BRAVO_ADVERTISE__PEER", "other:7701")];
     assert!(errors(CONTRACT, &chosen)[0].starts_with("advertise.peer: differs"));
 }
