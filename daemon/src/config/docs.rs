@@ -36,19 +36,19 @@ fn write_key(page: &mut String, section: &SectionDoc, key: &KeyDoc, default: Opt
     let _ = write!(page, "\n### `{}.{}`\n\n{}\n\n", section.name, key.name, prose(key.doc));
     let _ = write!(page, "- form: {}", key.kind.label());
     if let Kind::Integer { min, max } = key.kind {
-        let _ = write!(page, ", from {} to {}", number(min), number(max));
+        let _ = write!(page, ", from {} to {}", number(key, min), number(key, max));
     }
-    if let Some(default) = default.and_then(|value| default_text(key.kind, value)) {
+    if let Some(default) = default.and_then(|value| default_text(key, value)) {
         let _ = write!(page, "\n- default: {default}");
     }
     let _ = write!(page, "\n- variable: `{}`\n", variable(section.name, key.name));
 }
 
 /// The default for people, or nothing where a key has none.
-fn default_text(kind: Kind, default: &Value) -> Option<String> {
-    match (kind, default) {
+fn default_text(key: &KeyDoc, default: &Value) -> Option<String> {
+    match (key.kind, default) {
         (Kind::Integer { min, .. }, Value::Integer(integer)) => {
-            u64::try_from(*integer).ok().filter(|value| *value >= min).map(number)
+            u64::try_from(*integer).ok().filter(|value| *value >= min).map(|value| number(key, value))
         }
         (Kind::HostPorts | Kind::Members, _) => None,
         (_, Value::String(text)) if text.is_empty() => None,
@@ -56,8 +56,8 @@ fn default_text(kind: Kind, default: &Value) -> Option<String> {
     }
 }
 
-/// A number with thousands apart, and in binary units where it is a round one.
-fn number(value: u64) -> String {
+/// A number with thousands apart; a size also in binary units where it is a round one.
+fn number(key: &KeyDoc, value: u64) -> String {
     let digits = value.to_string();
     let mut grouped = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -68,7 +68,7 @@ fn number(value: u64) -> String {
     }
     let unit = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")]
         .into_iter()
-        .find(|(size, _)| value >= *size && value.is_multiple_of(*size));
+        .find(|(size, _)| key.name.contains("bytes") && value >= *size && value.is_multiple_of(*size));
     match unit {
         Some((size, name)) => format!("{grouped} ({} {name})", value / size),
         None => grouped,
@@ -107,7 +107,8 @@ mod tests {
 
     #[test]
     fn numbers_are_grouped_and_given_in_binary_units() {
-        assert_eq!(number(60_000), "60_000");
-        assert_eq!(number(64 << 20), "67_108_864 (64 MiB)");
+        let key = |name| KeyDoc { name, kind: Kind::Boolean, doc: &[] };
+        assert_eq!(number(&key("wait_ms_max"), 1 << 20), "1_048_576");
+        assert_eq!(number(&key("log_segment_bytes"), 64 << 20), "67_108_864 (64 MiB)");
     }
 }
