@@ -7,11 +7,14 @@
 //! ```
 
 pub mod cluster;
+pub mod config;
 pub mod dispatch;
 pub mod keeper;
 pub mod node;
 pub mod query;
 pub mod raft;
 pub mod routing;
+pub mod sd;
 pub mod service;
+pub mod telemetry;
 pub mod transport;
