@@ -1,1 +1,3 @@
 //! The durable side of one Bravo node: shared Raft log, state store, snapshots, payload cache.
+
+pub mod log;
