@@ -1,0 +1,1 @@
+//! Bounded caches in front of what is dear to fetch.

@@ -1,0 +1,3 @@
+//! Stories about the state store.
+
+mod differential;
