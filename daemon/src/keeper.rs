@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 use bravo_model::command::QueueDefinition;
 use bravo_model::{Command, Envelope};
 
+use openraft::Instant as _;
+use openraft::async_runtime::watch::WatchReceiver;
+
 use crate::cluster::{Cluster, Repeat};
 use crate::raft::group::Group;
 use crate::raft::types::{GroupId, META_GROUP, NodeId, partition_group};
@@ -75,7 +78,7 @@ fn preferred_leader(cluster: &Cluster, group: GroupId) -> Option<NodeId> {
 
 fn has_caught_up(group: &Group, node: NodeId) -> bool {
     let metrics = group.raft.metrics();
-    let metrics = metrics.borrow();
+    let metrics = metrics.borrow_watched();
     let fresh = metrics.heartbeat.as_ref().and_then(|beats| beats.get(&node)).and_then(|at| at.as_ref()).is_some_and(
         |at| at.elapsed() < Duration::from_secs(1),
     );

@@ -136,12 +136,12 @@ async fn start_groups(
 ) -> anyhow::Result<Vec<Group>> {
     let raft = Arc::new(raft_config(config)?);
     let groups = u64::from(partitions) + 1;
-    let start = |id: GroupId| {
+    let start = async |id: GroupId| {
         let options = StateOptions {
             memory_bytes_max: config.storage.memory_bytes_max / groups,
             ..StateOptions::default()
         };
-        let shared = GroupState::new(id, config.node.id, StateStore::new(engines.engine(id), options), ready.clone());
+        let shared = GroupState::new(id, config.node.id, StateStore::new(engines.engine(id)?, options), ready.clone());
         let network = NetworkFactory::new(transport.clone(), shared.clone());
         let options = GroupOptions {
             raft: raft.clone(),
@@ -149,7 +149,7 @@ async fn start_groups(
             snapshots: snapshot_dir(data),
             snapshot_log_bytes_min: config.raft.snapshot_log_bytes_min / groups,
         };
-        Group::start(shared, log.group(id), network, options)
+        Group::start(shared, log.group(id), network, options).await
     };
     // Two at a time: recovery is bound by the processor.
     use futures_util::{StreamExt, TryStreamExt};

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bravo_model::{Command, Effect, Envelope, Name, Time};
 use bravo_storage::log::GroupLog;
 use bravo_storage::state::{Frozen, StateStore};
+use openraft::async_runtime::watch::WatchReceiver;
 use openraft::{LinearizerOption, Raft, ReadPolicy};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, mpsc, watch};
@@ -243,7 +244,7 @@ impl Group {
     pub async fn digest(&self, index: u64) -> Option<[u8; 32]> {
         self.shared.wait_applied(index).await;
         let frozen = self.shared.markers.lock().iter().find(|(at, _)| *at == index).map(|(_, f)| f.clone())?;
-        let digest = tokio::task::spawn_blocking(move || frozen.digest()).await.ok();
+        let digest = tokio::task::spawn_blocking(move || frozen.digest()).await.ok()?.ok();
         self.shared.markers.lock().retain(|(at, _)| *at != index);
         digest
     }
@@ -300,7 +301,7 @@ impl Group {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
             ticks.tick().await;
-            if self.raft.metrics().borrow().running_state.is_err() {
+            if self.raft.metrics().borrow_watched().running_state.is_err() {
                 return;
             }
             let state_bytes = {

@@ -112,18 +112,18 @@ impl fmt::Display for Batch {
 pub(crate) mod alias {
     use super::TypeConfig;
 
-    pub(crate) type LogId = openraft::alias::LogIdOf<TypeConfig>;
-    pub(crate) type Vote = openraft::alias::VoteOf<TypeConfig>;
-    pub(crate) type LogEntry = openraft::alias::EntryOf<TypeConfig>;
-    pub(crate) type StoredMembership = openraft::alias::StoredMembershipOf<TypeConfig>;
-    pub(crate) type SnapshotMeta = openraft::alias::SnapshotMetaOf<TypeConfig>;
+    pub(crate) type LogId = openraft::type_config::alias::LogIdOf<TypeConfig>;
+    pub(crate) type Vote = openraft::type_config::alias::VoteOf<TypeConfig>;
+    pub(crate) type LogEntry = openraft::type_config::alias::EntryOf<TypeConfig>;
+    pub(crate) type StoredMembership = openraft::type_config::alias::StoredMembershipOf<TypeConfig>;
+    pub(crate) type SnapshotMeta = openraft::type_config::alias::SnapshotMetaOf<TypeConfig>;
     pub(crate) type AppendRequest = openraft::raft::AppendEntriesRequest<TypeConfig>;
     pub(crate) type StreamAppendResult = openraft::raft::StreamAppendResult<TypeConfig>;
     pub(crate) type VoteRequest = openraft::raft::VoteRequest<TypeConfig>;
     pub(crate) type VoteResponse = openraft::raft::VoteResponse<TypeConfig>;
     pub(crate) type TransferRequest = openraft::raft::TransferLeaderRequest<TypeConfig>;
     pub(crate) type RpcError = openraft::errors::RPCError<TypeConfig>;
-    pub(crate) type Snapshot = openraft::alias::SnapshotOf<TypeConfig, bravo_storage::snapshot::SnapshotFile>;
+    pub(crate) type Snapshot = openraft::type_config::alias::SnapshotOf<TypeConfig, bravo_storage::snapshot::SnapshotFile>;
 }
 
 #[cfg(test)]
