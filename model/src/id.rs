@@ -40,8 +40,7 @@ impl FromStr for JobId {
 
 /// A queue, project or worker name: 1 to [`limits::NAME_BYTES_MAX`] bytes of letters, digits and
 /// `. _ - : / @`, shared by reference.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(Arc<str>);
 
 impl Name {
@@ -53,14 +52,22 @@ impl Name {
                 format!("{what}: a name has 1 to {} bytes, this one {}", limits::NAME_BYTES_MAX, text.len()),
             ));
         }
-        let allowed = |c: char| c.is_ascii_alphanumeric() || "._-:/@".contains(c);
-        match text.chars().find(|&c| !allowed(c)) {
+        let allowed = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-' | b':' | b'/' | b'@');
+        if text.bytes().all(allowed) {
+            return Ok(Self(text.into()));
+        }
+        match text.chars().find(|&c| !u8::try_from(c).is_ok_and(allowed)) {
             Some(bad) => Err(Refusal::new(
                 Code::InvalidArgument,
                 format!("{what}: {bad:?} is not allowed in a name (letters, digits and . _ - : / @ are)"),
             )),
             None => Ok(Self(text.into())),
         }
+    }
+
+    /// The name shown for a queue whose row is damaged.
+    pub(crate) fn lost() -> Self {
+        Self("lost".into())
     }
 
     /// The name's text.
@@ -86,6 +93,31 @@ impl TryFrom<String> for Name {
 impl From<Name> for String {
     fn from(name: Name) -> Self {
         name.0.to_string()
+    }
+}
+
+impl Serialize for Name {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+// By hand, since names are read with every job: one allocation and no intermediate string.
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl serde::de::Visitor<'_> for Text {
+            type Value = Name;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a name")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Name, E> {
+                Name::parse("name", text).map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_str(Text)
     }
 }
 

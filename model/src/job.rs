@@ -121,4 +121,86 @@ pub struct Job {
     pub unique_key: Option<String>,
     /// Its place among the ready jobs: grows as jobs become ready; 0 before the first time.
     pub ready_seq: u64,
+    /// What the model notes for itself; not for users.
+    pub keeping: Keeping,
+}
+
+impl Job {
+    /// A job of which nothing is known yet but whose it is.
+    pub(crate) fn new(project: Name, priority: u8) -> Self {
+        Self {
+            seq: 0,
+            queue: project.clone(),
+            project,
+            state: JobState::Ready,
+            priority,
+            attempt: 0,
+            max_attempts: 1,
+            enqueued_at: 0,
+            run_at: 0,
+            deadline: None,
+            started_at: None,
+            finished_at: None,
+            lease_token: 0,
+            lease_expires_at: None,
+            lease_ms: 0,
+            worker: None,
+            cancel_requested: false,
+            acked_token: None,
+            progress: None,
+            error: None,
+            metadata: Bytes::new(),
+            workflow: None,
+            order_key: None,
+            concurrency_key: None,
+            fairness_key: None,
+            unique_key: None,
+            ready_seq: 0,
+            keeping: Keeping::default(),
+        }
+    }
+}
+
+/// The model's own notes on a job: with them every index row follows from the record alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keeping {
+    /// The queue's number in this partition.
+    pub queue_number: u32,
+    /// Where a ready job waits.
+    pub place: Place,
+    /// The fairness lane it was ready in last; 0 is the lane of jobs without a key.
+    pub lane: u64,
+    /// Virtual time charged to the lane when it was leased, corrected when the lease ends.
+    pub charged: u64,
+    /// Attempts it was enqueued with: a retry grants as many again.
+    pub attempts_granted: u32,
+    /// Size of its payload, so that a lease need not read it.
+    pub payload_bytes: u32,
+    /// When a final job is removed.
+    pub keep_until: Option<Time>,
+    /// The dead job of which this is the dead-letter copy. A copy is never copied again.
+    pub dead_letter_of: Option<u64>,
+}
+
+/// Where a ready job waits. Jobs in other states are nowhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Place {
+    /// Not among the ready jobs.
+    #[default]
+    Nowhere,
+    /// In the ready order.
+    Open,
+    /// In the ready order, come back from being parked.
+    Returned,
+    /// Beside the ready order until its concurrency key has a free slot.
+    Parked,
+    /// Behind another job of its order key.
+    Behind,
+}
+
+impl Place {
+    /// Whether the job is in the ready order, where a lease meets it.
+    pub const fn is_open(self) -> bool {
+        matches!(self, Self::Open | Self::Returned)
+    }
 }

@@ -13,15 +13,28 @@
 //!
 //! Start reading at [`command::Command`] (what can be asked), then [`table`] (what is stored).
 
+mod apply;
+mod backoff;
+mod bucket;
 pub mod code;
 pub mod command;
+mod fair;
+mod finish;
+mod footprint;
 pub mod id;
+mod idempotency;
 pub mod job;
 pub mod limits;
 pub mod queue;
 pub mod reply;
+pub mod row;
+mod state;
+pub mod table;
+mod transition;
 pub mod txn;
+mod unique;
 
+pub use apply::apply;
 pub use code::{Code, Refusal};
 pub use command::{Command, Entry, Envelope};
 pub use id::{JobId, Name};

@@ -8,6 +8,8 @@ pub const PAYLOAD_BYTES_MAX: usize = 1 << 20;
 pub const METADATA_BYTES_MAX: usize = 16 << 10;
 /// Bytes of an error text that a worker reports; longer ones are cut.
 pub const ERROR_BYTES_MAX: usize = 4 << 10;
+/// Bytes of the progress that a worker reports, as JSON.
+pub const PROGRESS_BYTES_MAX: usize = 16 << 10;
 /// Jobs of one enqueue call.
 pub const ENQUEUE_JOBS_MAX: usize = 1_000;
 /// Payload bytes of one enqueue call.

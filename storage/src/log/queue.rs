@@ -123,8 +123,7 @@ impl Queue {
 
     /// Refuses all new requests from now on.
     pub(crate) fn refuse(&self, error: &LogError) {
-        let poisoned = LogError::Poisoned { cause: error.to_string() };
-        self.state.lock().refused.get_or_insert(poisoned);
+        self.state.lock().refused.get_or_insert_with(|| LogError::Poisoned { cause: error.to_string() });
     }
 
     /// Refuses everything from now on; hands back what waited.

@@ -99,10 +99,13 @@ impl SegmentHeader {
     }
 }
 
+type OpenFile = (Arc<dyn DiskFile>, u64);
+
 /// All segments that are on disk, open for reading.
 pub(crate) struct Segments {
     pub(crate) disk: Arc<dyn Disk>,
-    files: RwLock<BTreeMap<u32, (Arc<dyn DiskFile>, u64)>>,
+    /// Each with its length.
+    files: RwLock<BTreeMap<u32, OpenFile>>,
     bytes: AtomicU64,
 }
 
@@ -126,7 +129,7 @@ impl Segments {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Bytes of the segments in front of `seq` and including it, counted from the oldest.
+    /// Number of the oldest segment.
     pub(crate) fn oldest(&self) -> Option<u32> {
         self.files.read().keys().next().copied()
     }

@@ -117,7 +117,7 @@ struct State {
     unsynced_names: Vec<NameChange>,
     calls: BTreeMap<Call, u64>,
     calls_all: u64,
-    /// Call (if not any), how many more of them succeed, error, whether it stays.
+    /// Which call (`None`: any), how many more of them succeed, and the error.
     fault: Option<(Option<Call>, u64, Fault)>,
     power_loss: Option<(u64, Dice)>,
     image: Option<MemDisk>,
@@ -154,6 +154,11 @@ impl MemDisk {
     /// Lets the call after `more` further ones (of one kind, or of any) fail once.
     pub fn fail_after(&self, call: Option<Call>, more: u64, fault: Fault) {
         self.state.lock().fault = Some((call, more, fault));
+    }
+
+    /// Forgets a planned fault that has not struck.
+    pub fn heal(&self) {
+        self.state.lock().fault = None;
     }
 
     /// Makes each sync take this long.
@@ -371,7 +376,7 @@ impl DiskFile for MemFile {
         if let Some(delay) = delay {
             std::thread::sleep(delay);
         }
-        self.disk.call(Call::Sync, |_| {
+        let outcome = self.disk.call(Call::Sync, |_| {
             let content = &mut *self.inode.lock();
             content.durable.resize(content.now.len(), 0);
             for sector in std::mem::take(&mut content.dirty) {
@@ -379,7 +384,13 @@ impl DiskFile for MemFile {
                 content.durable[start..end].copy_from_slice(&content.now[start..end]);
             }
             Ok(())
-        })
+        });
+        if outcome.is_err() && self.disk.image().is_none() {
+            // As Linux does it: the pages count as clean from now on, though the device never got
+            // them, and the next sync will report success.
+            self.inode.lock().dirty.clear();
+        }
+        outcome
     }
 
     fn len(&self) -> io::Result<u64> {

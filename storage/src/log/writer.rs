@@ -12,6 +12,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, atomic::Ordering, mpsc},
     time::{Duration, Instant},
 };
@@ -129,12 +130,8 @@ impl Writer {
                         // Newcomers are refused before anybody hears of the error.
                         self.inner.queue.refuse(error);
                     }
-                    for request in &mut requests {
-                        if let Some(done) = request.done.take() {
-                            done(outcome.clone());
-                        }
-                    }
-                    outcome?;
+                    let told = tell(&mut requests, &outcome);
+                    outcome.and(told)?;
                     self.tidy(requests)?;
                 }
                 Taken::Idle(lazy) => self.confirm(&lazy)?,
@@ -414,11 +411,25 @@ impl Begin {
     }
 }
 
+/// Calls back. A callback that panics is a bug of the caller, who then has missed what it was told;
+/// the others are still told, and the log stops.
+fn tell(requests: &mut [Request], outcome: &Result<(), LogError>) -> Result<(), LogError> {
+    let mut told = Ok(());
+    for request in requests {
+        if let Some(done) = request.done.take()
+            && catch_unwind(AssertUnwindSafe(|| done(outcome.clone()))).is_err()
+        {
+            told = Err(LogError::Poisoned { cause: "a callback of an append panicked".into() });
+        }
+    }
+    told
+}
+
 fn lazy_bytes(lazy: &BTreeMap<GroupId, Bytes>) -> usize {
     lazy.values().map(|data| RECORD_HEADER + data.len()).sum()
 }
 
-/// Poisons the log if the writer's thread unwinds (a callback panicked), so that nobody waits for ever.
+/// Poisons the log, also when the writer's thread unwinds, so that nobody waits for ever.
 struct PoisonGuard(Option<Arc<Inner>>);
 
 impl PoisonGuard {
@@ -428,11 +439,8 @@ impl PoisonGuard {
             other => LogError::Poisoned { cause: other.to_string() },
         };
         let Some(inner) = &self.0 else { return };
-        for request in inner.queue.poison(error.clone()) {
-            if let Some(done) = request.done {
-                done(Err(error.clone()));
-            }
-        }
+        let mut waiting = inner.queue.poison(error.clone());
+        let _ = tell(waiting.make_contiguous(), &Err(error));
     }
 
     fn disarm(mut self) {

@@ -201,3 +201,8 @@ fn a_config_that_was_built_in_code_is_held_to_the_same_bounds() {
     let keys: Vec<_> = config.validate().unwrap_err().into_iter().map(|error| error.key).collect();
     assert_eq!(keys, ["cluster.partitions", "raft.batch_bytes_max"]);
 }
+
+#[test]
+fn the_example_file_is_valid() {
+    parse(include_str!("../../../../deploy/bravod.toml"), &[]).unwrap();
+}

@@ -51,7 +51,7 @@ fn a_gap_is_refused_and_changes_nothing() {
     append(&group, vec![record(1, 1, "a")]).unwrap();
     let gap = LogError::Gap { group: 4, expected: 2, found: 3 };
     assert_eq!(append(&group, vec![record(1, 3, "c")]), Err(gap.clone()));
-    assert_eq!(append(&group, vec![record(1, 2, "b"), record(1, 4, "d")]).is_err(), true);
+    assert!(append(&group, vec![record(1, 2, "b"), record(1, 4, "d")]).is_err());
     assert_eq!(all(&group).len(), 1);
     append(&group, vec![record(1, 2, "b")]).unwrap();
 }

@@ -178,19 +178,21 @@ fn live(seed: u64) {
                     break;
                 }
             }
-            if dice.below(4) == 0 && disk.image().is_none() {
-                // A kill without a power loss: what is in the page cache stays.
-                disk = disk.copy();
-            } else if dice.below(4) == 0 {
+            let clean = dice.below(4) == 0;
+            if clean {
                 log.close();
                 if !log.is_poisoned() {
                     *history.durable.lock() = history.states.len() - 1;
                 }
             }
-            // What was acknowledged so far must be in the image that is taken now.
-            let image = disk.image();
+            // What is acknowledged by now must be in the image that is taken afterwards.
             let durable = *history.durable.lock();
-            disk = image.unwrap_or_else(|| disk.power_loss(Some(&mut dice)));
+            disk = match disk.image() {
+                Some(image) => image,
+                // A kill without a power loss: what is in the page cache stays.
+                None if dice.below(4) == 0 => disk.copy(),
+                None => disk.power_loss(Some(&mut dice)),
+            };
             drop(log);
             start = survived(&disk, &opts, &history, durable, seed, life);
         } else {

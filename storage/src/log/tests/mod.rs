@@ -4,6 +4,7 @@ mod basics;
 mod damage;
 mod faults;
 mod histories;
+mod speed;
 
 use std::{
     pin::pin,

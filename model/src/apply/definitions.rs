@@ -1,0 +1,75 @@
+//! Meta group: definitions of queues. Each change gets a version; the leader pushes it to the partitions.
+
+use super::{Answer, invalid};
+use crate::code::{Code, Refusal};
+use crate::command::QueueDefinition;
+use crate::id::Name;
+use crate::limits;
+use crate::queue::QueueConfig;
+use crate::reply::{Effect, Reply};
+use crate::row;
+use crate::state::State;
+use crate::table::{self, tag};
+
+impl State<'_> {
+    pub(super) fn put_queue(&mut self, name: Name, config: QueueConfig, effects: &mut Vec<Effect>) -> Answer {
+        config.validate()?;
+        let mut definition = self.definition_or_new(name)?;
+        definition.config = config;
+        Ok(self.store_definition(definition, effects))
+    }
+
+    pub(super) fn switch_queue(
+        &mut self,
+        name: Name,
+        paused: Option<bool>,
+        draining: Option<bool>,
+        effects: &mut Vec<Effect>,
+    ) -> Answer {
+        if paused.is_none() && draining.is_none() {
+            return invalid("neither paused nor draining is to change");
+        }
+        let mut definition = self.definition_or_new(name)?;
+        definition.paused = paused.unwrap_or(definition.paused);
+        definition.draining = draining.unwrap_or(definition.draining);
+        Ok(self.store_definition(definition, effects))
+    }
+
+    pub(super) fn delete_queue(&mut self, name: &Name, effects: &mut Vec<Effect>) -> Answer {
+        let key = definition_key(name);
+        if !self.txn.contains(&key) {
+            return Err(Refusal::new(Code::NotFound, format!("no queue {name} is defined")));
+        }
+        self.txn.delete(&key);
+        self.meta.definitions = self.meta.definitions.saturating_sub(1);
+        self.meta.version += 1;
+        effects.push(Effect::QueuesChanged);
+        Ok(Reply::Version(self.meta.version))
+    }
+
+    fn definition_or_new(&mut self, name: Name) -> Result<QueueDefinition, Refusal> {
+        if let Some(definition) = self.read(&definition_key(&name)) {
+            return Ok(definition);
+        }
+        if self.meta.definitions >= limits::QUEUES_MAX {
+            let detail = format!("there are {} queues, and no more may be made", limits::QUEUES_MAX);
+            return Err(Refusal::new(Code::RateLimited, detail));
+        }
+        Ok(row::undefined(name))
+    }
+
+    fn store_definition(&mut self, mut definition: QueueDefinition, effects: &mut Vec<Effect>) -> Reply {
+        if definition.version == 0 {
+            self.meta.definitions += 1;
+        }
+        self.meta.version += 1;
+        definition.version = self.meta.version;
+        self.put(definition_key(&definition.name), &definition);
+        effects.push(Effect::QueuesChanged);
+        Reply::Version(definition.version)
+    }
+}
+
+fn definition_key(name: &Name) -> crate::txn::Key {
+    table::by_hash(tag::DEFINITION, &table::h16(&[name.as_str()]))
+}

@@ -1,0 +1,104 @@
+//! Applies one log entry: each command in order, each whole or not at all.
+//!
+//! A command first checks everything and then writes, so that a refusal leaves no trace. One file
+//! per command holds its rule and its tests; what several share lives beside (`transition`,
+//! `finish`, `fair`, `bucket`, `unique`, `idempotency`).
+
+mod ack;
+mod cancel;
+mod cluster;
+mod definitions;
+mod enqueue;
+mod extend;
+mod lease;
+mod nack;
+mod purge;
+mod queue;
+mod retry;
+mod tick;
+
+use crate::code::{Code, Refusal};
+use crate::command::{Command, Entry, Envelope};
+use crate::job::{Job, JobState};
+use crate::reply::{Effect, ItemResult, Outcome, Reply};
+use crate::state::State;
+use crate::txn::Txn;
+
+/// Applies an entry to the tables of `partition` (`u16::MAX` for the meta group): the only way that
+/// state changes. One outcome per command, in order.
+pub fn apply(txn: &mut impl Txn, partition: u16, entry: &Entry) -> Vec<Outcome> {
+    let mut state = State::open(txn, partition, entry.at);
+    let outcomes = entry.commands.iter().map(|bytes| state.apply(bytes)).collect();
+    state.close();
+    outcomes
+}
+
+type Answer = Result<Reply, Refusal>;
+
+impl State<'_> {
+    fn apply(&mut self, bytes: &[u8]) -> Outcome {
+        let envelope = match Envelope::decode(bytes) {
+            Ok(envelope) => envelope,
+            Err(refusal) => return Outcome { reply: Reply::Refused(refusal), effects: Vec::new() },
+        };
+        if let Some(idempotency) = &envelope.idempotency
+            && let Some(reply) = self.recall(idempotency)
+        {
+            return Outcome { reply, effects: Vec::new() };
+        }
+        let mut effects = Vec::new();
+        let reply = self.run(envelope.command, &mut effects).unwrap_or_else(Reply::Refused);
+        if let Some(idempotency) = &envelope.idempotency {
+            self.keep(idempotency, &reply);
+        }
+        effects.extend(self.effects());
+        Outcome { reply, effects }
+    }
+
+    fn run(&mut self, command: Command, effects: &mut Vec<Effect>) -> Answer {
+        match command {
+            Command::Enqueue(jobs) => self.enqueue(jobs),
+            Command::Lease(lease) => self.lease(&lease),
+            Command::Ack(acks) => self.ack(acks),
+            Command::Nack(nacks) => self.nack(nacks),
+            Command::Extend(extends) => self.extend(extends),
+            Command::Cancel(seq) => self.cancel(seq),
+            Command::Retry(seq) => self.retry(seq),
+            Command::SetQueue(definition) => self.set_queue(definition),
+            Command::ForgetQueue { name, version } => self.forget_queue(&name, version),
+            Command::Purge(name) => Ok(self.purge(&name)),
+            Command::Redrive(name) => Ok(self.redrive(&name)),
+            Command::Tick => Ok(self.tick()),
+            Command::Reserve | Command::Marker(_) => Ok(Reply::Done),
+            Command::PutQueue { name, config } => self.put_queue(name, config, effects),
+            Command::SwitchQueue { name, paused, draining } => self.switch_queue(name, paused, draining, effects),
+            Command::DeleteQueue(name) => self.delete_queue(&name, effects),
+            Command::PutNode(node) => Ok(self.put_node(&node)),
+            Command::DeleteNode(id) => self.delete_node(id),
+            Command::FormCluster { name, partitions } => self.form_cluster(name, partitions),
+        }
+    }
+
+    /// The job that this token leases now; a lease is over when its end is reached, whether or not
+    /// a tick has seen it.
+    fn leased(&mut self, seq: u64, token: u64) -> Result<Job, Code> {
+        let job = self.job(seq).ok_or(Code::NotFound)?;
+        let held = job.state == JobState::Leased && job.lease_token == token;
+        let running = job.lease_expires_at.is_some_and(|end| end > self.now());
+        if held && running { Ok(job) } else { Err(Code::LeaseLost) }
+    }
+}
+
+/// Answers each item for itself.
+fn each<T>(items: Vec<T>, mut answer: impl FnMut(T) -> Result<ItemResult, Code>) -> Answer {
+    if items.len() > crate::limits::ACK_ITEMS_MAX {
+        let detail = format!("at most {} items a call, these are {}", crate::limits::ACK_ITEMS_MAX, items.len());
+        return Err(Refusal::new(Code::InvalidArgument, detail));
+    }
+    let refused = |code| ItemResult { code: Some(code), ..ItemResult::default() };
+    Ok(Reply::Items(items.into_iter().map(|item| answer(item).unwrap_or_else(refused)).collect()))
+}
+
+fn invalid<T>(detail: impl Into<String>) -> Result<T, Refusal> {
+    Err(Refusal::new(Code::InvalidArgument, detail))
+}

@@ -1,0 +1,248 @@
+//! Fairness: which lane of a queue is served next, by measured work.
+//!
+//! Start-time fair queueing (Goyal, Vin and Cheng 1996): each fairness key is a lane with a virtual
+//! time, the lane whose is lowest is served next, and being served moves it on by work over weight.
+//! Work is known only when a lease ends, so a lease is charged the lane's running mean and
+//! corrected by what it measured. A lane that comes back starts no lower than the lowest active
+//! one: nobody saves up a claim by staying away, and nobody is punished for having been alone.
+//!
+//! A queue whose jobs name no key has lane 0 alone, which lives in the queue's stats: it is charged
+//! as any other, but has no row in NEXT until a second lane is there.
+
+use crate::Time;
+use crate::job::Job;
+use crate::limits;
+use crate::row::{self, Lane, PRIORITIES};
+use crate::state::State;
+use crate::table::{self, tag};
+
+/// Virtual time of a millisecond of work at weight 1; the highest weight still counts one.
+const UNIT: u64 = 10_000;
+/// Idle lanes looked at beside one lease: more than become idle by it, so that they go away.
+const SWEEP: usize = 4;
+
+/// What of a lane is seen in NEXT and IDLE.
+#[derive(PartialEq, Eq)]
+struct Shape {
+    vtime: u64,
+    active: [bool; PRIORITIES],
+    idle: bool,
+}
+
+impl Shape {
+    fn of(lane: &Lane) -> Self {
+        Self { vtime: lane.vtime, active: lane.open.map(|open| open > 0), idle: lane.is_idle() }
+    }
+}
+
+impl State<'_> {
+    /// The lane of a fairness key, made if there is room; beyond the limit, keys share lane 0.
+    pub(crate) fn lane_for(&mut self, queue: u32, key: Option<&str>) -> u64 {
+        let Some(key) = key else { return 0 };
+        let hash = table::h16(&[key]);
+        // Two keys with one half of a hash would share a lane: a matter of fairness, never of order.
+        let id = hash.first_chunk().map_or(1, |half| u64::from_be_bytes(*half)).max(1);
+        if self.lane(queue, id).is_some() {
+            return id;
+        }
+        if self.stats(queue).lanes >= limits::FAIRNESS_KEYS_MAX {
+            self.drop_idle(queue);
+            if self.stats(queue).lanes >= limits::FAIRNESS_KEYS_MAX {
+                return 0;
+            }
+        }
+        let stats = self.stats(queue);
+        stats.lanes += 1;
+        if stats.lanes == 1 {
+            let shape = Shape::of(&stats.lane0);
+            self.show(queue, 0, &shape, true);
+        }
+        let lane = Lane { key: key.to_owned(), ..Lane::default() };
+        self.show(queue, id, &Shape::of(&lane), true);
+        self.lanes.insert((queue, id), Some(lane));
+        id
+    }
+
+    /// Counts a job into or out of the ready order of its lane.
+    pub(crate) fn lane_open(&mut self, queue: u32, id: u64, priority: u8, up: bool) {
+        let comes_back = up && self.lane(queue, id).is_some_and(|lane| !lane.is_active());
+        let floor = if comes_back { self.floor(queue) } else { 0 };
+        self.change(queue, id, |lane| {
+            lane.vtime = lane.vtime.max(floor);
+            if let Some(open) = lane.open.get_mut(usize::from(priority)) {
+                row::step(open, up);
+            }
+        });
+        if let Some(open) = self.stats(queue).open.get_mut(usize::from(priority)) {
+            row::step(open, up);
+        }
+        if !up {
+            self.drop_if_spent(queue, id);
+        }
+    }
+
+    /// What a lease of this lane is charged before its length is known.
+    pub(crate) fn estimate(&mut self, queue: u32, id: u64) -> u64 {
+        let common = self.stats(queue).lane0.mean_ms16;
+        let mean = self.lane(queue, id).map_or(0, |lane| lane.mean_ms16);
+        let ms16 = if mean > 0 { mean } else { common };
+        self.cost(queue, id, ms16 / 16)
+    }
+
+    /// Counts a lease, and charges it.
+    pub(crate) fn lane_leased(&mut self, job: &Job) {
+        let (queue, id, charged) = (job.keeping.queue_number, job.keeping.lane, job.keeping.charged);
+        let start = self.lane(queue, id).map_or(0, |lane| lane.vtime);
+        let stats = self.stats(queue);
+        stats.vtime = stats.vtime.max(start);
+        self.change(queue, id, |lane| {
+            lane.leased = lane.leased.saturating_add(1);
+            lane.vtime = lane.vtime.saturating_add(charged);
+        });
+        if self.stats(queue).lanes > 0 {
+            self.drop_idle(queue);
+        }
+    }
+
+    /// Counts the end of a lease, and corrects what it was charged by what it took.
+    pub(crate) fn lane_ended(&mut self, job: &Job, now: Time) {
+        let (queue, id, charged) = (job.keeping.queue_number, job.keeping.lane, job.keeping.charged);
+        let until = job.lease_expires_at.map_or(now, |end| end.min(now));
+        let took_ms = until.saturating_sub(job.started_at.unwrap_or(until));
+        let cost = self.cost(queue, id, took_ms);
+        self.change(queue, id, |lane| {
+            lane.leased = lane.leased.saturating_sub(1);
+            lane.vtime = lane.vtime.saturating_sub(charged).saturating_add(cost);
+            learn(&mut lane.mean_ms16, took_ms);
+        });
+        if id != 0 {
+            learn(&mut self.stats(queue).lane0.mean_ms16, took_ms);
+        }
+        self.drop_if_spent(queue, id);
+    }
+
+    /// The lane to serve next at a priority that has open jobs.
+    pub(crate) fn next_lane(&mut self, queue: u32, priority: u8) -> u64 {
+        if self.stats(queue).lanes == 0 {
+            return 0;
+        }
+        row::front(self.rows(), &table::next_rank(queue, priority)).map_or(0, |(key, _)| table::last_u64(&key))
+    }
+
+    fn lane(&mut self, queue: u32, id: u64) -> Option<&Lane> {
+        if id == 0 {
+            return Some(&self.stats(queue).lane0);
+        }
+        let txn = &*self.txn;
+        let entry = self.lanes.entry((queue, id));
+        entry.or_insert_with(|| row::read(txn, &table::lane(queue, id))).as_ref()
+    }
+
+    /// Changes a lane and the rows in NEXT and IDLE that show it.
+    fn change(&mut self, queue: u32, id: u64, change: impl FnOnce(&mut Lane)) {
+        if id == 0 {
+            let stats = self.stats(queue);
+            if stats.lanes == 0 {
+                return change(&mut stats.lane0);
+            }
+        } else if self.lane(queue, id).is_none() {
+            return;
+        }
+        let lane = match self.lanes.get_mut(&(queue, id)) {
+            Some(Some(lane)) => lane,
+            _ => &mut self.stats(queue).lane0,
+        };
+        let before = Shape::of(lane);
+        change(lane);
+        let after = Shape::of(lane);
+        if before != after {
+            self.show(queue, id, &before, false);
+            self.show(queue, id, &after, true);
+        }
+    }
+
+    /// Writes or deletes the rows in NEXT and IDLE for a lane of this shape.
+    fn show(&mut self, queue: u32, id: u64, shape: &Shape, up: bool) {
+        let mut row = |key| if up { self.txn.put(key, crate::txn::Value::new()) } else { self.txn.delete(&key) };
+        for (priority, _) in (0..).zip(shape.active).filter(|(_, active)| *active) {
+            row(table::next(queue, priority, shape.vtime, id));
+        }
+        if shape.idle && id != 0 {
+            row(table::idle(queue, shape.vtime, id));
+        }
+    }
+
+    /// The lowest virtual time of the active lanes; while there are none, where service last began.
+    fn floor(&mut self, queue: u32) -> u64 {
+        self.lowest(queue).unwrap_or_else(|| self.stats(queue).vtime)
+    }
+
+    fn lowest(&mut self, queue: u32) -> Option<u64> {
+        let stats = self.stats(queue);
+        if stats.lanes == 0 {
+            return stats.lane0.is_active().then_some(stats.lane0.vtime);
+        }
+        let open = stats.open;
+        (0..).zip(open).filter(|(_, open)| *open > 0).fold(None, |lowest, (priority, _)| {
+            let front =
+                row::front(self.rows(), &table::next_rank(queue, priority)).map(|(key, _)| table::vtime_of(&key));
+            lowest.into_iter().chain(front).min()
+        })
+    }
+
+    /// Virtual time up to which an idle lane is not ahead of anybody.
+    fn not_ahead(&mut self, queue: u32) -> u64 {
+        self.lowest(queue).unwrap_or_else(|| {
+            let stats = self.stats(queue);
+            if stats.count(crate::JobState::Leased) == 0 { u64::MAX } else { stats.vtime }
+        })
+    }
+
+    fn drop_if_spent(&mut self, queue: u32, id: u64) {
+        if id != 0 && self.lane(queue, id).is_some_and(Lane::is_idle) {
+            self.drop_idle(queue);
+        }
+    }
+
+    /// Drops idle lanes that are not ahead, a few at a time, those furthest behind first.
+    fn drop_idle(&mut self, queue: u32) {
+        let prefix = table::by_queue(tag::IDLE, queue);
+        if row::front(self.rows(), &prefix).is_none() {
+            return;
+        }
+        let limit = self.not_ahead(queue);
+        let mut spent = Vec::new();
+        row::walk(self.rows(), &prefix, &prefix, &mut |key, _| {
+            if table::vtime_of(key) <= limit {
+                spent.push(*key);
+            }
+            spent.len() < SWEEP && table::vtime_of(key) <= limit
+        });
+        for key in spent {
+            self.txn.delete(&key);
+            self.lanes.insert((queue, table::last_u64(&key)), None);
+            let stats = self.stats(queue);
+            stats.lanes = stats.lanes.saturating_sub(1);
+            if stats.lanes == 0 {
+                let shape = Shape::of(&stats.lane0);
+                self.show(queue, 0, &shape, false);
+            }
+        }
+    }
+
+    fn cost(&mut self, queue: u32, id: u64, ms: u64) -> u64 {
+        let weight = match self.lane(queue, id).map(|lane| lane.key.clone()) {
+            Some(key) if id != 0 => self.queue(queue).def.config.fairness_weights.get(&key).copied().unwrap_or(1),
+            _ => 1,
+        };
+        (ms.max(1).saturating_mul(UNIT) / u64::from(weight.max(1))).max(1)
+    }
+}
+
+/// Moves a running mean a sixteenth of the way.
+fn learn(mean_ms16: &mut u64, ms: u64) {
+    *mean_ms16 = match *mean_ms16 {
+        0 => ms.saturating_mul(16),
+        mean => (mean - mean / 16).saturating_add(ms),
+    };
+}

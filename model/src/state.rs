@@ -1,0 +1,214 @@
+//! The state while one entry is applied: rows that many commands of an entry touch (the clock,
+//! queues' definitions and counts, lanes) are decoded once and written back once, at the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::Time;
+use crate::command::QueueDefinition;
+use crate::id::Name;
+use crate::job::{Job, JobState};
+use crate::reply::Effect;
+use crate::row::{self, Lane, Meta, Stats};
+use crate::table::{self, tag};
+use crate::txn::{Key, Txn, Value};
+
+/// A queue's rows, and whether they changed.
+#[derive(Clone, Debug)]
+pub(crate) struct Queue {
+    pub(crate) def: QueueDefinition,
+    pub(crate) stats: Stats,
+    /// The stats as they were read: a poll that changes nothing writes nothing.
+    stored: Option<Stats>,
+    def_changed: bool,
+}
+
+pub(crate) struct State<'a> {
+    pub(crate) txn: &'a mut dyn Txn,
+    pub(crate) partition: u16,
+    pub(crate) meta: Meta,
+    queues: BTreeMap<u32, Queue>,
+    numbers: BTreeMap<Name, u32>,
+    /// None: dropped in this entry.
+    pub(crate) lanes: BTreeMap<(u32, u64), Option<Lane>>,
+    /// Queues in which something became deliverable by the present command.
+    woken: BTreeSet<u32>,
+    /// Queues that an earlier command of this entry told the leader of.
+    told: BTreeSet<u32>,
+    scratch: Vec<u8>,
+}
+
+impl<'a> State<'a> {
+    /// Opens the state for one entry; the clock never goes back.
+    pub(crate) fn open(txn: &'a mut dyn Txn, partition: u16, at: Time) -> Self {
+        let mut meta: Meta = row::read(&*txn, &table::meta()).unwrap_or_default();
+        meta.now = meta.now.max(at);
+        Self {
+            txn,
+            partition,
+            meta,
+            queues: BTreeMap::new(),
+            numbers: BTreeMap::new(),
+            lanes: BTreeMap::new(),
+            woken: BTreeSet::new(),
+            told: BTreeSet::new(),
+            scratch: Vec::with_capacity(1024),
+        }
+    }
+
+    /// Writes back what was held decoded.
+    pub(crate) fn close(mut self) {
+        let meta = self.meta.clone();
+        self.put(table::meta(), &meta);
+        for (number, queue) in std::mem::take(&mut self.queues) {
+            if queue.def_changed {
+                self.put(table::by_queue(tag::QUEUE, number), &queue.def);
+            }
+            if queue.stored.as_ref() != Some(&queue.stats) {
+                self.put(table::by_queue(tag::STATS, number), &queue.stats);
+            }
+        }
+        for ((number, id), lane) in std::mem::take(&mut self.lanes) {
+            match lane {
+                Some(lane) => self.put(table::lane(number, id), &lane),
+                None => self.txn.delete(&table::lane(number, id)),
+            }
+        }
+    }
+
+    pub(crate) fn now(&self) -> Time {
+        self.meta.now
+    }
+
+    pub(crate) fn rows(&self) -> &dyn Txn {
+        &*self.txn
+    }
+
+    pub(crate) fn read<T: DeserializeOwned>(&self, key: &Key) -> Option<T> {
+        row::decode(&self.txn.get(key)?)
+    }
+
+    pub(crate) fn put<T: Serialize>(&mut self, key: Key, value: &T) {
+        self.scratch.clear();
+        let mut buffer = std::mem::take(&mut self.scratch);
+        // Postcard fails on types without a length alone; no row is one.
+        if let Ok(bytes) = postcard::to_extend(value, std::mem::take(&mut buffer)) {
+            self.txn.put(key, Value::copy_from_slice(&bytes));
+            self.scratch = bytes;
+        }
+    }
+
+    pub(crate) fn mark(&mut self, key: Key) {
+        self.txn.put(key, Value::new());
+    }
+
+    pub(crate) fn job(&self, seq: u64) -> Option<Job> {
+        row::job(self.rows(), seq)
+    }
+
+    /// The number of a queue that is known here.
+    pub(crate) fn known(&mut self, name: &Name) -> Option<u32> {
+        if let Some(&number) = self.numbers.get(name) {
+            return Some(number);
+        }
+        let number = row::queue_number(self.rows(), name)?;
+        self.numbers.insert(name.clone(), number);
+        Some(number)
+    }
+
+    /// The number of a queue; it becomes known here, with defaults, if it was not.
+    pub(crate) fn intern(&mut self, name: &Name) -> u32 {
+        if let Some(number) = self.known(name) {
+            return number;
+        }
+        self.meta.last_queue = self.meta.last_queue.wrapping_add(1);
+        self.meta.queues += 1;
+        let number = self.meta.last_queue;
+        self.put(table::by_hash(tag::NUMBER, &table::h16(&[name.as_str()])), &number);
+        self.numbers.insert(name.clone(), number);
+        let queue =
+            Queue { def: row::undefined(name.clone()), stats: Stats::default(), stored: None, def_changed: true };
+        self.queues.insert(number, queue);
+        number
+    }
+
+    /// Forgets a queue that has no jobs left.
+    pub(crate) fn forget(&mut self, number: u32) {
+        let name = self.queue(number).def.name.clone();
+        self.lanes.retain(|(queue, _), _| *queue != number);
+        self.delete_all(&table::by_queue(tag::LANE, number));
+        self.delete_all(&table::by_queue(tag::IDLE, number));
+        self.txn.delete(&table::by_hash(tag::NUMBER, &table::h16(&[name.as_str()])));
+        self.txn.delete(&table::by_queue(tag::QUEUE, number));
+        self.txn.delete(&table::by_queue(tag::STATS, number));
+        self.numbers.remove(&name);
+        self.queues.remove(&number);
+        self.woken.remove(&number);
+        self.meta.queues = self.meta.queues.saturating_sub(1);
+    }
+
+    fn delete_all(&mut self, prefix: &Key) {
+        let mut keys = Vec::new();
+        row::walk(self.rows(), prefix, prefix, &mut |key, _| {
+            keys.push(*key);
+            true
+        });
+        keys.iter().for_each(|key| self.txn.delete(key));
+    }
+
+    /// A queue's rows. Damaged ones are replaced by defaults, so that its jobs can still be worked.
+    pub(crate) fn queue(&mut self, number: u32) -> &mut Queue {
+        let txn = &*self.txn;
+        self.queues.entry(number).or_insert_with(|| {
+            let def = row::read(txn, &table::by_queue(tag::QUEUE, number));
+            let stored: Option<Stats> = row::read(txn, &table::by_queue(tag::STATS, number));
+            Queue {
+                def: def.unwrap_or_else(|| row::undefined(Name::lost())),
+                stats: stored.clone().unwrap_or_default(),
+                stored,
+                def_changed: false,
+            }
+        })
+    }
+
+    pub(crate) fn stats(&mut self, number: u32) -> &mut Stats {
+        &mut self.queue(number).stats
+    }
+
+    pub(crate) fn define(&mut self, number: u32, def: QueueDefinition) {
+        let queue = self.queue(number);
+        queue.def = def;
+        queue.def_changed = true;
+    }
+
+    /// Notes that something in the queue may have become deliverable.
+    pub(crate) fn wake(&mut self, number: u32) {
+        self.woken.insert(number);
+    }
+
+    /// What the leader is to do after the present command: queues that were woken and do deliver,
+    /// each once per entry, since the leader looks when the whole entry is applied.
+    pub(crate) fn effects(&mut self) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for number in std::mem::take(&mut self.woken) {
+            let queue = self.queue(number);
+            if queue.stats.open_all() > 0 && !queue.def.paused && queue.free_in_flight() > 0 {
+                let name = queue.def.name.clone();
+                if self.told.insert(number) {
+                    effects.push(Effect::QueueReady(name));
+                }
+            }
+        }
+        effects
+    }
+}
+
+impl Queue {
+    /// Leases that `max_in_flight` leaves.
+    pub(crate) fn free_in_flight(&self) -> u64 {
+        let held = self.stats.count(JobState::Leased);
+        self.def.config.max_in_flight.map_or(u64::MAX, |max| u64::from(max).saturating_sub(held))
+    }
+}
