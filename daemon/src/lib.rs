@@ -8,12 +8,14 @@
 
 pub mod cluster;
 pub mod config;
+pub mod dev;
 pub mod dispatch;
 pub mod keeper;
 pub mod node;
 pub mod query;
 pub mod raft;
 pub mod routing;
+pub mod run;
 pub mod sd;
 pub mod service;
 pub mod telemetry;

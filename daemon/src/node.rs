@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use bravo_api::certs;
 use bravo_model::Name;
 use bravo_storage::identity::{DataDir, Identity};
 use bravo_storage::log::{LogOptions, SharedLog};
@@ -14,7 +15,7 @@ use openraft::SnapshotPolicy;
 use tokio::sync::mpsc;
 
 use crate::cluster::Cluster;
-use crate::config::Config;
+use crate::config::{Config, Tls};
 use crate::raft::group::{Group, GroupOptions, GroupState};
 use crate::raft::network::NetworkFactory;
 use crate::raft::proposer::ProposerOptions;
@@ -45,7 +46,14 @@ impl Node {
         let partitions = u16::try_from(identity.partitions)?;
         let members = members(config);
 
-        let tls = config.tls.as_ref().context("[tls] is needed for the connections between nodes")?;
+        let own;
+        let tls = match &config.tls {
+            Some(tls) => tls,
+            None => {
+                own = lone_certificate(config, &data)?;
+                &own
+            }
+        };
         let named = tls::node_in_file(&tls.cert)?;
         anyhow::ensure!(named == id, "tls.cert is the certificate of node {named}, this is node {id}");
         let transport = Transport::bind(config.listen.peer, &PeerTls::load(&tls.ca, &tls.cert, &tls.key)?)?;
@@ -89,10 +97,23 @@ impl Node {
         let _ = tokio::task::spawn_blocking(move || log.close()).await;
     }
 
-    /// Whether the log failed, so that the node must end.
-    pub fn is_poisoned(&self) -> bool {
-        self.log.is_poisoned()
+    /// Whether the disk failed, so that the node must end: the log takes no more, or a group stopped.
+    pub fn is_broken(&self) -> bool {
+        self.log.is_poisoned() || self.cluster.groups().iter().any(Group::is_stopped)
     }
+}
+
+/// A single node may go without [tls]: it makes certificates that nobody else will ever see.
+fn lone_certificate(config: &Config, data: &DataDir) -> anyhow::Result<Tls> {
+    anyhow::ensure!(!config.clustered(), "[tls] is needed for the connections between nodes");
+    let folder = data.path().join("tls");
+    let cert = folder.join(format!("node-{}.pem", config.node.id));
+    if !cert.exists() {
+        std::fs::create_dir_all(&folder)?;
+        certs::init_ca(&folder)?;
+        certs::node_cert(&folder, config.node.id, &["localhost".into()])?;
+    }
+    Ok(Tls { ca: folder.join("ca.pem"), cert, key: folder.join(format!("node-{}.key", config.node.id)) })
 }
 
 fn identify(config: &Config, data: &DataDir) -> anyhow::Result<Identity> {

@@ -240,6 +240,11 @@ impl Group {
         }
     }
 
+    /// Whether openraft gave the group up (its storage failed).
+    pub fn is_stopped(&self) -> bool {
+        self.raft.metrics().borrow_watched().running_state.is_err()
+    }
+
     /// The digest of this replica's state at a marker, once it is applied here.
     pub async fn digest(&self, index: u64) -> Option<[u8; 32]> {
         self.shared.wait_applied(index).await;
