@@ -1,0 +1,40 @@
+//! The real model against a plain reference, over random histories.
+//!
+//! `BRAVO_SEED` sets the first seed, `BRAVO_HISTORIES` how many follow. A failure prints its seed
+//! and the shortest history that shows it.
+
+mod fairness;
+mod history;
+mod judge;
+mod reference;
+
+/// A number from the environment.
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().map_or(default, |text| text.parse().expect("a number"))
+}
+
+#[test]
+fn the_judge_agrees_with_itself() {
+    judge::run_histories(setting("BRAVO_SEED", 1), setting("BRAVO_HISTORIES", 1_000), &judge::Mirror::new);
+}
+
+#[test]
+fn the_judge_notices_each_damage_to_the_mirror() {
+    notices_all(judge::Mirror::new);
+}
+
+/// Each damage is noticed, in a history to which the undamaged machine gives no cause for complaint.
+fn notices_all<M: judge::Machine>(new: impl Fn() -> M) {
+    let mut unnoticed = Vec::new();
+    for damage in judge::Damage::ALL {
+        let noticed = (0..2_000).find_map(|seed| {
+            let (history, complaint) = judge::judge_seed(seed, &|| judge::Mutant::new(new(), damage)).err()?;
+            judge::judge_history(&history, &new).is_ok().then_some((seed, complaint))
+        });
+        match noticed {
+            Some((seed, complaint)) => println!("{damage:?}: noticed by seed {seed} as {}", complaint.kind),
+            None => unnoticed.push(damage),
+        }
+    }
+    assert!(unnoticed.is_empty(), "the judge noticed nothing of {unnoticed:?}");
+}

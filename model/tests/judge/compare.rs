@@ -1,0 +1,138 @@
+//! What is compared: replies, jobs, queues, reasons, due times, invariants.
+
+use bravo_model::command::{Command, ListFilter};
+use bravo_model::job::JobState;
+use bravo_model::reply::Reply;
+
+use super::machine::{Machine, Shown};
+use super::trial::{Verdict, complain};
+use crate::history::name;
+use crate::reference::Reference;
+
+/// The queues of all histories.
+pub(crate) const QUEUES: [&str; 3] = ["a", "b", "graves"];
+
+/// Replies must be equal; of refusals the code alone.
+pub(crate) fn replies(command: &Command, expected: &Reply, actual: &Reply) -> Verdict {
+    let same = match (expected, actual) {
+        (Reply::Refused(expected), Reply::Refused(actual)) => expected.code == actual.code,
+        _ => expected == actual,
+    };
+    if same {
+        return Ok(());
+    }
+    complain(kind(command), format!("{command:?}\n   expected {expected:?}\n   actual   {actual:?}"))
+}
+
+fn kind(command: &Command) -> &'static str {
+    match command {
+        Command::Enqueue(_) => "reply to enqueue",
+        Command::Lease(_) => "reply to lease",
+        Command::Ack(_) => "reply to ack",
+        Command::Nack(_) => "reply to nack",
+        Command::Extend(_) => "reply to extend",
+        Command::Cancel(_) => "reply to cancel",
+        Command::Retry(_) => "reply to retry",
+        Command::SetQueue(_) => "reply to set_queue",
+        Command::ForgetQueue { .. } => "reply to forget_queue",
+        Command::Purge(_) => "reply to purge",
+        Command::Redrive(_) => "reply to redrive",
+        Command::Tick => "reply to tick",
+        _ => "reply",
+    }
+}
+
+/// Everything that can be seen of the state.
+pub(crate) fn states(reference: &Reference, machine: &impl Machine) -> Verdict {
+    if machine.now() != reference.now {
+        return complain("now", format!("expected {}, actual {}", reference.now, machine.now()));
+    }
+    jobs(reference, machine)?;
+    queues(reference, machine)?;
+    reasons(reference, machine)?;
+    due(reference, machine)?;
+    match machine.violations().first() {
+        Some(violation) => complain("invariant", violation.clone()),
+        None => Ok(()),
+    }
+}
+
+fn jobs(reference: &Reference, machine: &impl Machine) -> Verdict {
+    let last = reference.jobs.keys().next_back().copied().unwrap_or(0);
+    for seq in 0..last + 3 {
+        let expected = reference.jobs.get(&seq).map(Shown::from);
+        let actual = machine.job(seq);
+        if expected != actual {
+            return complain("job", difference(seq, expected, actual));
+        }
+    }
+    for state in JobState::ALL {
+        let filter = ListFilter { state: Some(state), ..ListFilter::default() };
+        let mut actual = machine.list(&filter);
+        actual.sort_unstable();
+        let expected: Vec<u64> = reference.jobs.values().filter(|job| job.state == state).map(|job| job.seq).collect();
+        if expected != actual {
+            return complain("list", format!("{state:?}: expected {expected:?}, actual {actual:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// The fields that differ.
+fn difference(seq: u64, expected: Option<Shown>, actual: Option<Shown>) -> String {
+    let (expected, actual) = (format!("{expected:#?}"), format!("{actual:#?}"));
+    let mut text = format!("job {seq}");
+    if expected.lines().count() != actual.lines().count() {
+        return format!("{text}\n   expected {expected}\n   actual {actual}");
+    }
+    for (expected, actual) in expected.lines().zip(actual.lines()).filter(|(a, b)| a != b) {
+        text += &format!("\n   expected {}\n   actual   {}", expected.trim(), actual.trim());
+    }
+    text
+}
+
+fn queues(reference: &Reference, machine: &impl Machine) -> Verdict {
+    for queue in QUEUES {
+        let queue = name(queue);
+        let (expected, actual) = (reference.counts(&queue), machine.counts(&queue));
+        if expected != actual {
+            return complain("counts", format!("queue {queue}: expected {expected:?}, actual {actual:?}"));
+        }
+        let (expected, actual) = (!reference.is_idle(&queue), machine.deliverable(&queue) > 0);
+        if expected != actual {
+            return complain("deliverable", format!("queue {queue}: expected {expected}, actual {actual}"));
+        }
+    }
+    Ok(())
+}
+
+/// Exactly one reason, and one that holds.
+fn reasons(reference: &Reference, machine: &impl Machine) -> Verdict {
+    for &seq in reference.jobs.keys() {
+        let holds = reference.reasons(seq);
+        let Some(named) = machine.why(seq) else {
+            return complain("why", format!("job {seq}: no reason; {holds:?} hold"));
+        };
+        if !holds.contains(&named) {
+            return complain("why", format!("job {seq}: {named:?} named, {holds:?} hold"));
+        }
+    }
+    Ok(())
+}
+
+/// A leader that sleeps until `next_due` misses nothing.
+fn due(reference: &Reference, machine: &impl Machine) -> Verdict {
+    let (Some(expected), actual) = (reference.next_due(), machine.next_due()) else { return Ok(()) };
+    if actual.is_none_or(|actual| actual > expected) {
+        return complain("next_due", format!("something is due at {expected}, the machine sleeps until {actual:?}"));
+    }
+    Ok(())
+}
+
+/// All was forgotten: a handful of rows (clock, counters) may be left.
+pub(crate) fn emptied(machine: &impl Machine) -> Verdict {
+    if machine.rows() > 8 {
+        return complain("leak", format!("{} rows are left of nothing", machine.rows()));
+    }
+    Ok(())
+}

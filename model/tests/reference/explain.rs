@@ -1,0 +1,56 @@
+//! The one reason why a job waits.
+
+use bravo_model::job::JobState;
+
+use super::Reference;
+
+/// Why a job waits, as far as the partition itself can know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// Not waiting.
+    None,
+    Scheduled,
+    Backoff,
+    BlockedOn,
+    Paused,
+    BehindOrderKey,
+    ConcurrencyLimited,
+    InFlightLimited,
+    RateLimited,
+    /// Others are in front of it.
+    Behind,
+    /// It would be delivered to the next worker that asks.
+    Front,
+}
+
+impl Reference {
+    /// All reasons that hold; the real model names exactly one of them.
+    pub(crate) fn reasons(&self, seq: u64) -> Vec<Reason> {
+        let job = &self.jobs[&seq];
+        match job.state {
+            JobState::Scheduled if job.failed_before => return vec![Reason::Backoff],
+            JobState::Scheduled => return vec![Reason::Scheduled],
+            JobState::Blocked => return vec![Reason::BlockedOn],
+            JobState::Ready => {}
+            _ => return vec![Reason::None],
+        }
+        let queue = self.queue_or_default(&job.queue);
+        let full = queue.config.max_in_flight.is_some_and(|max| self.counts(&job.queue).leased >= u64::from(max));
+        let mut held = Vec::new();
+        let mut add = |holds: bool, reason| {
+            if holds {
+                held.push(reason);
+            }
+        };
+        add(queue.paused, Reason::Paused);
+        add(self.is_behind_order_key(job), Reason::BehindOrderKey);
+        add(self.is_concurrency_limited(job), Reason::ConcurrencyLimited);
+        add(full, Reason::InFlightLimited);
+        add(!self.has_rate_token(&job.queue), Reason::RateLimited);
+        if held.is_empty() {
+            let front = self.first_of_lanes(&job.queue).contains(&seq);
+            held.push(if front { Reason::Front } else { Reason::Behind });
+        }
+        held
+    }
+}

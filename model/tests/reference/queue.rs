@@ -1,0 +1,149 @@
+//! Queues: their definitions, their counts, their limits.
+
+use bravo_model::command::QueueDefinition;
+use bravo_model::job::JobState;
+use bravo_model::queue::QueueConfig;
+use bravo_model::reply::Reply;
+use bravo_model::{Code, Name, Time};
+
+use super::{RefJob, Reference, refuse};
+
+/// A millionth of a rate limit's token: bursts and rates of the histories are whole numbers of it.
+const TOKEN: u128 = 1_000_000;
+
+/// A queue as the reference keeps it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RefQueue {
+    pub(crate) version: u64,
+    pub(crate) config: QueueConfig,
+    pub(crate) paused: bool,
+    pub(crate) draining: bool,
+    /// The rate limit's bucket: level, and when it had that level.
+    bucket: Option<(u128, Time)>,
+}
+
+/// How many jobs of a queue are in each state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) ready: u64,
+    pub(crate) scheduled: u64,
+    pub(crate) blocked: u64,
+    pub(crate) leased: u64,
+    pub(crate) dead: u64,
+}
+
+impl Reference {
+    /// The queue; one that nobody configured has the defaults.
+    pub(crate) fn queue_or_default(&self, name: &Name) -> RefQueue {
+        self.queues.get(name).cloned().unwrap_or_default()
+    }
+
+    pub(crate) fn counts(&self, name: &Name) -> Counts {
+        let count = |state| self.jobs.values().filter(|job| job.queue == *name && job.state == state).count() as u64;
+        Counts {
+            ready: count(JobState::Ready),
+            scheduled: count(JobState::Scheduled),
+            blocked: count(JobState::Blocked),
+            leased: count(JobState::Leased),
+            dead: count(JobState::Dead),
+        }
+    }
+
+    pub(super) fn waiting(&self, name: &Name) -> u64 {
+        let counts = self.counts(name);
+        counts.ready + counts.scheduled + counts.blocked
+    }
+
+    pub(super) fn set_queue(&mut self, definition: &QueueDefinition) -> Reply {
+        let old = self.queues.get(&definition.name);
+        if old.is_some_and(|old| old.version >= definition.version) {
+            return Reply::Done;
+        }
+        let same_rate = old.is_some_and(|old| old.config.rate_limit == definition.config.rate_limit);
+        let queue = RefQueue {
+            version: definition.version,
+            config: definition.config.clone(),
+            paused: definition.paused,
+            draining: definition.draining,
+            bucket: old.and_then(|old| old.bucket).filter(|_| same_rate),
+        };
+        self.queues.insert(definition.name.clone(), queue);
+        Reply::Done
+    }
+
+    pub(super) fn forget_queue(&mut self, name: &Name, version: u64) -> Reply {
+        if self.jobs.values().any(|job| job.queue == *name) {
+            return refuse(Code::Conflict);
+        }
+        if self.queues.get(name).is_some_and(|queue| queue.version <= version) {
+            self.queues.remove(name);
+        }
+        Reply::Done
+    }
+
+    /// Not paused, and fewer leases than `max_in_flight`.
+    pub(super) fn has_room(&self, name: &Name) -> bool {
+        let queue = self.queue_or_default(name);
+        let leased = self.counts(name).leased;
+        !queue.paused && queue.config.max_in_flight.is_none_or(|max| leased < u64::from(max))
+    }
+
+    pub(super) fn has_rate_token(&self, name: &Name) -> bool {
+        self.level(name).is_none_or(|level| level >= TOKEN)
+    }
+
+    pub(super) fn take_rate_token(&mut self, name: &Name) {
+        let now = self.now;
+        if let Some(level) = self.level(name) {
+            self.queues.get_mut(name).expect("a limit is configured").bucket = Some((level - TOKEN, now));
+        }
+    }
+
+    /// When ready jobs are left that the rate limit alone holds back.
+    pub(super) fn next_token_at(&self, name: &Name) -> Option<Time> {
+        let level = self.level(name).filter(|&level| level < TOKEN)?;
+        if !self.has_room(name) || self.first_of_lanes(name).is_empty() {
+            return None;
+        }
+        let rate = self.rate(name)?;
+        Some(self.now + (TOKEN - level).div_ceil(rate) as u64)
+    }
+
+    /// Millionths of a token that come in each millisecond.
+    fn rate(&self, name: &Name) -> Option<u128> {
+        self.queue_or_default(name).config.rate_limit.map(|rate| (rate.per_second * 1_000.0) as u128)
+    }
+
+    /// What is in the bucket now; a bucket starts full.
+    fn level(&self, name: &Name) -> Option<u128> {
+        let queue = self.queue_or_default(name);
+        let full = u128::from(queue.config.rate_limit.as_ref()?.burst) * TOKEN;
+        let Some((level, at)) = queue.bucket else { return Some(full) };
+        Some(full.min(level + self.rate(name)? * u128::from(self.now - at)))
+    }
+
+    /// Another job of its order key runs, or waits and was enqueued before it.
+    pub(super) fn is_behind_order_key(&self, job: &RefJob) -> bool {
+        job.order_key.is_some()
+            && self.jobs.values().any(|other| {
+                other.seq != job.seq
+                    && other.order_key == job.order_key
+                    && other.queue == job.queue
+                    && other.project == job.project
+                    && (other.state == JobState::Leased || (other.waits() && other.seq < job.seq))
+            })
+    }
+
+    /// As many of its concurrency key run as may.
+    pub(super) fn is_concurrency_limited(&self, job: &RefJob) -> bool {
+        let max = self.queue_or_default(&job.queue).config.concurrency_per_key as usize;
+        job.concurrency_key.is_some()
+            && self
+                .jobs
+                .values()
+                .filter(|other| other.state == JobState::Leased && other.concurrency_key == job.concurrency_key)
+                .filter(|other| other.queue == job.queue && other.project == job.project)
+                .count()
+                >= max
+    }
+}

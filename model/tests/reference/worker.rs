@@ -1,0 +1,214 @@
+//! What workers ask: lease, ack, nack, extend.
+
+use bravo_model::command::{Ack, Extend, Lease, Nack};
+use bravo_model::job::JobState;
+use bravo_model::reply::{ItemResult, Leased, LeasedJob, Reply};
+use bravo_model::{Code, Name, limits};
+
+use super::{Reference, Seen, refuse};
+
+impl Reference {
+    pub(super) fn lease(&mut self, asked: &Lease, seen: &Seen<'_>) -> Reply {
+        let wrong_ms = asked.lease_ms.is_some_and(|ms| !(limits::LEASE_MS_MIN..=limits::LEASE_MS_MAX).contains(&ms));
+        if asked.max == 0 || asked.max > limits::LEASE_JOBS_MAX || wrong_ms {
+            return refuse(Code::InvalidArgument);
+        }
+        let chosen: &[LeasedJob] = match seen.reply {
+            Reply::Leased(leased) => &leased.jobs,
+            _ => &[],
+        };
+        let mut jobs: Vec<LeasedJob> = Vec::new();
+        let mut bytes = 0;
+        while jobs.len() < asked.max as usize {
+            let next = self.next_candidates(&asked.queue);
+            let Some(&first) = next.first() else { break };
+            // Which lane comes next is the real model's choice; anything else is not.
+            let chosen = chosen.get(jobs.len());
+            let seq = chosen.map(|job| job.seq).filter(|seq| next.contains(seq)).unwrap_or(first);
+            let size = self.jobs[&seq].payload.bytes.len() as u64;
+            if !jobs.is_empty() && bytes + size > u64::from(asked.bytes_max) {
+                break;
+            }
+            bytes += size;
+            let last = self.jobs[&seq].token;
+            let token = chosen.filter(|job| job.seq == seq && job.token > last).map_or(last + 1, |job| job.token);
+            jobs.push(self.lease_one(seq, token, asked));
+        }
+        let more = !self.next_candidates(&asked.queue).is_empty();
+        let next_at = self.next_token_at(&asked.queue);
+        Reply::Leased(Leased { jobs, more, next_at })
+    }
+
+    fn lease_one(&mut self, seq: u64, token: u64, asked: &Lease) -> LeasedJob {
+        let now = self.now;
+        self.take_rate_token(&asked.queue);
+        let lease_ms = asked.lease_ms.unwrap_or(self.queue_or_default(&asked.queue).config.lease_ms);
+        let job = self.jobs.get_mut(&seq).expect("a candidate");
+        job.state = JobState::Leased;
+        job.attempt += 1;
+        job.token = token;
+        job.lease_ms = lease_ms;
+        job.lease_expires_at = Some(now + lease_ms);
+        job.started_at = Some(now);
+        job.worker = Some(asked.worker.clone());
+        LeasedJob {
+            seq,
+            queue: job.queue.clone(),
+            project: job.project.clone(),
+            attempt: job.attempt,
+            token,
+            expires_at: now + lease_ms,
+            lease_ms,
+            metadata: job.metadata.clone(),
+            workflow: job.workflow.clone(),
+        }
+    }
+
+    /// What may be delivered next: of the jobs that nothing holds back, those of the highest
+    /// priority; of these, the first of each fairness lane, the oldest place first.
+    pub(crate) fn next_candidates(&self, queue: &Name) -> Vec<u64> {
+        if !self.has_room(queue) || !self.has_rate_token(queue) {
+            return Vec::new();
+        }
+        self.first_of_lanes(queue)
+    }
+
+    /// Nothing would be delivered to a worker that asks now.
+    pub(crate) fn is_idle(&self, queue: &Name) -> bool {
+        self.next_candidates(queue).is_empty()
+    }
+
+    /// What may be delivered next, were it not for the queue's own limits.
+    pub(super) fn first_of_lanes(&self, queue: &Name) -> Vec<u64> {
+        let free: Vec<_> = self
+            .jobs
+            .values()
+            .filter(|job| job.queue == *queue && job.state == JobState::Ready)
+            .filter(|job| !self.is_behind_order_key(job) && !self.is_concurrency_limited(job))
+            .collect();
+        let Some(top) = free.iter().map(|job| job.priority).max() else { return Vec::new() };
+        let mut first: Vec<_> = free
+            .iter()
+            .filter(|job| job.priority == top)
+            .filter(|job| {
+                !free.iter().any(|other| {
+                    other.priority == top && other.fairness_key == job.fairness_key && other.place < job.place
+                })
+            })
+            .collect();
+        first.sort_by_key(|job| job.place);
+        first.iter().map(|job| job.seq).collect()
+    }
+
+    pub(super) fn ack(&mut self, acks: &[Ack]) -> Reply {
+        if acks.len() > limits::ACK_ITEMS_MAX {
+            return refuse(Code::InvalidArgument);
+        }
+        Reply::Items(acks.iter().map(|ack| code(self.ack_one(ack))).collect())
+    }
+
+    fn ack_one(&mut self, ack: &Ack) -> Option<Code> {
+        if let Some(job) = self.jobs.get(&ack.seq)
+            && job.state == JobState::Succeeded
+            && job.acked_token == Some(ack.token)
+        {
+            return None; // The same ack again.
+        }
+        if let Some(code) = self.refuse_token(ack.seq, ack.token) {
+            return Some(code);
+        }
+        let job = self.jobs.get_mut(&ack.seq).expect("its token was right");
+        job.acked_token = Some(ack.token);
+        job.result = ack.result.clone();
+        self.finish(ack.seq, JobState::Succeeded);
+        None
+    }
+
+    /// None if the job is leased under this token.
+    fn refuse_token(&self, seq: u64, token: u64) -> Option<Code> {
+        match self.jobs.get(&seq) {
+            None => Some(Code::NotFound),
+            Some(job) if job.state == JobState::Leased && job.token == token => None,
+            Some(_) => Some(Code::LeaseLost),
+        }
+    }
+
+    pub(super) fn nack(&mut self, nacks: &[Nack], seen: &Seen<'_>) -> Reply {
+        if nacks.len() > limits::ACK_ITEMS_MAX {
+            return refuse(Code::InvalidArgument);
+        }
+        Reply::Items(nacks.iter().map(|nack| code(self.nack_one(nack, seen))).collect())
+    }
+
+    fn nack_one(&mut self, nack: &Nack, seen: &Seen<'_>) -> Option<Code> {
+        if let Some(code) = self.refuse_token(nack.seq, nack.token) {
+            return Some(code);
+        }
+        self.jobs.get_mut(&nack.seq).expect("its token was right").error = nack.error.clone();
+        self.fail(nack.seq, nack.retry_in_ms, nack.dead, seen);
+        None
+    }
+
+    /// A lease ended without success.
+    pub(super) fn fail(&mut self, seq: u64, retry_in_ms: Option<u64>, no_more: bool, seen: &Seen<'_>) {
+        let now = self.now;
+        let job = self.jobs.get_mut(&seq).expect("a leased job");
+        job.lease_expires_at = None;
+        if job.cancel_requested {
+            return self.finish(seq, JobState::Cancelled);
+        }
+        if no_more || job.attempt >= job.max_attempts || job.deadline.is_some_and(|deadline| deadline <= now) {
+            return self.finish(seq, JobState::Dead);
+        }
+        let run_at = match retry_in_ms {
+            Some(ms) => now + ms,
+            None => self.backoff(seq, seen),
+        };
+        let job = self.jobs.get_mut(&seq).expect("a leased job");
+        job.failed_before = true;
+        job.state = JobState::Scheduled;
+        job.run_at = run_at;
+        if run_at <= now {
+            self.make_ready(seq);
+        }
+    }
+
+    /// When the next attempt is due: what the real model chose, if that lies within the bounds.
+    fn backoff(&self, seq: u64, seen: &Seen<'_>) -> u64 {
+        let job = &self.jobs[&seq];
+        let backoff = self.queue_or_default(&job.queue).config.backoff;
+        let grown = backoff.initial_ms as f64 * backoff.factor.powi(job.attempt as i32 - 1);
+        let longest = grown.min(backoff.max_ms as f64);
+        let shortest = longest * (1.0 - backoff.jitter);
+        let (from, to) = (self.now + shortest.floor() as u64, self.now + longest.ceil() as u64);
+        (seen.run_at)(seq).filter(|at| (from..=to).contains(at)).unwrap_or(to)
+    }
+
+    pub(super) fn extend(&mut self, leases: &[Extend]) -> Reply {
+        if leases.len() > limits::ACK_ITEMS_MAX {
+            return refuse(Code::InvalidArgument);
+        }
+        Reply::Items(leases.iter().map(|lease| self.extend_one(lease)).collect())
+    }
+
+    fn extend_one(&mut self, asked: &Extend) -> ItemResult {
+        if let Some(refused) = self.refuse_token(asked.seq, asked.token) {
+            return code(Some(refused));
+        }
+        if asked.lease_ms.is_some_and(|ms| !(limits::LEASE_MS_MIN..=limits::LEASE_MS_MAX).contains(&ms)) {
+            return code(Some(Code::InvalidArgument));
+        }
+        let now = self.now;
+        let job = self.jobs.get_mut(&asked.seq).expect("its token was right");
+        let until = now + asked.lease_ms.unwrap_or(job.lease_ms);
+        job.lease_expires_at = Some(until);
+        if asked.progress.is_some() {
+            job.progress = asked.progress.clone();
+        }
+        ItemResult { code: None, cancel_requested: job.cancel_requested, expires_at: Some(until) }
+    }
+}
+
+fn code(code: Option<Code>) -> ItemResult {
+    ItemResult { code, ..ItemResult::default() }
+}
