@@ -126,9 +126,11 @@ async fn push_definitions(cluster: Arc<Cluster>) {
 /// Brings one partition to the definitions that meta has now.
 async fn push_to(cluster: &Arc<Cluster>, partition: u16) -> Result<(), bravo_model::Refusal> {
     let deadline = Instant::now() + Duration::from_secs(2);
-    let wanted = definitions(cluster.read(META_GROUP, Query::Definitions, deadline).await?);
+    let Answer::Definitions(wanted) = cluster.read(META_GROUP, Query::Definitions, deadline).await? else {
+        return Ok(());
+    };
     let group = partition_group(partition);
-    let known = definitions(cluster.read(group, Query::Definitions, deadline).await?);
+    let Answer::Queues(known) = cluster.read(group, Query::Queues, deadline).await? else { return Ok(()) };
     for definition in &wanted {
         let there = known.iter().find(|there| there.name == definition.name).map_or(0, |there| there.version);
         if there < definition.version {
@@ -155,11 +157,4 @@ pub async fn push(
     let envelope = Envelope::plain(Command::SetQueue(definition));
     cluster.propose(partition_group(partition), &envelope, Repeat::Safe, deadline).await?;
     Ok(())
-}
-
-fn definitions(answer: Answer) -> Vec<QueueDefinition> {
-    match answer {
-        Answer::Definitions(definitions) => definitions,
-        _ => Vec::new(),
-    }
 }

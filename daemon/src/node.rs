@@ -1,7 +1,6 @@
 //! The life of one node: open the disk, recover the groups, serve, drain, stop.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,18 +60,18 @@ impl Node {
         tokio::spawn(transport.clone().serve(service.clone()));
 
         let log = {
-            let (dir, options) = (data.path().join("log"), log_options(config));
+            let (dir, options) = (data.log(), log_options(config));
             tokio::task::spawn_blocking(move || SharedLog::open(&dir, options)).await?.context("the Raft log")?
         };
         let engines = {
-            let dir = data.path().join("state");
+            let dir = data.state();
             tokio::task::spawn_blocking(move || Engines::open(&dir)).await?.context("the state folder")?
         };
         let (ready, became_ready) = mpsc::unbounded_channel();
         let groups = start_groups(config, partitions, &data, &log, &engines, &transport, ready).await?;
         let founders = members.clone();
         let cluster = Cluster::new(id, config.cluster.name.clone(), groups, Some(transport.clone()), members);
-        service.ready(cluster.clone(), data.path().join("snapshot"));
+        service.ready(cluster.clone(), data.snapshot());
         tokio::spawn(announce(cluster.clone(), became_ready));
         for group in cluster.groups() {
             group.form(founders.clone()).await?;
@@ -167,7 +166,7 @@ async fn start_groups(
         let options = GroupOptions {
             raft: raft.clone(),
             proposer: proposer_options(config),
-            snapshots: snapshot_dir(data),
+            snapshots: data.snapshot(),
             snapshot_log_bytes_min: config.raft.snapshot_log_bytes_min / groups,
         };
         Group::start(shared, log.group(id), network, options).await
@@ -175,10 +174,6 @@ async fn start_groups(
     // Two at a time: recovery is bound by the processor.
     use futures_util::{StreamExt, TryStreamExt};
     futures_util::stream::iter((0..=GroupId::from(partitions)).map(start)).buffered(2).try_collect().await
-}
-
-fn snapshot_dir(data: &DataDir) -> PathBuf {
-    data.path().join("snapshot")
 }
 
 fn proposer_options(config: &Config) -> ProposerOptions {

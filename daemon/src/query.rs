@@ -1,6 +1,6 @@
 //! Reads of one group's state, on whichever replica is asked.
 
-use bravo_model::view;
+use bravo_model::{JobState, view};
 
 use crate::raft::group::GroupState;
 use crate::transport::wire::{Answer, Query, QueueCounts, Why};
@@ -10,13 +10,14 @@ pub fn answer(shared: &GroupState, query: &Query) -> Answer {
     let state = shared.state.read();
     let state = &*state;
     let counts = |queue: view::QueueView| QueueCounts {
-        name: queue.name,
-        ready: queue.ready,
-        scheduled: queue.scheduled,
-        blocked: queue.blocked,
-        leased: queue.leased,
-        dead: queue.dead,
+        name: queue.name.clone(),
+        ready: queue.count(JobState::Ready),
+        scheduled: queue.count(JobState::Scheduled),
+        blocked: queue.count(JobState::Blocked),
+        leased: queue.count(JobState::Leased),
+        dead: queue.count(JobState::Dead),
         oldest_ready_at: queue.oldest_ready_at,
+        version: queue.version,
         now: shared.clock.now(),
     };
     match query {

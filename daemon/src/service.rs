@@ -52,7 +52,7 @@ impl PeerService {
         stream.read_exact(&mut head).await?;
         let head: SnapshotHead = wire::unpack(&head)?;
         let folder = self.snapshots.get().context("the node is starting")?;
-        let mut receiver = SnapshotReceiver::new(folder, id, &snapshot_name(&head.meta))?;
+        let mut receiver = SnapshotReceiver::new(folder, id, snapshot_name(&head.meta))?;
         while let Some(chunk) = stream.read_chunk(1 << 20, true).await? {
             tokio::task::block_in_place(|| receiver.write_chunk(&chunk.bytes))?;
         }

@@ -1,1 +1,3 @@
-//! Bravo's test harness and suites by kind: model, cluster, process.
+//! Bravo's test harness. Suites by kind stand in `tests/tests/`.
+
+pub mod embedded;

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bravo_model::{Reply, apply};
-use bravo_storage::snapshot::{SnapshotFile, SnapshotWriter};
+use bravo_storage::snapshot::{SnapshotFile, SnapshotName, SnapshotWriter};
 use bravo_storage::state::Frozen;
 use futures_util::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine};
@@ -160,7 +160,7 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
         let name = snapshot_name(&meta);
         let (frozen, group, snapshots) = (self.frozen.clone(), self.group, self.snapshots.clone());
         let file =
-            tokio::task::spawn_blocking(move || SnapshotWriter::write(&snapshots, group, &name, &described, &frozen))
+            tokio::task::spawn_blocking(move || SnapshotWriter::write(&snapshots, group, name, &described, &frozen))
                 .await
                 .map_err(io::Error::other)?
                 .map_err(io::Error::other)?;
@@ -168,10 +168,9 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
     }
 }
 
-/// The file name of a snapshot: sorts by index.
-pub(crate) fn snapshot_name(meta: &SnapshotMeta) -> String {
-    let (index, term) = meta.last_log_id.map_or((0, 0), |id| (id.index, id.leader_id.term));
-    format!("{index:020}-{term}")
+/// The name of a snapshot: the last entry in it.
+pub(crate) fn snapshot_name(meta: &SnapshotMeta) -> SnapshotName {
+    meta.last_log_id.map_or(SnapshotName::new(0, 0), |id| SnapshotName::new(id.index, id.leader_id.term))
 }
 
 /// Encodes what a snapshot file says about itself.

@@ -211,6 +211,8 @@ pub struct QueueCounts {
     pub dead: u64,
     /// When the oldest ready job became ready.
     pub oldest_ready_at: Option<Time>,
+    /// The version of its definition that the partition knows; 0 if nobody defined it.
+    pub version: u64,
     /// The state's time when this was counted.
     pub now: Time,
 }
