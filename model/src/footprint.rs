@@ -53,10 +53,6 @@ impl Footprint {
             },
         }
     }
-
-    pub(crate) fn keys(&self) -> impl Iterator<Item = Key> {
-        [self.state, self.due, self.place, self.turn].into_iter().flatten()
-    }
 }
 
 /// When time alone will next change the job.

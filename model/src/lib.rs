@@ -23,6 +23,7 @@ mod finish;
 mod footprint;
 pub mod id;
 mod idempotency;
+pub mod invariant;
 pub mod job;
 pub mod limits;
 pub mod queue;
@@ -33,6 +34,7 @@ pub mod table;
 mod transition;
 pub mod txn;
 mod unique;
+pub mod view;
 
 pub use apply::apply;
 pub use code::{Code, Refusal};

@@ -21,6 +21,8 @@ pub(crate) const PRIORITIES: usize = limits::PRIORITY_MAX as usize + 1;
 pub struct Meta {
     /// The state's clock: the newest stamp that was applied.
     pub now: Time,
+    /// The partition that these rows are.
+    pub partition: u16,
     /// The last job's sequence number.
     pub last_seq: u64,
     /// The last queue's number.

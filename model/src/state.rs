@@ -45,6 +45,7 @@ impl<'a> State<'a> {
     pub(crate) fn open(txn: &'a mut dyn Txn, partition: u16, at: Time) -> Self {
         let mut meta: Meta = row::read(&*txn, &table::meta()).unwrap_or_default();
         meta.now = meta.now.max(at);
+        meta.partition = partition;
         Self {
             txn,
             partition,
@@ -206,9 +207,13 @@ impl<'a> State<'a> {
 }
 
 impl Queue {
-    /// Leases that `max_in_flight` leaves.
     pub(crate) fn free_in_flight(&self) -> u64 {
-        let held = self.stats.count(JobState::Leased);
-        self.def.config.max_in_flight.map_or(u64::MAX, |max| u64::from(max).saturating_sub(held))
+        free_in_flight(&self.def, &self.stats)
     }
+}
+
+/// Leases that `max_in_flight` leaves.
+pub(crate) fn free_in_flight(def: &QueueDefinition, stats: &Stats) -> u64 {
+    let held = stats.count(JobState::Leased);
+    def.config.max_in_flight.map_or(u64::MAX, |max| u64::from(max).saturating_sub(held))
 }

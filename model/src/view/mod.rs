@@ -1,0 +1,81 @@
+//! The read side: what a leader or any replica can be asked about its tables.
+//!
+//! ```text
+//!   one job      job, payload, result, why
+//!   many jobs    list                        (bounded, by seq upwards)
+//!   queues       queue, queues, deliverable
+//!   the clock    now, next_due
+//!   meta group   definition, definitions, nodes, formed
+//!   all of it    digest
+//! ```
+
+mod list;
+mod queue;
+mod why;
+
+pub use list::{Page, list};
+pub use queue::{QueueView, definition, definitions, deliverable, queue, queues};
+pub use why::{Why, why};
+
+use crate::Time;
+use crate::command::NodeRecord;
+use crate::job::{Job, Payload};
+use crate::row::{self, Meta};
+use crate::table::{self, tag};
+use crate::txn::{Key, Read};
+
+/// The state's clock.
+pub fn now(rows: &impl Read) -> Time {
+    row::read::<Meta>(rows, &table::meta()).map_or(0, |meta| meta.now)
+}
+
+/// A job's record.
+pub fn job(rows: &impl Read, seq: u64) -> Option<Job> {
+    row::job(rows, seq)
+}
+
+/// What the worker gets.
+pub fn payload(rows: &impl Read, seq: u64) -> Option<Payload> {
+    row::read(rows, &table::by_seq(tag::PAYLOAD, seq))
+}
+
+/// What the worker gave back.
+pub fn result(rows: &impl Read, seq: u64) -> Option<Payload> {
+    row::read(rows, &table::by_seq(tag::RESULT, seq))
+}
+
+/// When a tick will next have something to do.
+pub fn next_due(rows: &impl Read) -> Option<Time> {
+    let (key, _) = row::front(rows, &table::key(tag::DUE, &[]))?;
+    table::split_due(&key).map(|(at, _, _)| at)
+}
+
+/// The cluster's nodes, by id (meta group).
+pub fn nodes(rows: &impl Read) -> Vec<NodeRecord> {
+    let prefix = table::key(tag::NODE, &[]);
+    let mut nodes = Vec::new();
+    row::walk(rows, &prefix, &prefix, &mut |_, value| {
+        nodes.extend(row::decode::<NodeRecord>(value));
+        true
+    });
+    nodes
+}
+
+/// The cluster's name and number of job partitions, once it is formed (meta group).
+pub fn formed(rows: &impl Read) -> Option<(String, u16)> {
+    row::read(rows, &table::key(tag::CLUSTER, &[]))
+}
+
+/// BLAKE3 over all rows in key order: equal on replicas that applied the same entries.
+pub fn digest(rows: &impl Read) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    rows.scan(&Key::new(&[]), &Key::new(&[0xff; Key::BYTES_MAX]), &mut |key, value| {
+        let key = key.as_slice();
+        hasher.update(&[key.len() as u8]);
+        hasher.update(key);
+        hasher.update(&(value.len() as u64).to_be_bytes());
+        hasher.update(value);
+        true
+    });
+    *hasher.finalize().as_bytes()
+}

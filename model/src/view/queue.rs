@@ -1,0 +1,118 @@
+//! What a queue is and holds here, and the meta group's definitions.
+
+use crate::Time;
+use crate::bucket;
+use crate::command::QueueDefinition;
+use crate::id::Name;
+use crate::job::JobState;
+use crate::queue::QueueConfig;
+use crate::row::{self, Stats};
+use crate::state::free_in_flight;
+use crate::table::{self, tag};
+use crate::txn::{Key, Read};
+
+/// Ready jobs looked at for the one that has waited longest.
+const OLDEST_OF: usize = 16;
+
+/// A queue in one partition.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QueueView {
+    /// The queue.
+    pub name: Name,
+    /// Jobs by state, in the order of [`JobState::ALL`].
+    pub counts: [u64; JobState::ALL.len()],
+    /// Since when the job is ready that was enqueued first of those ready.
+    pub oldest_ready_at: Option<Time>,
+    /// Ready jobs that a lease would be given now, but for rate and in-flight limits.
+    pub open: u64,
+    /// Nothing is delivered.
+    pub paused: bool,
+    /// Nothing is taken in.
+    pub draining: bool,
+    /// What it is configured to do, as this partition was told.
+    pub config: QueueConfig,
+    /// The definition's version; 0 if nobody defined it.
+    pub version: u64,
+}
+
+impl QueueView {
+    /// Jobs in this state.
+    pub fn count(&self, state: JobState) -> u64 {
+        self.counts.get(state as usize).copied().unwrap_or(0)
+    }
+}
+
+/// A queue that is known here.
+pub fn queue(rows: &impl Read, name: &Name) -> Option<QueueView> {
+    let number = row::queue_number(rows, name)?;
+    let def = row::read(rows, &table::by_queue(tag::QUEUE, number))?;
+    Some(view(rows, number, def))
+}
+
+/// All queues that are known here, by name.
+pub fn queues(rows: &impl Read) -> Vec<QueueView> {
+    let prefix = table::key(tag::QUEUE, &[]);
+    let mut found: Vec<(u32, QueueDefinition)> = Vec::new();
+    row::walk(rows, &prefix, &prefix, &mut |key, value| {
+        let number = key.as_slice().last_chunk().map(|bytes| u32::from_be_bytes(*bytes));
+        found.extend(number.zip(row::decode(value)));
+        true
+    });
+    found.sort_by(|(_, a), (_, b)| a.name.cmp(&b.name));
+    found.into_iter().map(|(number, def)| view(rows, number, def)).collect()
+}
+
+/// Ready jobs that leases may get now, all limits counted.
+pub fn deliverable(rows: &impl Read, name: &Name) -> u64 {
+    let Some(number) = row::queue_number(rows, name) else { return 0 };
+    let Some(stats) = row::read::<Stats>(rows, &table::by_queue(tag::STATS, number)) else { return 0 };
+    let Some(def) = row::read::<QueueDefinition>(rows, &table::by_queue(tag::QUEUE, number)) else { return 0 };
+    if def.paused {
+        return 0;
+    }
+    let now = super::now(rows);
+    let tokens = def.config.rate_limit.as_ref().map_or(u64::MAX, |rate| bucket::tokens(&stats, rate, now));
+    stats.open_all().min(free_in_flight(&def, &stats)).min(tokens)
+}
+
+/// All definitions of queues, by name (meta group).
+pub fn definitions(rows: &impl Read) -> Vec<QueueDefinition> {
+    let prefix = table::key(tag::DEFINITION, &[]);
+    let mut found: Vec<QueueDefinition> = Vec::new();
+    row::walk(rows, &prefix, &prefix, &mut |_, value| {
+        found.extend(row::decode::<QueueDefinition>(value));
+        true
+    });
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    found
+}
+
+/// The definition of one queue (meta group).
+pub fn definition(rows: &impl Read, name: &Name) -> Option<QueueDefinition> {
+    row::read(rows, &table::by_hash(tag::DEFINITION, &table::h16(&[name.as_str()])))
+}
+
+fn view(rows: &impl Read, number: u32, def: QueueDefinition) -> QueueView {
+    let stats: Stats = row::read(rows, &table::by_queue(tag::STATS, number)).unwrap_or_default();
+    QueueView {
+        oldest_ready_at: oldest_ready_at(rows, number),
+        open: stats.open_all(),
+        counts: stats.counts,
+        name: def.name,
+        paused: def.paused,
+        draining: def.draining,
+        config: def.config,
+        version: def.version,
+    }
+}
+
+/// `run_at` is when a job became ready, also after a retry or a lost lease.
+fn oldest_ready_at(rows: &impl Read, number: u32) -> Option<Time> {
+    let mut seqs = Vec::new();
+    let (from, to): (Key, Key) = (table::state(number, JobState::Ready, 0), table::state(number, JobState::Leased, 0));
+    rows.scan(&from, &to, &mut |key, _| {
+        seqs.push(table::last_u64(key));
+        seqs.len() < OLDEST_OF
+    });
+    seqs.into_iter().filter_map(|seq| row::job(rows, seq)).map(|job| job.run_at).min()
+}
