@@ -55,10 +55,11 @@ impl Temp {
 
 impl Drop for Temp {
     fn drop(&mut self) {
-        if !self.published {
-            if let Err(error) = fs::remove_file(&self.path) {
-                tracing::warn!(path = %self.path.display(), %error, "an unfinished snapshot stays until the next start");
-            }
+        if self.published {
+            return;
+        }
+        if let Err(error) = fs::remove_file(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "an unfinished snapshot stays until the next start");
         }
     }
 }

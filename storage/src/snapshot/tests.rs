@@ -121,7 +121,7 @@ fn a_snapshot_is_received_in_chunks_and_counts_only_when_it_is_whole() {
 
     let mut damaged = SnapshotReceiver::new(to.path(), 5, name).unwrap();
     damaged.write_chunk(&bytes[..bytes.len() - 70]).unwrap();
-    damaged.write_chunk(&vec![7; 14]).unwrap();
+    damaged.write_chunk(&[7; 14]).unwrap();
     damaged.write_chunk(&bytes[bytes.len() - 56..]).unwrap();
     assert!(damaged.finish().is_err());
     assert_eq!(files(to.path()), ["3-1.snap"]);
