@@ -12,6 +12,10 @@
 
 #[cfg(feature = "certs")]
 pub mod certs;
+pub mod convert;
+pub mod json;
+pub mod problem;
+pub mod time;
 
 /// Generated from `proto/bravo/v1/*.proto`.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::unwrap_used)]
@@ -20,7 +24,9 @@ pub mod proto {
 }
 
 pub use bravo_model::code::{Code, Refusal};
-pub use bravo_model::{limits, JobId};
+pub use bravo_model::{JobId, limits};
+pub use problem::Problem;
+pub use time::Timestamp;
 
 /// The encoded `FileDescriptorSet` of `bravo.v1`, for server reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/bravo.v1.bin"));
