@@ -32,3 +32,19 @@ fn report(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_gets_a_line_with_its_key() {
+        let (mut good, mut bad) = (Vec::new(), Vec::new());
+        let text = "[node]\nidd = 1\n";
+        let outcome = Config::parse(text, std::iter::empty(), Path::new("/"));
+        report(outcome, Path::new("f.toml"), &mut good, &mut bad);
+        let bad = String::from_utf8(bad).unwrap();
+        assert!(good.is_empty() && bad.lines().count() == 4, "{bad}");
+        assert!(bad.lines().any(|line| line == "node.idd: unknown key; did you mean node.id?"), "{bad}");
+    }
+}

@@ -40,6 +40,9 @@ section! {
         log_segment_bytes: u64 = 64 * MIB, int(16 * MIB, 4 * GIB);
         /// Bytes of recent log entries kept in memory, over all groups, for followers that lag.
         log_cache_bytes: u64 = 32 * MIB, int(MIB, 16 * GIB);
+        /// Bytes that may wait for the log's writer, over all groups. Above it, new commands are refused
+        /// with `shed` until the disk has caught up.
+        log_queue_bytes_max: u64 = 64 * MIB, int(16 * MIB, 4 * GIB);
         /// Bytes of live state kept in memory, over all groups. What is colder moves to disk.
         memory_bytes_max: u64 = 512 * MIB, int(16 * MIB, 1_024 * GIB);
         /// Bytes of the cache's memory tier. Memory is taken as it fills.

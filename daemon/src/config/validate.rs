@@ -2,6 +2,7 @@
 
 use super::value::check_table;
 use super::{Config, ConfigError};
+use bravo_model::limits::NAME_BYTES_MAX;
 use rustix::fs::{Access, access};
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -57,6 +58,8 @@ impl Config {
     }
 
     fn membership(&self, rule: &mut impl FnMut(&str, Option<String>)) {
+        let long = self.cluster.name.len() > NAME_BYTES_MAX;
+        rule("cluster.name", long.then(|| format!("must be at most {NAME_BYTES_MAX} bytes")));
         let (initial, join) = (&self.cluster.initial, &self.cluster.join);
         let both = !initial.is_empty() && !join.is_empty();
         rule("cluster.join", both.then(|| "cannot be given together with cluster.initial".into()));
