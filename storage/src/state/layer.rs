@@ -63,10 +63,6 @@ impl Layer {
         self.rows.is_empty()
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.rows.len()
-    }
-
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
