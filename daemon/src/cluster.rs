@@ -15,6 +15,7 @@ use crate::query;
 use crate::raft::group::Group;
 use crate::raft::proposer::ProposeError;
 use crate::raft::types::{Batch, GroupId, Member, NodeId, partition_group};
+use crate::tasks::Tasks;
 use crate::transport::wire::{Answer, Delivery, Query, Request, Response};
 use crate::transport::{Transport, TransportError};
 
@@ -33,6 +34,8 @@ pub struct Cluster {
     /// Waiting workers at this node.
     pub dispatcher: Dispatcher,
     hungry: Hungry,
+    /// The node's background tasks.
+    pub tasks: Tasks,
 }
 
 /// How often a command may be sent when the outcome of the first try is unknown.
@@ -52,6 +55,7 @@ impl Cluster {
         groups: Vec<Group>,
         transport: Option<Arc<Transport>>,
         members: BTreeMap<NodeId, Member>,
+        tasks: Tasks,
     ) -> Arc<Self> {
         Arc::new(Self {
             node,
@@ -61,6 +65,7 @@ impl Cluster {
             members: RwLock::new(members),
             dispatcher: Dispatcher::default(),
             hungry: Hungry::default(),
+            tasks,
         })
     }
 
@@ -122,12 +127,7 @@ impl Cluster {
     }
 
     /// Reads at the group's leader, linearizably.
-    pub async fn read(
-        self: &Arc<Self>,
-        group: GroupId,
-        query: Query,
-        deadline: Instant,
-    ) -> Result<Answer, Refusal> {
+    pub async fn read(self: &Arc<Self>, group: GroupId, query: Query, deadline: Instant) -> Result<Answer, Refusal> {
         match self.at_leader(group, deadline, Repeat::Safe, || Request::Query(group, query.clone(), true)).await? {
             Response::Answer(answer) => Ok(*answer),
             other => Err(wrong_answer(&other)),
@@ -185,7 +185,9 @@ impl Cluster {
                         format!("node {node} does not lead any more")
                     }
                     Ok(Ok(Response::Refused(refusal))) => return Err(refusal),
-                    Ok(Ok(Response::Unknown(detail))) if repeat == Repeat::Never => return Err(unknown(group, &detail)),
+                    Ok(Ok(Response::Unknown(detail))) if repeat == Repeat::Never => {
+                        return Err(unknown(group, &detail));
+                    }
                     Ok(Ok(Response::Unknown(detail))) => detail,
                     Ok(Ok(response)) => return Ok(response),
                     Ok(Err(error @ TransportError::Unreachable { .. })) => error.to_string(),
@@ -294,7 +296,7 @@ impl Cluster {
                 self.dispatcher.ready(queue, group, ready);
             } else {
                 let (cluster, queue) = (self.clone(), queue.clone());
-                tokio::spawn(async move { cluster.call(node, Request::Ready(group, queue, ready)).await });
+                self.tasks.spawn(async move { cluster.call(node, Request::Ready(group, queue, ready)).await });
             }
         }
     }
@@ -310,7 +312,7 @@ impl Cluster {
         };
         let nacks = delivery.jobs.iter().map(|(job, _)| nack(job)).collect();
         let cluster = self.clone();
-        tokio::spawn(async move {
+        self.tasks.spawn(async move {
             let envelope = Envelope::plain(Command::Nack(nacks));
             let deadline = Instant::now() + Duration::from_secs(5);
             cluster.propose(partition_group(partition), &envelope, Repeat::Safe, deadline).await

@@ -24,10 +24,10 @@ const RECONCILE_EVERY: Duration = Duration::from_secs(5);
 
 /// Starts the keeper's tasks.
 pub fn start(cluster: Arc<Cluster>) {
-    tokio::spawn(spread_leaders(cluster.clone()));
-    tokio::spawn(push_definitions(cluster.clone()));
+    cluster.tasks.spawn(spread_leaders(cluster.clone()));
+    cluster.tasks.spawn(push_definitions(cluster.clone()));
     for group in cluster.groups() {
-        tokio::spawn(follow_leader(cluster.clone(), group.clone()));
+        cluster.tasks.spawn(follow_leader(cluster.clone(), group.clone()));
     }
 }
 
@@ -79,9 +79,12 @@ fn preferred_leader(cluster: &Cluster, group: GroupId) -> Option<NodeId> {
 fn has_caught_up(group: &Group, node: NodeId) -> bool {
     let metrics = group.raft.metrics();
     let metrics = metrics.borrow_watched();
-    let fresh = metrics.heartbeat.as_ref().and_then(|beats| beats.get(&node)).and_then(|at| at.as_ref()).is_some_and(
-        |at| at.elapsed() < Duration::from_secs(1),
-    );
+    let fresh = metrics
+        .heartbeat
+        .as_ref()
+        .and_then(|beats| beats.get(&node))
+        .and_then(|at| at.as_ref())
+        .is_some_and(|at| at.elapsed() < Duration::from_secs(1));
     let matched = metrics.replication.as_ref().and_then(|all| all.get(&node)).and_then(|id| id.map(|id| id.index));
     fresh && matched.is_some_and(|matched| matched + 64 >= metrics.last_log_index.unwrap_or(0))
 }

@@ -1,6 +1,7 @@
 //! The life of one node: open the disk, recover the groups, serve, drain, stop.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use crate::raft::network::NetworkFactory;
 use crate::raft::proposer::ProposerOptions;
 use crate::raft::types::{GroupId, Member, NodeId};
 use crate::service::PeerService;
+use crate::tasks::Tasks;
 use crate::transport::Transport;
 use crate::transport::tls::{self, PeerTls};
 
@@ -32,6 +34,7 @@ pub struct Node {
     pub cluster: Arc<Cluster>,
     transport: Arc<Transport>,
     log: SharedLog,
+    tasks: Tasks,
     // Held for its lock on the folder.
     _data: DataDir,
 }
@@ -57,27 +60,22 @@ impl Node {
         anyhow::ensure!(named == id, "tls.cert is the certificate of node {named}, this is node {id}");
         let transport = Transport::bind(config.listen.peer, &PeerTls::load(&tls.ca, &tls.cert, &tls.key)?)?;
         let service = Arc::new(PeerService::default());
-        tokio::spawn(transport.clone().serve(service.clone()));
+        let tasks = Tasks::default();
+        tasks.spawn(transport.clone().serve(service.clone(), tasks.clone()));
 
-        let log = {
-            let (dir, options) = (data.log(), log_options(config));
-            tokio::task::spawn_blocking(move || SharedLog::open(&dir, options)).await?.context("the Raft log")?
-        };
-        let engines = {
-            let dir = data.state();
-            tokio::task::spawn_blocking(move || Engines::open(&dir)).await?.context("the state folder")?
-        };
+        let disk = Disk::open(config, &data).await?;
         let (ready, became_ready) = mpsc::unbounded_channel();
-        let groups = start_groups(config, partitions, &data, &log, &engines, &transport, ready).await?;
+        let groups = start_groups(config, partitions, &disk, &transport, ready, &tasks).await?;
         let founders = members.clone();
-        let cluster = Cluster::new(id, config.cluster.name.clone(), groups, Some(transport.clone()), members);
-        service.ready(cluster.clone(), data.snapshot());
-        tokio::spawn(announce(cluster.clone(), became_ready));
+        let cluster =
+            Cluster::new(id, config.cluster.name.clone(), groups, Some(transport.clone()), members, tasks.clone());
+        service.ready(cluster.clone(), disk.snapshots);
+        tasks.spawn(announce(cluster.clone(), became_ready));
         for group in cluster.groups() {
             group.form(founders.clone()).await?;
         }
         crate::keeper::start(cluster.clone());
-        Ok(Self { cluster, transport, log, _data: data })
+        Ok(Self { cluster, transport, log: disk.log, tasks, _data: data })
     }
 
     /// Hands leadership over, then stops the groups and closes the log.
@@ -91,7 +89,8 @@ impl Node {
         for group in self.cluster.groups() {
             let _ = group.raft.shutdown().await;
         }
-        self.transport.close();
+        self.tasks.stop().await;
+        self.transport.close().await;
         let log = self.log;
         let _ = tokio::task::spawn_blocking(move || log.close()).await;
     }
@@ -99,6 +98,26 @@ impl Node {
     /// Whether the disk failed, so that the node must end: the log takes no more, or a group stopped.
     pub fn is_broken(&self) -> bool {
         self.log.is_poisoned() || self.cluster.groups().iter().any(Group::is_stopped)
+    }
+}
+
+/// What the groups of a node share on disk.
+struct Disk {
+    log: SharedLog,
+    engines: Engines,
+    snapshots: PathBuf,
+}
+
+impl Disk {
+    async fn open(config: &Config, data: &DataDir) -> anyhow::Result<Self> {
+        let (log, options, state) = (data.log(), log_options(config), data.state());
+        let snapshots = data.snapshot();
+        tokio::task::spawn_blocking(move || {
+            let log = SharedLog::open(&log, options).context("the Raft log")?;
+            let engines = Engines::open(&state).context("the state folder")?;
+            Ok(Self { log, engines, snapshots })
+        })
+        .await?
     }
 }
 
@@ -148,28 +167,26 @@ fn log_options(config: &Config) -> LogOptions {
 async fn start_groups(
     config: &Config,
     partitions: u16,
-    data: &DataDir,
-    log: &SharedLog,
-    engines: &Engines,
+    disk: &Disk,
     transport: &Arc<Transport>,
     ready: mpsc::UnboundedSender<(GroupId, Name)>,
+    tasks: &Tasks,
 ) -> anyhow::Result<Vec<Group>> {
     let raft = Arc::new(raft_config(config)?);
     let groups = u64::from(partitions) + 1;
     let start = async |id: GroupId| {
-        let options = StateOptions {
-            memory_bytes_max: config.storage.memory_bytes_max / groups,
-            ..StateOptions::default()
-        };
-        let shared = GroupState::new(id, config.node.id, StateStore::new(engines.engine(id)?, options), ready.clone());
+        let options =
+            StateOptions { memory_bytes_max: config.storage.memory_bytes_max / groups, ..StateOptions::default() };
+        let shared =
+            GroupState::new(id, config.node.id, StateStore::new(disk.engines.engine(id)?, options), ready.clone());
         let network = NetworkFactory::new(transport.clone(), shared.clone());
         let options = GroupOptions {
             raft: raft.clone(),
             proposer: proposer_options(config),
-            snapshots: data.snapshot(),
+            snapshots: disk.snapshots.clone(),
             snapshot_log_bytes_min: config.raft.snapshot_log_bytes_min / groups,
         };
-        Group::start(shared, log.group(id), network, options).await
+        Group::start(shared, disk.log.group(id), network, options, tasks).await
     };
     // Two at a time: recovery is bound by the processor.
     use futures_util::{StreamExt, TryStreamExt};

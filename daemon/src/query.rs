@@ -21,9 +21,9 @@ pub fn answer(shared: &GroupState, query: &Query) -> Answer {
         now: shared.clock.now(),
     };
     match query {
-        Query::Job(seq) => Answer::Job(
-            view::job(state, *seq).map(|job| (job, view::payload(state, *seq), view::result(state, *seq))),
-        ),
+        Query::Job(seq) => {
+            Answer::Job(view::job(state, *seq).map(|job| (job, view::payload(state, *seq), view::result(state, *seq))))
+        }
         Query::Why(seq) => Answer::Why(view::why(state, *seq).map(|why| Why {
             reason: why.reason.to_owned(),
             detail: why.detail,

@@ -43,7 +43,9 @@ pub async fn serve(config: &Config, telemetry: Telemetry, stop: CancellationToke
     if broken {
         // Nothing may be acknowledged any more, and nothing waits for a disk that failed.
         gateway.abort();
-        bail!("the Raft log could not be written (disk full or broken); see the error above. Nothing unwritten was acknowledged.");
+        bail!(
+            "the Raft log could not be written (disk full or broken); see the error above. Nothing unwritten was acknowledged."
+        );
     }
     sd::stopping("draining");
     gateway.await.context("the gateway failed")??;

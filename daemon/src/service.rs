@@ -83,9 +83,12 @@ impl Service for PeerService {
                 Control::Vote(_, request) => group.raft.vote(request).await.map(ControlAnswer::Vote),
                 Control::PreVote(_, request) => group.raft.pre_vote(request).await.map(ControlAnswer::Vote),
                 Control::Heartbeat(_, request, now) => heartbeat(&group, request, now).await,
-                Control::Transfer(_, request) => {
-                    group.raft.handle_transfer_leader(request).await.map(|_| ControlAnswer::Transfer(true)).map_err(Into::into)
-                }
+                Control::Transfer(_, request) => group
+                    .raft
+                    .handle_transfer_leader(request)
+                    .await
+                    .map(|_| ControlAnswer::Transfer(true))
+                    .map_err(Into::into),
             };
             answer.unwrap_or_else(|error| ControlAnswer::Unavailable(error.to_string()))
         }

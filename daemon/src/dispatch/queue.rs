@@ -103,7 +103,7 @@ impl QueueDispatch {
         let shelves = (0..cluster.partitions()).map(|_| Shelf { stock: Stock::Unknown, asks: 0 }).collect();
         let state = State { waiters: VecDeque::new(), shelves, finished: false };
         let this = Arc::new(Self { queue, state: Mutex::new(state), wake: Notify::new() });
-        tokio::spawn(this.clone().run(cluster));
+        cluster.tasks.clone().spawn(this.clone().run(cluster));
         this
     }
 
@@ -231,7 +231,12 @@ impl QueueDispatch {
             && let Sink::Stream(sender) = &waiter.sink
         {
             let sink = Sink::Stream(sender.clone());
-            state.waiters.push_back(Waiter { worker: waiter.worker.clone(), lease_ms: waiter.lease_ms, credit: rest, sink });
+            state.waiters.push_back(Waiter {
+                worker: waiter.worker.clone(),
+                lease_ms: waiter.lease_ms,
+                credit: rest,
+                sink,
+            });
         }
         drop(state);
         Some(self.ask(cluster, partition as u16, waiter, max))

@@ -18,7 +18,8 @@ use super::log::RaftLog;
 use super::machine::Machine;
 use super::network::NetworkFactory;
 use super::proposer::{ProposeError, Proposer, ProposerOptions};
-use super::types::{GroupId, Member, META_GROUP, NodeId, TypeConfig};
+use super::types::{GroupId, META_GROUP, Member, NodeId, TypeConfig};
+use crate::tasks::Tasks;
 
 /// openraft's handle with our types.
 pub type RaftHandle = Raft<TypeConfig, Machine>;
@@ -103,13 +104,7 @@ impl GroupState {
     }
 
     /// Acts on what an entry did: the leader wakes waiting workers; every replica arms its timer.
-    pub(crate) fn after_apply(
-        &self,
-        effects: Vec<Effect>,
-        next_due: Option<Time>,
-        commands: usize,
-        elapsed: Duration,
-    ) {
+    pub(crate) fn after_apply(&self, effects: Vec<Effect>, next_due: Option<Time>, commands: usize, elapsed: Duration) {
         metrics::histogram!("bravo_raft_apply_seconds").record(elapsed.as_secs_f64());
         metrics::histogram!("bravo_raft_batch_commands").record(commands as f64);
         let leading = self.is_leader();
@@ -193,14 +188,15 @@ impl Group {
         log: GroupLog,
         network: NetworkFactory,
         options: GroupOptions,
+        tasks: &Tasks,
     ) -> anyhow::Result<Self> {
         let machine = Machine::new(shared.clone(), options.snapshots);
         let raft = Raft::new(shared.node, options.raft, network, RaftLog::new(log), machine).await?;
-        let proposer = Proposer::start(raft.clone(), shared.clone(), options.proposer);
+        let proposer = Proposer::start(raft.clone(), shared.clone(), options.proposer, tasks);
         let group = Self { raft, shared, proposer };
-        tokio::spawn(group.clone().watch_leader());
-        tokio::spawn(group.clone().run_timers());
-        tokio::spawn(group.clone().maintain(options.snapshot_log_bytes_min));
+        tasks.spawn(group.clone().watch_leader());
+        tasks.spawn(group.clone().run_timers());
+        tasks.spawn(group.clone().maintain(options.snapshot_log_bytes_min));
         Ok(group)
     }
 

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::group::{GroupState, RaftHandle};
 use super::types::{Applied, Batch};
+use crate::tasks::Tasks;
 
 /// Why a proposal has no reply.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -65,9 +66,9 @@ pub struct Proposer {
 
 impl Proposer {
     /// Starts the group's batching task; it ends when the last handle is gone.
-    pub fn start(raft: RaftHandle, shared: Arc<GroupState>, options: ProposerOptions) -> Self {
+    pub fn start(raft: RaftHandle, shared: Arc<GroupState>, options: ProposerOptions, tasks: &Tasks) -> Self {
         let (sender, receiver) = mpsc::channel(options.waiting_max);
-        tokio::spawn(run(raft, shared, options, receiver));
+        tasks.spawn(run(raft, shared, options, receiver));
         Self { sender }
     }
 

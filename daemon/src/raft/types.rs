@@ -123,7 +123,8 @@ pub(crate) mod alias {
     pub(crate) type VoteResponse = openraft::raft::VoteResponse<TypeConfig>;
     pub(crate) type TransferRequest = openraft::raft::TransferLeaderRequest<TypeConfig>;
     pub(crate) type RpcError = openraft::errors::RPCError<TypeConfig>;
-    pub(crate) type Snapshot = openraft::type_config::alias::SnapshotOf<TypeConfig, bravo_storage::snapshot::SnapshotFile>;
+    pub(crate) type Snapshot =
+        openraft::type_config::alias::SnapshotOf<TypeConfig, bravo_storage::snapshot::SnapshotFile>;
 }
 
 #[cfg(test)]

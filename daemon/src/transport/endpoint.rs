@@ -14,6 +14,7 @@ use super::peer::Peer;
 use super::server::{self, Service};
 use super::tls::PeerTls;
 use crate::raft::types::NodeId;
+use crate::tasks::Tasks;
 
 /// Socket buffers of this size took packet loss under load to nothing.
 const SOCKET_BUFFER_BYTES: usize = 2 << 20;
@@ -65,15 +66,16 @@ impl Transport {
     }
 
     /// Serves what peers open, until the endpoint is closed.
-    pub async fn serve(self: Arc<Self>, service: Arc<dyn Service>) {
+    pub async fn serve(self: Arc<Self>, service: Arc<dyn Service>, tasks: Tasks) {
         while let Some(incoming) = self.endpoint.accept().await {
-            tokio::spawn(server::serve_connection(incoming, service.clone()));
+            tasks.spawn(server::serve_connection(incoming, service.clone(), tasks.clone()));
         }
     }
 
-    /// Closes every connection.
-    pub fn close(&self) {
+    /// Closes every connection and waits until the peers know.
+    pub async fn close(&self) {
         self.endpoint.close(0u32.into(), b"stopping");
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.endpoint.wait_idle()).await;
     }
 }
 

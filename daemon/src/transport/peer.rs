@@ -118,10 +118,7 @@ impl Peer {
     }
 
     /// A one-off call on a stream of its own that sends `head` and then `chunks`, and awaits the answer.
-    pub async fn snapshot_stream(
-        &self,
-        group: u32,
-    ) -> Result<(quinn::SendStream, quinn::RecvStream), TransportError> {
+    pub async fn snapshot_stream(&self, group: u32) -> Result<(quinn::SendStream, quinn::RecvStream), TransportError> {
         let connection = self.connection().await?;
         let (mut send, receive) = connection.open_bi().await.map_err(|_| TransportError::Closed)?;
         let _ = send.set_priority(-1);

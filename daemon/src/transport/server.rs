@@ -17,6 +17,7 @@ use super::wire::{self, Append, AppendAnswer, Control, ControlAnswer, Request, R
 use super::{mux, tls};
 use crate::raft::types::alias::{AppendRequest, StreamAppendResult};
 use crate::raft::types::{GroupId, NodeId};
+use crate::tasks::Tasks;
 
 /// Calls of one stream that are worked on at a time; further ones wait in the stream.
 const CALLS_MAX: usize = 4_096;
@@ -46,7 +47,7 @@ pub trait Service: Send + Sync + 'static {
 }
 
 /// Serves one connection until it closes.
-pub(super) async fn serve_connection(incoming: Incoming, service: Arc<dyn Service>) {
+pub(super) async fn serve_connection(incoming: Incoming, service: Arc<dyn Service>, tasks: Tasks) {
     let from = incoming.remote_address();
     let Ok(Ok(connection)) = tokio::time::timeout(HANDSHAKE_TIMEOUT, async { incoming.await }).await else {
         tracing::debug!(%from, "a peer's handshake failed");
@@ -66,7 +67,7 @@ pub(super) async fn serve_connection(incoming: Incoming, service: Arc<dyn Servic
         }
     };
     while let Ok((send, receive)) = connection.accept_bi().await {
-        tokio::spawn(serve_stream(peer, send, receive, service.clone()));
+        tasks.spawn(serve_stream(peer, send, receive, service.clone()));
     }
 }
 
