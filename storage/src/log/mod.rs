@@ -27,6 +27,7 @@ mod index;
 mod queue;
 mod record;
 mod recovery;
+mod roll;
 mod segment;
 mod shared;
 pub mod testing;
