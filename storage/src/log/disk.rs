@@ -63,12 +63,7 @@ const LOCK: &str = "lock";
 impl DirDisk {
     /// Opens `dir`, creating it if need be. Fails with `WouldBlock` if another process holds it.
     pub fn open(dir: &Path) -> io::Result<DirDisk> {
-        if !dir.exists() {
-            std::fs::create_dir_all(dir)?;
-            if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-                File::open(parent)?.sync_all()?;
-            }
-        }
+        create_durably(dir)?;
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(dir.join(LOCK))?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -92,12 +87,15 @@ impl Disk for DirDisk {
     fn create_preallocated(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn DiskFile>> {
         let path = self.dir.join(name);
         let file = OpenOptions::new().create(true).truncate(true).read(true).write(true).open(path)?;
-        match fallocate(&file, FallocateFlags::empty(), 0, bytes) {
-            Ok(()) => {}
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => write_zeros(&file, bytes)?,
-            Err(error) => return Err(error.into()),
+        let reserved = match fallocate(&file, FallocateFlags::empty(), 0, bytes) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => write_zeros(&file, bytes),
+            other => other.map_err(io::Error::from),
+        };
+        if reserved.is_err() {
+            // Give back what was reserved before the disk was full; the error is what counts.
+            let _ = file.set_len(0);
         }
-        Ok(Arc::new(file))
+        reserved.map(|()| Arc::new(file) as Arc<dyn DiskFile>)
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
@@ -133,6 +131,20 @@ impl DiskFile for File {
     fn len(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
     }
+}
+
+/// Creates a directory and what is missing above it, each durable in its parent.
+fn create_durably(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let parent = match dir.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    create_durably(parent)?;
+    std::fs::create_dir(dir)?;
+    File::open(parent)?.sync_all()
 }
 
 /// Reserves space where the file system has no `fallocate`.

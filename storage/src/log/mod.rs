@@ -14,10 +14,10 @@
 //! ```
 //!
 //! Votes, truncations and purges are records of the same log, so their order against appends is the
-//! order in which they were asked for. What is on disk is described in [`record`] (one record),
-//! [`frame`] (one write; how a torn tail and damage are told apart), [`segment`] (one file) and
-//! [`written`] (what a run of records means, and why nothing that was dropped comes back);
-//! [`recovery`] judges it all at the start.
+//! order in which they were asked for. What is on disk is described in `record` (one record),
+//! `frame` (one write; how a torn tail and damage are told apart), `segment` (one file) and
+//! `written` (what a run of records means, and why nothing that was dropped comes back);
+//! `recovery` judges it all at the start.
 
 mod disk;
 mod error;
@@ -27,6 +27,7 @@ mod index;
 mod queue;
 mod record;
 mod recovery;
+mod roll;
 mod segment;
 mod shared;
 pub mod testing;

@@ -25,8 +25,8 @@ use super::{
     frame::{self, FrameHeader},
     index::{GroupIndex, Location},
     record::{Kind, RawRecord},
+    roll::Tail,
     segment::{self, FileKind, SegmentHeader, Segments},
-    writer::Tail,
     written::{MISSING, WrittenGroup, truncate_keeps},
 };
 
@@ -177,7 +177,8 @@ impl Reader {
             },
             bad,
         )?;
-        if count == self.groups.len() { Ok(()) } else { Err(bad("the beginning does not know all groups")) }
+        let known = self.groups.values().filter(|group| !group.written.is_blank()).count();
+        if count == known { Ok(()) } else { Err(bad("the beginning does not know all groups")) }
     }
 
     /// Reads frames behind the first one until the segment ends.

@@ -11,9 +11,8 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    io,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, atomic::Ordering, mpsc},
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -21,12 +20,12 @@ use bytes::Bytes;
 
 use super::{
     GroupId, LogPoint, Record,
-    disk::DiskFile,
     error::LogError,
-    frame::{FRAME_OVERHEAD, FrameBuilder, FramePlace},
+    frame::{FRAME_OVERHEAD, FrameBuilder},
     queue::{Request, Taken, Work},
     record::{Kind, RECORD_HEADER, RawRecord},
-    segment::{self, SEAL_BYTES, SEGMENT_BYTES_MAX, SegmentHeader},
+    roll::{Begin, Spare, Tail},
+    segment::SEAL_BYTES,
     shared::{Group, Inner},
     written::{WrittenGroup, truncate_record},
 };
@@ -37,35 +36,7 @@ const BATCH_BYTES_MAX: usize = 8 << 20;
 const CONFIRM_AFTER: Duration = Duration::from_millis(200);
 /// Smaller segments (tests) are created on the spot.
 const SPARE_FROM_BYTES: usize = 1 << 20;
-
-/// The end of the log.
-pub(crate) struct Tail {
-    pub(crate) segment: u32,
-    pub(crate) file: Arc<dyn DiskFile>,
-    pub(crate) capacity: usize,
-    pub(crate) offset: usize,
-    pub(crate) synced_upto: usize,
-    pub(crate) next_frame: u64,
-    pub(crate) prev_crc: u32,
-}
-
-impl Tail {
-    fn place(&self) -> FramePlace {
-        FramePlace {
-            segment: self.segment,
-            offset: self.offset,
-            seq: self.next_frame,
-            synced_upto: self.synced_upto,
-            prev_crc: self.prev_crc,
-        }
-    }
-}
-
-/// The next segment's file, being reserved by a thread of its own.
-struct Spare {
-    segment: u32,
-    file: mpsc::Receiver<io::Result<Arc<dyn DiskFile>>>,
-}
+const CACHED_MARKS_MIN: usize = 4096;
 
 pub(crate) struct Writer {
     inner: Arc<Inner>,
@@ -79,6 +50,7 @@ pub(crate) struct Writer {
     spare: Option<Spare>,
     /// Which records to forget first: the last index of each durable append, in log order.
     cached: VecDeque<(Arc<Group>, u64)>,
+    cached_marks_max: usize,
 }
 
 impl Writer {
@@ -105,6 +77,7 @@ impl Writer {
             unconfirmed: true,
             spare: None,
             cached: VecDeque::new(),
+            cached_marks_max: CACHED_MARKS_MIN,
         };
         writer.drop_segments()?;
         Ok(writer)
@@ -247,20 +220,18 @@ impl Writer {
             let freed = group.index.lock().evict(upto);
             self.inner.cached.fetch_sub(freed, Ordering::Relaxed);
         }
-        // Purged and truncated records leave their marks behind; forget those at the front.
-        while self.cached.front().is_some_and(|(group, upto)| !group.index.lock().caches_upto(*upto)) {
-            self.cached.pop_front();
+        // Purged and truncated records leave their marks behind; forget those now and then.
+        if self.cached.len() >= self.cached_marks_max {
+            self.cached.retain(|(group, upto)| group.index.lock().caches_upto(*upto));
+            self.cached_marks_max = (2 * self.cached.len()).max(CACHED_MARKS_MIN);
         }
     }
 
     /// Drops the oldest segments that no group needs. Runs only after the fsync that made the purge
     /// and truncate records durable which `groups` already knows.
     fn drop_segments(&mut self) -> Result<(), LogError> {
-        let oldest = self
-            .groups
-            .iter()
-            .filter_map(|(id, group)| group.oldest_segment().map(|segment| (segment, *id)))
-            .min();
+        let oldest =
+            self.groups.iter().filter_map(|(id, group)| group.oldest_segment().map(|segment| (segment, *id))).min();
         *self.inner.holder.lock() = oldest.map(|(_, id)| id);
         let needed = oldest.map_or(self.tail.segment, |(segment, _)| segment.min(self.tail.segment));
         self.inner.segments.remove_below(needed)
@@ -271,16 +242,7 @@ impl Writer {
         if self.spare.is_some() || (capacity as usize) < SPARE_FROM_BYTES || self.tail.offset < self.tail.capacity / 2 {
             return;
         }
-        let segment = self.tail.segment + 1;
-        let (send, file) = mpsc::channel();
-        let inner = self.inner.clone();
-        let reserve = move || {
-            let _ = send.send(segment::reserve(&*inner.segments.disk, segment, capacity));
-        };
-        // Without a thread the segment is created when it is needed, that is all.
-        if std::thread::Builder::new().name("bravo-log-spare".into()).spawn(reserve).is_ok() {
-            self.spare = Some(Spare { segment, file });
-        }
+        self.spare = Spare::reserve(&self.inner, self.tail.segment + 1);
     }
 
     /// Sees to it that a frame of `needed` bytes fits, with a new segment if need be.
@@ -302,11 +264,8 @@ impl Writer {
             needed,
         };
         let reserved = match self.spare.take() {
-            Some(spare) if spare.segment == begin.seq => match spare.file.recv() {
-                Ok(file) => Some(file.map_err(|error| LogError::io("reserving the next segment", &error))?),
-                Err(_) => None,
-            },
-            _ => None,
+            Some(spare) => spare.take(begin.seq)?,
+            None => None,
         };
         let next = begin.create(&self.inner, &self.groups, &mut self.frame, reserved)?;
         let old = std::mem::replace(&mut self.tail, next);
@@ -335,79 +294,6 @@ impl Writer {
         metrics::histogram!("bravo_log_fsync_seconds").record(begin.elapsed());
         self.tail.synced_upto = self.tail.offset;
         Ok(())
-    }
-}
-
-/// A segment to begin.
-struct Begin {
-    seq: u32,
-    previous_end: u32,
-    next_frame: u64,
-    prev_crc: u32,
-    /// Bytes that must fit behind the begin frame.
-    needed: usize,
-}
-
-impl Begin {
-    /// Creates the segment with the state of all groups in its first frame, durable with its name.
-    fn create(
-        self,
-        inner: &Inner,
-        groups: &BTreeMap<GroupId, WrittenGroup>,
-        frame: &mut FrameBuilder,
-        reserved: Option<Arc<dyn DiskFile>>,
-    ) -> Result<Tail, LogError> {
-        let checkpoints: Vec<(GroupId, Vec<u8>)> = groups
-            .iter()
-            .map(|(id, group)| {
-                let mut data = Vec::new();
-                group.encode(&mut data);
-                (*id, data)
-            })
-            .collect();
-        let mut header = SegmentHeader { seq: self.seq, capacity: 0, previous_end: self.previous_end };
-        let begin_len = FRAME_OVERHEAD
-            + RECORD_HEADER
-            + header.encode().len()
-            + checkpoints.iter().map(|(_, data)| RECORD_HEADER + data.len()).sum::<usize>();
-        let wanted = inner.options.segment_bytes;
-        header.capacity = wanted.max((begin_len + self.needed + SEAL_BYTES) as u64).min(SEGMENT_BYTES_MAX);
-
-        let disk = &*inner.segments.disk;
-        let file = match reserved.filter(|_| header.capacity == wanted) {
-            Some(file) => file,
-            None => segment::reserve(disk, self.seq, header.capacity)
-                .map_err(|error| LogError::io("creating a segment", &error))?,
-        };
-        frame.begin();
-        frame.push(&header.record(&header.encode()));
-        for (group, data) in &checkpoints {
-            frame.push(&RawRecord { group: *group, kind: Kind::Checkpoint, term: 0, index: 0, data });
-        }
-        let place = FramePlace {
-            segment: self.seq,
-            offset: 0,
-            seq: self.next_frame,
-            synced_upto: 0,
-            prev_crc: self.prev_crc,
-        };
-        let (bytes, prev_crc) = frame.finish(place);
-        let offset = bytes.len();
-        file.pwrite(bytes, 0).map_err(|error| LogError::io("beginning a segment", &error))?;
-        file.sync_data().map_err(|error| LogError::io("syncing a new segment", &error))?;
-        disk.rename(&segment::new_name_of(self.seq), &segment::name_of(self.seq))
-            .map_err(|error| LogError::io("naming a segment", &error))?;
-        disk.sync_dir().map_err(|error| LogError::io("syncing the directory", &error))?;
-        inner.segments.insert(self.seq, file.clone(), header.capacity);
-        Ok(Tail {
-            segment: self.seq,
-            file,
-            capacity: header.capacity as usize,
-            offset,
-            synced_upto: offset,
-            next_frame: self.next_frame + 1,
-            prev_crc,
-        })
     }
 }
 

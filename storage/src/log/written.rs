@@ -44,6 +44,11 @@ pub(crate) struct WrittenGroup {
 }
 
 impl WrittenGroup {
+    /// Whether there is nothing to say about the group; checkpoints leave it out then.
+    pub(crate) fn is_blank(&self) -> bool {
+        *self == WrittenGroup::default()
+    }
+
     /// The index that the next entry must have; `None` if any will do.
     pub(crate) fn next(&self) -> Option<u64> {
         self.last.or(self.purged).map(|point| point.index + 1)

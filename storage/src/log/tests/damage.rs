@@ -191,7 +191,9 @@ fn torn(mask: u32) -> MemDisk {
     drop(log);
     let disk = disk.copy();
     let mut bytes = before.clone();
-    for (nth, sector) in (0..bytes.len() / 512).filter(|s| before[s * 512..][..512] != after[s * 512..][..512]).enumerate() {
+    for (nth, sector) in
+        (0..bytes.len() / 512).filter(|s| before[s * 512..][..512] != after[s * 512..][..512]).enumerate()
+    {
         if mask & (1 << nth) != 0 {
             bytes[sector * 512..][..512].copy_from_slice(&after[sector * 512..][..512]);
         }
@@ -265,4 +267,22 @@ fn damage_under_a_running_node_is_found_by_the_read() {
     handle.pwrite(&[0xFF], (begin + FRAME_HEADER + 60) as u64).unwrap();
     assert!(matches!(log.group(1).read(1..2, 1000), Err(LogError::Corrupt { segment: 1, .. })));
     assert_eq!(log.group(1).read(2..3, 1000).unwrap().len(), 1);
+}
+
+#[test]
+fn an_idle_log_confirms_its_last_write_so_that_zeros_over_it_are_noticed() {
+    let disk = MemDisk::new();
+    let log = open(&disk, 1 << 14).unwrap();
+    append(&log.group(1), vec![record(1, 1, vec![1; 2000])]).unwrap();
+    let before = used(&disk, 1);
+    std::thread::sleep(std::time::Duration::from_millis(600));
+    assert!(used(&disk, 1) > before, "nothing was written behind the last write");
+    let damaged = disk.copy();
+    let mut bytes = damaged.bytes(&name_of(1)).unwrap();
+    bytes[1024..1536].fill(0);
+    damaged.set_bytes(&name_of(1), bytes);
+    assert!(matches!(open(&damaged, 1 << 14), Err(LogError::Corrupt { .. })));
+    // The confirmation itself is not synced and may be lost or torn: no harm.
+    let log = open(&disk.power_loss(None), 1 << 14).unwrap();
+    assert_eq!(log.group(1).last(), Some(point(1, 1)));
 }

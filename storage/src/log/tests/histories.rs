@@ -91,6 +91,11 @@ fn step(log: &SharedLog, history: &mut History, dice: &mut Dice, term: u64) -> b
     let group = log.group(id);
     let mut model = history.now().remove(&id).unwrap();
     let last = model.last();
+    if dice.below(30) == 0 {
+        // Nothing to append, for a group that may never have been heard of.
+        let nobody = log.group(100 + dice.below(3) as u32);
+        return append(&nobody, Vec::new()).is_ok() && append(&group, Vec::new()).is_ok();
+    }
     let wait = dice.below(3) == 0;
     match dice.below(20) {
         0..12 => {

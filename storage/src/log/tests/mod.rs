@@ -4,6 +4,7 @@ mod basics;
 mod damage;
 mod faults;
 mod histories;
+mod races;
 mod speed;
 
 use std::{
