@@ -52,7 +52,7 @@ impl State<'_> {
             }
         }
         let stats = self.stats(queue);
-        stats.lanes += 1;
+        stats.lanes = stats.lanes.saturating_add(1);
         if stats.lanes == 1 {
             let shape = Shape::of(&stats.lane0);
             self.show(queue, 0, &shape, true);
@@ -245,4 +245,44 @@ fn learn(mean_ms16: &mut u64, ms: u64) {
         0 => ms.saturating_mul(16),
         mean => (mean - mean / 16).saturating_add(ms),
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use crate::command::{Command, Lease, NewJob};
+    use crate::testing::{name, new_job};
+    use crate::{Entry, Envelope, Key, Reply, Value, apply, invariant, limits, row, table};
+
+    #[test]
+    fn keys_beyond_the_limit_share_a_lane_and_idle_lanes_go() {
+        let mut rows: BTreeMap<Key, Value> = BTreeMap::new();
+        let mut at = 1;
+        let mut run = |command: Command| {
+            at += 1;
+            apply(&mut rows, 1, &Entry { at, commands: vec![Envelope::plain(command).encode()] }).remove(0).reply
+        };
+        let jobs = limits::FAIRNESS_KEYS_MAX + 500;
+        for from in (0..jobs).step_by(500) {
+            let new = |n: u64| NewJob { fairness_key: Some(n.to_string()), ..new_job() };
+            run(Command::Enqueue((from..from + 500).map(new).collect()));
+        }
+        let mut leased = Vec::new();
+        loop {
+            let lease = Lease { queue: name("q"), worker: name("w"), max: 1_000, bytes_max: 1 << 20, lease_ms: None };
+            let Reply::Leased(answer) = run(Command::Lease(lease)) else { panic!("a lease is answered with jobs") };
+            if answer.jobs.is_empty() {
+                break;
+            }
+            leased.extend(answer.jobs.iter().map(|job| crate::command::Ack { seq: job.seq, token: 1, result: None }));
+        }
+        assert_eq!(leased.len() as u64, jobs);
+        for acks in leased.chunks(1_000) {
+            run(Command::Ack(acks.to_vec()));
+        }
+        assert_eq!(invariant::check(&rows), []);
+        let stats: row::Stats = row::read(&rows, &table::by_queue(table::tag::STATS, 1)).expect("the queue is there");
+        assert_eq!(stats.lanes, 0, "nothing is left to be fair about");
+    }
 }

@@ -84,7 +84,7 @@ impl State<'_> {
         let now = self.now();
         let def = &self.queue(queue).def;
         let (name, max_attempts, lease_ms) = (def.name.clone(), def.config.max_attempts, def.config.lease_ms);
-        self.meta.last_seq += 1;
+        self.meta.last_seq = self.meta.last_seq.saturating_add(1);
         let seq = self.meta.last_seq;
         let id = JobId { partition: self.partition, seq: dead.seq };
         let mut copy = Job {

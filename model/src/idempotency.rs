@@ -39,7 +39,7 @@ impl State<'_> {
         if let Some(old) = self.read::<Kept>(&key) {
             self.txn.delete(&table::due(old.until, due::KEPT, &hash));
         } else {
-            self.meta.kept += 1;
+            self.meta.kept = self.meta.kept.saturating_add(1);
         }
         self.put(key, &Kept { body, until, reply: reply.clone() });
         self.mark(table::due(until, due::KEPT, &hash));
@@ -57,4 +57,42 @@ impl State<'_> {
 
 fn refuse(code: Code, detail: &str, retry_after_ms: Option<u64>) -> Reply {
     Reply::Refused(Refusal { code, detail: detail.into(), retry_after_ms })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::command::{Command, NewJob};
+    use crate::testing::{World, new_job, refusal};
+    use crate::{Code, Reply};
+
+    #[test]
+    fn a_repetition_gets_the_first_answer_as_it_was() {
+        let mut world = World::new();
+        let enqueue = || Command::Enqueue(vec![new_job()]);
+        let first = world.keyed(1, 1, enqueue());
+        world.lease(1);
+        assert_eq!(world.keyed(1, 1, enqueue()), first, "the state that it tells is the first one");
+        assert_eq!(refusal(&world.keyed(1, 2, enqueue())), Some(Code::IdempotencyKeyReuse));
+        assert_ne!(world.keyed(2, 1, enqueue()), first);
+    }
+
+    #[test]
+    fn an_answer_is_kept_for_its_time() {
+        let mut world = World::new();
+        let first = world.keyed(1, 1, Command::Enqueue(vec![new_job()]));
+        world.at += 9_999;
+        assert_eq!(world.keyed(1, 1, Command::Enqueue(vec![new_job()])), first);
+        world.at += 1;
+        assert_eq!(world.keyed(1, 2, Command::Reserve), Reply::Done, "over, tick or not");
+        world.tick(10_000);
+        assert!(crate::view::next_due(&world.rows).is_none());
+    }
+
+    #[test]
+    fn a_refusal_is_not_kept() {
+        let mut world = World::new();
+        let bad = NewJob { priority: 10, ..new_job() };
+        assert_eq!(refusal(&world.keyed(1, 1, Command::Enqueue(vec![bad]))), Some(Code::InvalidArgument));
+        assert!(matches!(world.keyed(1, 2, Command::Enqueue(vec![new_job()])), Reply::Enqueued(_)));
+    }
 }

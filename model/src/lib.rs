@@ -11,7 +11,9 @@
 //!                                                                               wake, arm timer
 //! ```
 //!
-//! Start reading at [`command::Command`] (what can be asked), then [`table`] (what is stored).
+//! Start reading at [`command::Command`] (what can be asked), then [`table`] (what is stored), then
+//! `transition` (the one door through which a job changes). [`view`] is the read side, and
+//! [`invariant`] what is always true.
 
 mod apply;
 mod backoff;
@@ -31,6 +33,8 @@ pub mod reply;
 pub mod row;
 mod state;
 pub mod table;
+#[cfg(test)]
+mod testing;
 mod transition;
 pub mod txn;
 mod unique;

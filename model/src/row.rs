@@ -66,12 +66,13 @@ impl Stats {
 
     /// Jobs that wait: ready, scheduled and blocked.
     pub fn waiting(&self) -> u64 {
-        self.count(JobState::Ready) + self.count(JobState::Scheduled) + self.count(JobState::Blocked)
+        let states = [JobState::Ready, JobState::Scheduled, JobState::Blocked];
+        states.iter().fold(0, |sum: u64, state| sum.saturating_add(self.count(*state)))
     }
 
     /// Jobs in the ready order.
     pub fn open_all(&self) -> u64 {
-        self.open.iter().sum()
+        self.open.iter().fold(0, |sum: u64, open| sum.saturating_add(*open))
     }
 
     pub(crate) fn add(&mut self, state: JobState, up: bool) {

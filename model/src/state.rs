@@ -125,7 +125,7 @@ impl<'a> State<'a> {
             return number;
         }
         self.meta.last_queue = self.meta.last_queue.wrapping_add(1);
-        self.meta.queues += 1;
+        self.meta.queues = self.meta.queues.saturating_add(1);
         let number = self.meta.last_queue;
         self.put(table::by_hash(tag::NUMBER, &table::h16(&[name.as_str()])), &number);
         self.numbers.insert(name.clone(), number);

@@ -14,7 +14,7 @@ impl State<'_> {
     /// Replaces a job's record (absent: it is new, or gone) and lets those it held back move up.
     pub(crate) fn transition(&mut self, old: Option<&Job>, new: Option<&Job>) {
         let Some(hashes) = new.or(old).map(Hashes::of) else { return };
-        self.write(old, new, &hashes);
+        let slot = self.write(old, new, &hashes);
         let Some(old) = old else { return };
         let queue = old.keeping.queue_number;
         if let Some(hash) = hashes.order
@@ -23,7 +23,9 @@ impl State<'_> {
         {
             self.pass_turn(queue, &hash, old.seq);
         }
-        if let Some(hash) = hashes.concurrency {
+        if let Some(hash) = hashes.concurrency
+            && slot.parked > 0
+        {
             self.unpark(queue, &hash);
         }
     }
@@ -31,7 +33,7 @@ impl State<'_> {
     /// Makes a job ready and finds its place; the caller passes it on to [`State::transition`].
     pub(crate) fn make_ready(&mut self, job: &mut Job) {
         let stats = self.stats(job.keeping.queue_number);
-        stats.ready_seq += 1;
+        stats.ready_seq = stats.ready_seq.saturating_add(1);
         job.ready_seq = stats.ready_seq;
         job.state = JobState::Ready;
         let hashes = Hashes::of(job);
@@ -128,11 +130,11 @@ impl State<'_> {
     }
 
     /// Lets parked jobs back to their old places, as many as the key has free slots.
-    fn unpark(&mut self, queue: u32, hash: &H16) {
+    pub(crate) fn unpark(&mut self, queue: u32, hash: &H16) {
         let limit = u64::from(self.queue(queue).def.config.concurrency_per_key);
         for _ in 0..limits::SWEEP_MAX {
             let slot: Slot = self.read(&table::by_key(tag::SLOT, queue, hash)).unwrap_or_default();
-            if slot.parked == 0 || slot.leased + slot.returned >= limit {
+            if slot.parked == 0 || slot.leased.saturating_add(slot.returned) >= limit {
                 return;
             }
             let front = row::front(self.rows(), &table::by_key(tag::PARKED, queue, hash));
@@ -146,7 +148,7 @@ impl State<'_> {
 
     /// Writes the record and what follows from it. What comes is counted before what goes, so that
     /// a lane or slot that both need is not dropped between.
-    fn write(&mut self, old: Option<&Job>, new: Option<&Job>, hashes: &Hashes) {
+    fn write(&mut self, old: Option<&Job>, new: Option<&Job>, hashes: &Hashes) -> Slot {
         let was = old.map(|job| Footprint::of(job, hashes)).unwrap_or_default();
         let is = new.map(|job| Footprint::of(job, hashes)).unwrap_or_default();
         let seq = new.or(old).map_or(0, |job| job.seq);
@@ -160,7 +162,7 @@ impl State<'_> {
             None => self.txn.delete(&record),
         }
         self.count(old, new);
-        self.count_slot(old, new, hashes);
+        self.count_slot(old, new, hashes)
     }
 
     fn swap(&mut self, was: Option<Key>, is: Option<Key>, seq: Option<u64>) {
@@ -207,8 +209,9 @@ impl State<'_> {
         }
     }
 
-    fn count_slot(&mut self, old: Option<&Job>, new: Option<&Job>, hashes: &Hashes) {
-        let Some(key) = new.or(old).and_then(|job| slot_key(job, hashes)) else { return };
+    /// Counts the job in its concurrency key, and answers how the key stands then.
+    fn count_slot(&mut self, old: Option<&Job>, new: Option<&Job>, hashes: &Hashes) -> Slot {
+        let Some(key) = new.or(old).and_then(|job| slot_key(job, hashes)) else { return Slot::default() };
         let before: Slot = self.read(&key).unwrap_or_default();
         let mut slot = before;
         for (job, up) in [(new, true), (old, false)] {
@@ -227,5 +230,6 @@ impl State<'_> {
         } else if before != slot {
             self.put(key, &slot);
         }
+        slot
     }
 }

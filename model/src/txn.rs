@@ -7,12 +7,11 @@ use std::ops::Bound;
 /// A value: an encoded row, shared by reference.
 pub type Value = bytes::Bytes;
 
-/// An ordered key of at most [`Key::BYTES_MAX`] bytes, kept inline.
+/// An ordered key of at most [`Key::BYTES_MAX`] bytes, kept inline: the bytes, zeros, and the length
+/// last. So two keys are ordered as their bytes are by comparing two integers: where one is the
+/// other and zeros, the length decides.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Key {
-    len: u8,
-    bytes: [u8; Self::BYTES_MAX],
-}
+pub struct Key([u8; Self::BYTES_MAX + 1]);
 
 impl Key {
     /// The longest key. Names longer than that enter keys by their hash.
@@ -23,14 +22,24 @@ impl Key {
     pub fn new(bytes: &[u8]) -> Self {
         debug_assert!(bytes.len() <= Self::BYTES_MAX, "a key layout outgrew Key::BYTES_MAX");
         let len = bytes.len().min(Self::BYTES_MAX);
-        let mut key = Self { len: len as u8, bytes: [0; Self::BYTES_MAX] };
-        key.bytes[..len].copy_from_slice(&bytes[..len]);
-        key
+        let mut key = [0; Self::BYTES_MAX + 1];
+        key[..len].copy_from_slice(&bytes[..len]);
+        key[Self::BYTES_MAX] = len as u8;
+        Self(key)
     }
 
     /// The key's bytes.
     pub fn as_slice(&self) -> &[u8] {
-        &self.bytes[..self.len as usize]
+        &self.0[..self.0[Self::BYTES_MAX] as usize]
+    }
+
+    fn halves(&self) -> (u128, u128) {
+        let half = |from: usize| {
+            let mut half = [0; 16];
+            half.copy_from_slice(&self.0[from..from + 16]);
+            u128::from_be_bytes(half)
+        };
+        (half(0), half(16))
     }
 }
 
@@ -42,7 +51,7 @@ impl PartialOrd for Key {
 
 impl Ord for Key {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.as_slice().cmp(other.as_slice())
+        self.halves().cmp(&other.halves())
     }
 }
 
@@ -111,5 +120,23 @@ impl Txn for BTreeMap<Key, Value> {
 
     fn delete(&mut self, key: &Key) {
         self.remove(key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_ordered_as_their_bytes() {
+        let mut slices: Vec<Vec<u8>> = vec![vec![], vec![0], vec![0, 0], vec![0, 1], vec![1], vec![0xff; 31]];
+        for len in [7, 8, 15, 16, 17, 30, 31] {
+            slices.extend([vec![0; len], vec![7; len], [vec![7; len - 1], vec![8]].concat()]);
+        }
+        for a in &slices {
+            for b in &slices {
+                assert_eq!(Key::new(a).cmp(&Key::new(b)), a.cmp(b), "{a:?} {b:?}");
+            }
+        }
     }
 }

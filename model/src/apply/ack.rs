@@ -35,3 +35,53 @@ impl State<'_> {
         Ok(ItemResult::default())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use crate::command::{Ack, Command};
+    use crate::testing::World;
+    use crate::{Code, JobState, Payload, view};
+
+    #[test]
+    fn an_accepted_ack_may_be_repeated_and_its_result_is_the_first() {
+        let mut world = World::new();
+        let seq = world.add(|_| {});
+        world.lease(1);
+        let ack = |text: &'static str| {
+            let result = Some(Payload { json: true, bytes: Bytes::from_static(text.as_bytes()) });
+            Command::Ack(vec![Ack { seq, token: 1, result }])
+        };
+        assert!(world.item(ack("1")).is_ok());
+        assert!(world.item(ack("2")).is_ok());
+        assert_eq!(world.state(seq), Some(JobState::Succeeded));
+        assert_eq!(view::result(&world.rows, seq).map(|result| result.bytes), Some(Bytes::from_static(b"1")));
+        let other = Command::Ack(vec![Ack { seq, token: 2, result: None }]);
+        assert_eq!(world.item(other), Err(Code::LeaseLost));
+    }
+
+    #[test]
+    fn a_lease_is_over_at_its_end_even_if_no_tick_has_seen_it() {
+        let mut world = World::new();
+        let seq = world.add(|_| {});
+        world.lease(1);
+        world.at += 30_000;
+        assert_eq!(world.ack(seq), Err(Code::LeaseLost));
+        world.tick(0);
+        assert_eq!(world.lease(1), [seq]);
+        let old = Command::Ack(vec![Ack { seq, token: 1, result: None }]);
+        assert_eq!(world.item(old), Err(Code::LeaseLost), "an old token is fenced");
+        assert!(world.ack(seq).is_ok());
+    }
+
+    #[test]
+    fn items_stand_for_themselves_and_an_unknown_job_is_not_found() {
+        let mut world = World::new();
+        let seq = world.add(|_| {});
+        world.lease(1);
+        let ack = |seq| Ack { seq, token: 1, result: None };
+        let crate::Reply::Items(items) = world.ask(Command::Ack(vec![ack(99), ack(seq)])) else { panic!() };
+        assert_eq!(items.iter().map(|item| item.code).collect::<Vec<_>>(), [Some(Code::NotFound), None]);
+    }
+}

@@ -31,3 +31,45 @@ impl State<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::command::{Command, When};
+    use crate::testing::{World, refusal};
+    use crate::{Code, JobState, Reply};
+
+    #[test]
+    fn what_waits_is_cancelled_at_once_and_again() {
+        let mut world = World::new();
+        for run_at in [None, Some(When::In(1_000))] {
+            let seq = world.add(|job| job.run_at = run_at);
+            for _ in 0..2 {
+                assert_eq!(world.ask(Command::Cancel(seq)), Reply::State(JobState::Cancelled));
+            }
+        }
+        world.tick(2_000);
+        assert_eq!(world.lease(9), []);
+        assert_eq!(refusal(&world.ask(Command::Cancel(99))), Some(Code::NotFound));
+    }
+
+    #[test]
+    fn an_ack_that_comes_first_wins_over_a_cancel() {
+        let mut world = World::new();
+        let seq = world.add(|_| {});
+        world.lease(1);
+        assert_eq!(world.ask(Command::Cancel(seq)), Reply::State(JobState::Leased));
+        world.ack(seq).expect("acked");
+        assert_eq!(refusal(&world.ask(Command::Cancel(seq))), Some(Code::Conflict));
+    }
+
+    #[test]
+    fn the_end_of_the_lease_makes_it_cancelled_and_its_ack_is_lost() {
+        let mut world = World::new();
+        let seq = world.add(|_| {});
+        world.lease(1);
+        world.ask(Command::Cancel(seq));
+        world.nack(seq, None, false).expect("nacked");
+        assert_eq!(world.state(seq), Some(JobState::Cancelled));
+        assert_eq!(world.ack(seq), Err(Code::LeaseLost));
+    }
+}

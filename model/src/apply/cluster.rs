@@ -38,3 +38,31 @@ impl State<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::command::{Command, NodeRecord};
+    use crate::testing::{World, refusal};
+    use crate::{Code, Reply, view};
+
+    #[test]
+    fn a_cluster_is_formed_once_and_founders_must_agree() {
+        let mut world = World::new();
+        let form = |partitions| Command::FormCluster { name: "bravo".into(), partitions };
+        assert_eq!(world.ask(form(8)), Reply::Done);
+        assert_eq!(world.ask(form(8)), Reply::Done);
+        assert_eq!(refusal(&world.ask(form(9))), Some(Code::Conflict));
+        assert_eq!(view::formed(&world.rows), Some(("bravo".into(), 8)));
+    }
+
+    #[test]
+    fn nodes_come_and_go() {
+        let mut world = World::new();
+        let node = |id| NodeRecord { id, peer: "a:1".into(), public: "a:2".into(), version: "1".into() };
+        world.ask(Command::PutNode(node(2)));
+        world.ask(Command::PutNode(node(1)));
+        assert_eq!(view::nodes(&world.rows), [node(1), node(2)]);
+        assert_eq!(world.ask(Command::DeleteNode(2)), Reply::Done);
+        assert_eq!(refusal(&world.ask(Command::DeleteNode(2))), Some(Code::NotFound));
+    }
+}

@@ -73,3 +73,34 @@ impl State<'_> {
 fn definition_key(name: &Name) -> crate::txn::Key {
     table::by_hash(tag::DEFINITION, &table::h16(&[name.as_str()]))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::command::Command;
+    use crate::testing::{World, name, refusal};
+    use crate::{Code, Effect, Envelope, QueueConfig, Reply, view};
+
+    #[test]
+    fn versions_grow_with_every_change_and_switches_outlive_a_put() {
+        let mut world = World::new();
+        let put = || Command::PutQueue { name: name("q"), config: QueueConfig::default() };
+        let pause = Command::SwitchQueue { name: name("q"), paused: Some(true), draining: None };
+        let outcome = world.run(&Envelope::plain(put()));
+        assert_eq!((outcome.reply, outcome.effects), (Reply::Version(1), vec![Effect::QueuesChanged]));
+        assert_eq!(world.ask(pause), Reply::Version(2));
+        assert_eq!(world.ask(put()), Reply::Version(3));
+        let definition = view::definition(&world.rows, &name("q")).expect("it is defined");
+        assert_eq!((definition.version, definition.paused), (3, true));
+        assert_eq!(world.ask(Command::DeleteQueue(name("q"))), Reply::Version(4));
+        assert_eq!(refusal(&world.ask(Command::DeleteQueue(name("q")))), Some(Code::NotFound));
+        assert_eq!(view::definitions(&world.rows), []);
+    }
+
+    #[test]
+    fn a_bad_configuration_is_refused() {
+        let mut world = World::new();
+        let config = QueueConfig { max_ready: 0, ..QueueConfig::default() };
+        let reply = world.ask(Command::PutQueue { name: name("q"), config });
+        assert_eq!(refusal(&reply), Some(Code::InvalidArgument));
+    }
+}

@@ -63,7 +63,7 @@ impl State<'_> {
                 None => unknown += 1,
             }
         }
-        if unknown > 0 && self.meta.queues + unknown > limits::QUEUES_MAX {
+        if unknown > 0 && self.meta.queues.saturating_add(unknown) > limits::QUEUES_MAX {
             let detail = format!("there are {} queues, and no more may be made", limits::QUEUES_MAX);
             return Err(Refusal::retry_after(Code::RateLimited, detail, 60_000));
         }
@@ -109,7 +109,7 @@ impl State<'_> {
         let config = &self.queue(number).def.config;
         let max_attempts = new.max_attempts.unwrap_or(config.max_attempts);
         let lease_ms = config.lease_ms;
-        self.meta.last_seq += 1;
+        self.meta.last_seq = self.meta.last_seq.saturating_add(1);
         let seq = self.meta.last_seq;
         let payload_bytes = u32::try_from(new.payload.bytes.len()).unwrap_or(u32::MAX);
         self.put(table::by_seq(tag::PAYLOAD, seq), &new.payload);
@@ -196,4 +196,105 @@ fn check(job: &NewJob, now: Time) -> Result<(), Refusal> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use crate::command::{Command, When};
+    use crate::reply::Enqueued;
+    use crate::testing::{World, new_job, refusal};
+    use crate::{Code, JobState, QueueConfig, Reply, limits};
+
+    #[test]
+    fn a_job_for_later_is_scheduled_and_delivered_at_its_time() {
+        let mut world = World::new();
+        let seq = world.add(|job| job.run_at = Some(When::In(500)));
+        assert_eq!((world.state(seq), world.why(seq)), (Some(JobState::Scheduled), "scheduled"));
+        world.tick(499);
+        assert_eq!(world.lease(1), []);
+        world.tick(1);
+        assert_eq!(world.lease(1), [seq]);
+    }
+
+    #[test]
+    fn one_bad_job_refuses_the_whole_call() {
+        let mut world = World::new();
+        let bad = [
+            crate::command::NewJob { priority: 10, ..new_job() },
+            crate::command::NewJob { max_attempts: Some(0), ..new_job() },
+            crate::command::NewJob { order_key: Some(String::new()), ..new_job() },
+            crate::command::NewJob { run_at: Some(When::In(limits::HORIZON_MS_MAX + 1)), ..new_job() },
+            crate::command::NewJob { metadata: Bytes::from(vec![b' '; limits::METADATA_BYTES_MAX + 1]), ..new_job() },
+        ];
+        for job in bad {
+            let reply = world.ask(Command::Enqueue(vec![new_job(), job]));
+            assert_eq!(refusal(&reply), Some(Code::InvalidArgument));
+        }
+        let mut large = new_job();
+        large.payload.bytes = Bytes::from(vec![0; limits::PAYLOAD_BYTES_MAX + 1]);
+        assert_eq!(refusal(&world.ask(Command::Enqueue(vec![large]))), Some(Code::PayloadTooLarge));
+        assert_eq!(refusal(&world.ask(Command::Enqueue(vec![]))), Some(Code::InvalidArgument));
+        assert_eq!(crate::view::queues(&world.rows), []);
+    }
+
+    #[test]
+    fn a_full_queue_refuses_until_there_is_room() {
+        let mut world = World::new();
+        world.set(QueueConfig { max_ready: 2, ..QueueConfig::default() });
+        let first = world.add(|_| {});
+        let reply = world.ask(Command::Enqueue(vec![new_job(), new_job()]));
+        assert!(matches!(reply, Reply::Refused(ref no) if no.code == Code::QueueFull && no.retry_after_ms.is_some()));
+        world.add(|_| {});
+        assert_eq!(refusal(&world.ask(Command::Enqueue(vec![new_job()]))), Some(Code::QueueFull));
+        assert_eq!(world.lease(1), [first], "what is leased does not count");
+        world.add(|_| {});
+    }
+
+    #[test]
+    fn a_draining_queue_takes_nothing_and_gives_what_it_has() {
+        let mut world = World::new();
+        let seq = world.add(|_| {});
+        world.switch(QueueConfig::default(), false, true);
+        assert_eq!(refusal(&world.ask(Command::Enqueue(vec![new_job()]))), Some(Code::Conflict));
+        assert_eq!(world.lease(5), [seq]);
+    }
+
+    #[test]
+    fn a_unique_key_answers_with_the_first_job_until_it_is_final() {
+        let mut world = World::new();
+        let job = crate::command::NewJob { unique_key: Some("k".into()), ..new_job() };
+        let other = crate::command::NewJob { project: crate::testing::name("other"), ..job.clone() };
+        let Reply::Enqueued(jobs) = world.ask(Command::Enqueue(vec![job.clone(), job.clone(), other])) else {
+            panic!()
+        };
+        let expected = [(1, false), (1, true), (2, false)];
+        let state = JobState::Ready;
+        assert_eq!(jobs, expected.map(|(seq, duplicate)| Enqueued { seq, state, duplicate }));
+        assert_eq!(world.lease(1), [1]);
+        let Reply::Enqueued(jobs) = world.ask(Command::Enqueue(vec![job.clone()])) else { panic!() };
+        assert_eq!(jobs, [Enqueued { seq: 1, state: JobState::Leased, duplicate: true }]);
+        world.ack(1).expect("acked");
+        assert_eq!(world.add(|new| *new = job), 3, "the first is final");
+    }
+
+    #[test]
+    fn a_unique_window_holds_whatever_becomes_of_the_job() {
+        let mut world = World::new();
+        world.set(QueueConfig { retention_ms: 100, ..QueueConfig::default() });
+        let windowed = |job: &mut crate::command::NewJob| {
+            (job.unique_key, job.unique_for_ms) = (Some("k".into()), Some(1_000));
+        };
+        let first = world.add(windowed);
+        world.lease(1);
+        world.ack(first).expect("acked");
+        world.tick(200);
+        assert_eq!(world.state(first), None, "retention is over");
+        assert_eq!(world.add(windowed), first);
+        world.tick(799);
+        assert_eq!(world.add(windowed), first);
+        world.at += 1;
+        assert!(world.add(windowed) > first, "the window is over, tick or not");
+    }
 }

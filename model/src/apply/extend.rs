@@ -30,3 +30,45 @@ impl State<'_> {
         Ok(ItemResult { code: None, cancel_requested: new.cancel_requested, expires_at: Some(expires_at) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use crate::command::{Command, Extend};
+    use crate::testing::World;
+    use crate::{Code, JobState};
+
+    fn extend(seq: u64, lease_ms: Option<u64>) -> Command {
+        Command::Extend(vec![Extend { seq, token: 1, lease_ms, progress: Some(Bytes::from_static(b"50")) }])
+    }
+
+    #[test]
+    fn a_lease_that_is_extended_ends_later_and_tells_of_a_cancel() {
+        let mut world = World::new();
+        let seq = world.add(|_| {});
+        world.lease(1);
+        world.tick(29_000);
+        let item = world.item(extend(seq, None)).expect("extended");
+        assert_eq!((item.expires_at, item.cancel_requested), (Some(world.at + 30_000), false));
+        world.tick(29_000);
+        world.ask(Command::Cancel(seq));
+        assert!(world.item(extend(seq, Some(100))).expect("extended").cancel_requested);
+        assert_eq!(world.job(seq).progress, Some(Bytes::from_static(b"50")));
+        world.tick(99);
+        assert_eq!(world.state(seq), Some(JobState::Leased));
+        world.tick(1);
+        assert_eq!(world.state(seq), Some(JobState::Cancelled));
+    }
+
+    #[test]
+    fn a_lease_that_is_over_is_lost_and_lengths_have_bounds() {
+        let mut world = World::new();
+        let seq = world.add(|_| {});
+        world.lease(1);
+        assert_eq!(world.item(extend(seq, Some(99))), Err(Code::InvalidArgument));
+        assert_eq!(world.item(extend(99, None)), Err(Code::NotFound));
+        world.at += 30_000;
+        assert_eq!(world.item(extend(seq, None)), Err(Code::LeaseLost));
+    }
+}

@@ -83,13 +83,15 @@ impl State<'_> {
         // With several lanes each lease moves its lane back, so that the next may be another's.
         let batch = if self.stats(number).lanes == 0 { budget.jobs } else { 1 };
         let prefix = table::ready_lane(number, priority, lane);
-        let mut front = Vec::with_capacity(batch.min(open.iter().sum()) as usize);
+        let mut front = Vec::with_capacity(batch.min(1_000) as usize);
         row::walk(self.rows(), &prefix, &prefix, &mut |key, value| {
             front.push((*key, row::decode::<u64>(value)));
             (front.len() as u64) < batch
         });
         if front.is_empty() {
-            return false;
+            self.skip_damaged(number, priority);
+            budget.aside = budget.aside.saturating_sub(1);
+            return true;
         }
         for (key, seq) in front {
             let Some(job) = seq.and_then(|seq| self.job(seq)) else {
@@ -114,6 +116,16 @@ impl State<'_> {
         true
     }
 
+    /// A priority or lane counts jobs that are not there: damage, which must not block the others.
+    fn skip_damaged(&mut self, number: u32, priority: u8) {
+        let front = row::front(self.rows(), &table::next_rank(number, priority));
+        if let Some((key, _)) = front {
+            self.txn.delete(&key);
+        } else if let Some(open) = self.stats(number).open.get_mut(usize::from(priority)) {
+            *open = 0;
+        }
+    }
+
     fn meet(&mut self, old: Job, lease: &Lease, budget: &mut Budget, first: bool) -> Met {
         let now = self.now();
         if old.deadline.is_some_and(|deadline| deadline <= now) {
@@ -135,8 +147,8 @@ impl State<'_> {
         let charged = self.estimate(number, old.keeping.lane);
         let mut job = old.clone();
         job.state = JobState::Leased;
-        job.attempt += 1;
-        job.lease_token += 1;
+        job.attempt = job.attempt.saturating_add(1);
+        job.lease_token = job.lease_token.saturating_add(1);
         job.started_at = Some(now);
         job.lease_ms = lease_ms;
         job.lease_expires_at = Some(now.saturating_add(lease_ms));
@@ -168,5 +180,196 @@ impl State<'_> {
             _ => None,
         };
         Leased { jobs, more: left && allowed > 0, next_at }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use crate::command::{Command, When};
+    use crate::queue::RateLimit;
+    use crate::testing::{World, name, refusal};
+    use crate::{Code, JobState, QueueConfig, Reply};
+
+    #[test]
+    fn jobs_leave_by_priority_and_then_in_order() {
+        let mut world = World::new();
+        let seqs: Vec<u64> = [4, 9, 0, 4, 9].map(|priority| world.add(|job| job.priority = priority)).to_vec();
+        assert_eq!(world.lease(2), [seqs[1], seqs[4]]);
+        assert_eq!(world.lease(9), [seqs[0], seqs[3], seqs[2]]);
+        assert_eq!(world.lease(9), []);
+    }
+
+    #[test]
+    fn max_and_lease_ms_have_bounds_and_an_unknown_queue_has_nothing() {
+        let mut world = World::new();
+        let lease = |max, lease_ms| {
+            let (queue, worker) = (name("nowhere"), name("w"));
+            Command::Lease(super::Lease { queue, worker, max, bytes_max: 1, lease_ms })
+        };
+        for bad in [lease(0, None), lease(1_001, None), lease(1, Some(99)), lease(1, Some(86_400_001))] {
+            assert_eq!(refusal(&world.ask(bad)), Some(Code::InvalidArgument));
+        }
+        assert_eq!(world.ask(lease(1, None)), Reply::Leased(super::Leased::default()));
+    }
+
+    #[test]
+    fn bytes_bound_a_lease_but_never_to_nothing() {
+        let mut world = World::new();
+        for _ in 0..3 {
+            world.add(|job| job.payload.bytes = Bytes::from_static(b"0123456789"));
+        }
+        let mut lease = |bytes_max| {
+            let lease = super::Lease { queue: name("q"), worker: name("w"), max: 9, bytes_max, lease_ms: None };
+            match world.ask(Command::Lease(lease)) {
+                Reply::Leased(leased) => (leased.jobs.len(), leased.more),
+                reply => panic!("{reply:?}"),
+            }
+        };
+        assert_eq!((lease(1), lease(20)), ((1, true), (2, false)));
+    }
+
+    #[test]
+    fn a_paused_queue_gives_nothing_and_resuming_wakes() {
+        let mut world = World::new();
+        let seq = world.add(|_| {});
+        world.switch(QueueConfig::default(), true, false);
+        assert_eq!((world.lease(1), world.why(seq)), (vec![], "paused"));
+        let mut resumed = crate::row::undefined(name("q"));
+        resumed.version = 100;
+        assert!(world.wakes(Command::SetQueue(resumed)));
+        assert_eq!(world.lease(1), [seq]);
+    }
+
+    #[test]
+    fn in_flight_and_rate_limits_hold_and_say_when() {
+        let mut world = World::new();
+        let rate_limit = Some(RateLimit { per_second: 10.0, burst: 2 });
+        world.set(QueueConfig { rate_limit, max_in_flight: Some(3), ..QueueConfig::default() });
+        let seqs: Vec<u64> = (0..5).map(|_| world.add(|_| {})).collect();
+        let leased = world.leases(5);
+        assert_eq!((leased.jobs.len(), leased.more, leased.next_at), (2, false, Some(world.at + 100)));
+        assert_eq!(world.why(seqs[2]), "rate_limited");
+        world.at += 1_000;
+        let leased = world.leases(5);
+        assert_eq!((leased.jobs.len(), leased.more, leased.next_at), (1, false, None), "max_in_flight");
+        assert_eq!(world.why(seqs[3]), "concurrency_limited");
+        world.ack(seqs[0]).expect("acked");
+        assert_eq!(world.lease(5), [seqs[3]]);
+    }
+
+    #[test]
+    fn a_concurrency_key_runs_so_many_at_once_and_parked_jobs_come_back_to_their_places() {
+        let mut world = World::new();
+        world.set(QueueConfig { concurrency_per_key: 2, ..QueueConfig::default() });
+        let keyed: Vec<u64> = (0..4).map(|_| world.add(|job| job.concurrency_key = Some("k".into()))).collect();
+        let plain = world.add(|_| {});
+        assert_eq!(world.lease(9), [keyed[0], keyed[1], plain]);
+        assert_eq!(world.why(keyed[2]), "concurrency_limited");
+        let late = world.add(|_| {});
+        world.ack(keyed[1]).expect("acked");
+        assert_eq!(world.lease(9), [keyed[2], late]);
+    }
+
+    #[test]
+    fn damaged_rows_do_not_block_the_front() {
+        let mut rows = World::new().rows;
+        let entry = |command| crate::Entry { at: 1, commands: vec![crate::Envelope::plain(command).encode()] };
+        let job = |priority| crate::command::NewJob { priority, ..crate::testing::new_job() };
+        for priority in [9, 9, 4] {
+            crate::apply(&mut rows, 1, &entry(Command::Enqueue(vec![job(priority)])));
+        }
+        rows.remove(&crate::table::by_seq(crate::table::tag::JOB, 1));
+        rows.remove(&crate::table::ready(1, 9, 0, 2));
+        let lease = super::Lease { queue: name("q"), worker: name("w"), max: 9, bytes_max: 1 << 20, lease_ms: None };
+        let outcome = crate::apply(&mut rows, 1, &entry(Command::Lease(lease))).remove(0);
+        let Reply::Leased(leased) = outcome.reply else { panic!() };
+        assert_eq!(leased.jobs.iter().map(|job| job.seq).collect::<Vec<_>>(), [3]);
+    }
+
+    #[test]
+    fn an_order_key_runs_one_after_the_other_through_failures() {
+        let mut world = World::new();
+        let seqs: Vec<u64> = (0..3).map(|_| world.add(|job| job.order_key = Some("k".into()))).collect();
+        assert_eq!(world.lease(9), [seqs[0]]);
+        assert_eq!(world.why(seqs[1]), "behind_order_key");
+        world.nack(seqs[0], Some(1_000), false).expect("nacked");
+        assert_eq!((world.lease(9), world.why(seqs[0])), (vec![], "backoff"));
+        world.tick(1_000);
+        assert_eq!(world.lease(9), [seqs[0]]);
+        world.ask(Command::Cancel(seqs[1]));
+        world.nack(seqs[0], None, true).expect("dead");
+        assert_eq!(world.lease(9), [seqs[2]]);
+        world.ask(Command::Retry(seqs[0]));
+        assert_eq!(world.why(seqs[0]), "behind_order_key", "a leased job keeps its turn");
+        world.ack(seqs[2]).expect("acked");
+        assert_eq!(world.lease(9), [seqs[0]]);
+    }
+
+    #[test]
+    fn a_job_whose_deadline_has_passed_is_never_given() {
+        let mut world = World::new();
+        let late = world.add(|job| job.deadline = Some(When::In(100)));
+        let past = world.add(|job| job.deadline = Some(When::At(1)));
+        let good = world.add(|_| {});
+        world.at += 100;
+        assert_eq!(world.lease(9), [good]);
+        for seq in [late, past] {
+            assert_eq!(
+                (world.state(seq), world.job(seq).error),
+                (Some(JobState::Dead), Some("deadline_exceeded".into()))
+            );
+        }
+    }
+
+    #[test]
+    fn lanes_share_by_measured_work_not_by_count() {
+        let mut world = World::new();
+        for _ in 0..200 {
+            for key in ["slow", "fast"] {
+                world.add(|job| job.fairness_key = Some(key.into()));
+            }
+        }
+        let mut work = [0u64; 2];
+        for _ in 0..150 {
+            let [seq] = world.lease(1)[..] else { panic!("a job") };
+            let slow = world.job(seq).fairness_key.as_deref() == Some("slow");
+            let ms = if slow { 90 } else { 10 };
+            world.at += ms;
+            work[usize::from(slow)] += ms;
+            world.ack(seq).expect("acked");
+        }
+        assert!(work[0].abs_diff(work[1]) <= 200, "{work:?}");
+    }
+
+    #[test]
+    fn a_weight_buys_a_share_and_a_late_lane_has_saved_nothing() {
+        let mut world = World::new();
+        let fairness_weights = [("heavy".to_owned(), 3)].into();
+        world.set(QueueConfig { fairness_weights, ..QueueConfig::default() });
+        let add = |world: &mut World, key: &str| {
+            for _ in 0..100 {
+                world.add(|job| job.fairness_key = Some(key.into()));
+            }
+        };
+        let mut served = std::collections::BTreeMap::<String, u32>::new();
+        let mut serve = |world: &mut World, jobs: u32| {
+            served.clear();
+            for _ in 0..jobs {
+                let [seq] = world.lease(1)[..] else { panic!("a job") };
+                *served.entry(world.job(seq).fairness_key.unwrap_or_default()).or_default() += 1;
+                world.at += 10;
+                world.ack(seq).expect("acked");
+            }
+            served.clone()
+        };
+        add(&mut world, "heavy");
+        add(&mut world, "light");
+        let first = serve(&mut world, 80);
+        assert!(first["heavy"].abs_diff(60) <= 2, "{first:?}");
+        add(&mut world, "late");
+        let then = serve(&mut world, 50);
+        assert!(then["late"].abs_diff(10) <= 2 && then["light"].abs_diff(10) <= 2, "{then:?}");
     }
 }

@@ -28,3 +28,25 @@ impl State<'_> {
         Reply::Swept { done: waiting.len() as u64, more }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::command::{Command, When};
+    use crate::testing::{World, name};
+    use crate::{JobState, Reply, view};
+
+    #[test]
+    fn a_purge_removes_what_waits_and_leaves_the_rest() {
+        let mut world = World::new();
+        let (dead, leased) = (world.add(|_| {}), world.add(|_| {}));
+        world.lease(2);
+        world.nack(dead, None, true).expect("dead");
+        let scheduled = world.add(|job| job.run_at = Some(When::In(1_000)));
+        for _ in 0..3 {
+            world.add(|job| job.order_key = Some("k".into()));
+        }
+        assert_eq!(world.ask(Command::Purge(name("q"))), Reply::Swept { done: 4, more: false });
+        assert_eq!((world.state(scheduled), view::payload(&world.rows, scheduled)), (None, None));
+        assert_eq!((world.state(dead), world.state(leased)), (Some(JobState::Dead), Some(JobState::Leased)));
+    }
+}

@@ -71,3 +71,63 @@ impl State<'_> {
         new.state
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::command::Command;
+    use crate::testing::{World, name, refusal};
+    use crate::{Code, JobState, Reply};
+
+    fn die(world: &mut World, seq: u64) {
+        while world.state(seq) != Some(JobState::Dead) {
+            assert_eq!(world.lease(1), [seq]);
+            world.nack(seq, Some(0), false).expect("nacked");
+        }
+    }
+
+    #[test]
+    fn a_retry_grants_as_many_attempts_again_and_counts_on() {
+        let mut world = World::new();
+        let seq = world.add(|job| job.max_attempts = Some(2));
+        die(&mut world, seq);
+        assert_eq!(world.ask(Command::Retry(seq)), Reply::State(JobState::Ready));
+        let leased = world.leases(1).jobs;
+        assert_eq!((leased[0].attempt, leased[0].token), (3, 3));
+        world.nack(seq, Some(0), false).expect("nacked");
+        die(&mut world, seq);
+        assert_eq!(world.job(seq).attempt, 4);
+        world.ask(Command::Retry(seq));
+        assert_eq!(world.job(seq).max_attempts, 6);
+        assert_eq!(refusal(&world.ask(Command::Retry(seq))), Some(Code::Conflict));
+    }
+
+    #[test]
+    fn a_retry_does_not_make_a_second_job_of_a_unique_key() {
+        let mut world = World::new();
+        let first = world.add(|job| job.unique_key = Some("k".into()));
+        world.ask(Command::Cancel(first));
+        let second = world.add(|job| job.unique_key = Some("k".into()));
+        assert_eq!(refusal(&world.ask(Command::Retry(first))), Some(Code::Conflict));
+        world.ask(Command::Cancel(second));
+        assert_eq!(world.ask(Command::Retry(first)), Reply::State(JobState::Ready));
+        assert_eq!(world.add(|job| job.unique_key = Some("k".into())), first);
+    }
+
+    #[test]
+    fn a_redrive_puts_all_dead_jobs_back_a_thousand_at_a_time() {
+        let mut world = World::new();
+        for _ in 0..2 {
+            let jobs = vec![crate::testing::new_job(); 600];
+            world.ask(Command::Enqueue(jobs));
+        }
+        let seqs = [world.lease(1_000), world.lease(1_000)].concat();
+        let nack = |seq: &u64| crate::command::Nack { seq: *seq, token: 1, error: None, retry_in_ms: None, dead: true };
+        for seqs in seqs.chunks(1_000) {
+            world.ask(Command::Nack(seqs.iter().map(nack).collect()));
+        }
+        assert_eq!(world.ask(Command::Redrive(name("q"))), Reply::Swept { done: 1_000, more: true });
+        assert_eq!(world.ask(Command::Redrive(name("q"))), Reply::Swept { done: 200, more: false });
+        assert_eq!(world.ask(Command::Redrive(name("nowhere"))), Reply::Swept { done: 0, more: false });
+        assert_eq!(world.lease(1_000).len(), 1_000);
+    }
+}

@@ -74,3 +74,60 @@ impl State<'_> {
         self.fail(old, new, now);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::command::{Command, When};
+    use crate::testing::World;
+    use crate::{JobState, QueueConfig, Reply, limits, view};
+
+    #[test]
+    fn a_lost_lease_is_ready_again_at_once_and_counts_as_an_attempt() {
+        let mut world = World::new();
+        let seq = world.add(|job| job.max_attempts = Some(2));
+        world.lease(1);
+        assert_eq!(view::next_due(&world.rows), Some(world.at + 30_000));
+        world.at += 30_000;
+        assert!(world.wakes(Command::Tick));
+        assert_eq!(world.leases(1).jobs[0].attempt, 2);
+        world.tick(30_000);
+        assert_eq!((world.state(seq), world.job(seq).error), (Some(JobState::Dead), Some("lease_expired".into())));
+    }
+
+    #[test]
+    fn a_deadline_kills_what_waits() {
+        let mut world = World::new();
+        let seqs = [None, Some(When::In(9_000))]
+            .map(|run_at| world.add(|job| (job.deadline, job.run_at) = (Some(When::In(500)), run_at)));
+        world.tick(500);
+        assert_eq!(seqs.map(|seq| world.state(seq)), [Some(JobState::Dead); 2]);
+    }
+
+    #[test]
+    fn final_jobs_go_when_retention_is_over() {
+        let mut world = World::new();
+        world.set(QueueConfig { retention_ms: 1_000, ..QueueConfig::default() });
+        let seqs = [world.add(|_| {}), world.add(|_| {}), world.add(|_| {})];
+        world.lease(2);
+        world.ack(seqs[0]).expect("acked");
+        world.nack(seqs[1], None, true).expect("dead");
+        world.ask(Command::Cancel(seqs[2]));
+        world.tick(999);
+        assert!(seqs.iter().all(|seq| world.state(*seq).is_some()));
+        world.tick(1);
+        assert!(seqs.iter().all(|seq| world.state(*seq).is_none()));
+        assert_eq!(view::next_due(&world.rows), None);
+    }
+
+    #[test]
+    fn a_tick_is_bounded_and_says_that_there_is_more() {
+        let mut world = World::new();
+        let job = crate::command::NewJob { run_at: Some(When::In(10)), ..crate::testing::new_job() };
+        for _ in 0..3 {
+            world.ask(Command::Enqueue(vec![job.clone(); 500]));
+        }
+        world.at += 10;
+        assert_eq!(world.ask(Command::Tick), Reply::Swept { done: u64::from(limits::SWEEP_MAX), more: true });
+        assert_eq!(world.ask(Command::Tick), Reply::Swept { done: 500, more: false });
+    }
+}

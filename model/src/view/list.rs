@@ -81,3 +81,59 @@ fn matches(filter: &ListFilter, job: &Job) -> bool {
         && filter.state.is_none_or(|state| state == job.state)
         && filter.project.as_ref().is_none_or(|project| *project == job.project)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::list;
+    use crate::JobState;
+    use crate::command::{Command, ListFilter};
+    use crate::testing::{World, name, new_job};
+
+    #[test]
+    fn pages_go_through_all_that_matches_in_order() {
+        let mut world = World::new();
+        for n in 0..10u64 {
+            world.add(|job| job.project = name(if n % 2 == 0 { "even" } else { "odd" }));
+        }
+        world.lease(3);
+        let filters = [
+            (ListFilter::default(), vec![1, 2, 3, 4, 5, 6, 7, 8, 9, 10]),
+            (ListFilter { queue: Some(name("q")), ..Default::default() }, vec![1, 2, 3, 4, 5, 6, 7, 8, 9, 10]),
+            (ListFilter { project: Some(name("even")), ..Default::default() }, vec![1, 3, 5, 7, 9]),
+            (ListFilter { queue: Some(name("q")), state: Some(JobState::Leased), project: None }, vec![1, 2, 3]),
+            (ListFilter { state: Some(JobState::Ready), ..Default::default() }, vec![4, 5, 6, 7, 8, 9, 10]),
+            (ListFilter { queue: Some(name("nowhere")), ..Default::default() }, vec![]),
+        ];
+        for (filter, expected) in filters {
+            for limit in [1, 2, 3, 100] {
+                let (mut seqs, mut after) = (Vec::new(), None);
+                loop {
+                    let page = list(&world.rows, &filter, after, limit);
+                    assert!(page.jobs.len() <= limit);
+                    seqs.extend(page.jobs.iter().map(|job| job.seq));
+                    after = page.next;
+                    if after.is_none() {
+                        break;
+                    }
+                }
+                assert_eq!(seqs, expected, "{filter:?} {limit}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_page_looks_at_so_many_rows_and_no_more() {
+        let mut world = World::new();
+        let entry = |n: usize| crate::Entry {
+            at: 1,
+            commands: vec![crate::Envelope::plain(Command::Enqueue(vec![new_job(); n])).encode()],
+        };
+        for _ in 0..21 {
+            crate::apply(&mut world.rows, 1, &entry(1_000));
+        }
+        let filter = ListFilter { project: Some(name("nobody")), ..Default::default() };
+        let page = list(&world.rows, &filter, None, 10);
+        assert_eq!((page.jobs.len(), page.next), (0, Some(20_000)));
+        assert_eq!(list(&world.rows, &filter, page.next, 10).next, None);
+    }
+}

@@ -31,7 +31,7 @@ pub struct QueueView {
     pub draining: bool,
     /// What it is configured to do, as this partition was told.
     pub config: QueueConfig,
-    /// The definition's version; 0 if nobody defined it.
+    /// The definition's version; 0 if nobody ever defined it.
     pub version: u64,
 }
 
