@@ -46,6 +46,10 @@ pub(crate) struct RefJob {
     pub(crate) deadline: Option<Time>,
     pub(crate) started_at: Option<Time>,
     pub(crate) finished_at: Option<Time>,
+    /// When it is removed: by the retention of its queue as it was when the job became final.
+    pub(crate) keep_until: Option<Time>,
+    /// Whether it is a dead-letter copy: there is no copy of a copy.
+    pub(crate) is_copy: bool,
     pub(crate) token: u64,
     pub(crate) lease_expires_at: Option<Time>,
     pub(crate) lease_ms: u64,
@@ -84,6 +88,8 @@ struct Unique {
     seq: u64,
     /// End of its window; until the job is final if there is none.
     until: Option<Time>,
+    /// How the job ended, should it be removed within the window.
+    ended: JobState,
 }
 
 /// An answer that is kept for its idempotency key.
@@ -97,8 +103,8 @@ struct Remembered {
 /// What the real model did with the command, for the choices that the contract leaves to it.
 pub(crate) struct Seen<'a> {
     pub(crate) reply: &'a Reply,
-    /// A job's `run_at` after it.
-    pub(crate) run_at: &'a dyn Fn(u64) -> Option<Time>,
+    /// A job's state and `run_at` after it.
+    pub(crate) job: &'a dyn Fn(u64) -> Option<(JobState, Time)>,
 }
 
 /// The whole partition.
@@ -185,11 +191,14 @@ impl Reference {
     /// Ends a job, frees its unique key unless that has a window, copies the dead.
     fn finish(&mut self, seq: u64, state: JobState) {
         let now = self.now;
+        let retention_ms = self.queue_or_default(&self.jobs[&seq].queue).config.retention_ms;
         let job = self.jobs.get_mut(&seq).expect("a job that is there");
         job.state = state;
         job.finished_at = Some(now);
+        job.keep_until = Some(now + retention_ms);
         job.lease_expires_at = None;
         self.uniques.retain(|held| held.seq != seq || held.until.is_some());
+        self.uniques.iter_mut().filter(|held| held.seq == seq).for_each(|held| held.ended = state);
         if state == JobState::Dead {
             self.copy_to_dead_letters(seq);
         }

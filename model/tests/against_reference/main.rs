@@ -5,6 +5,7 @@
 
 mod fairness;
 mod history;
+mod hostile;
 mod judge;
 mod reference;
 
@@ -37,4 +38,40 @@ fn notices_all<M: judge::Machine>(new: impl Fn() -> M) {
         }
     }
     assert!(unnoticed.is_empty(), "the judge noticed nothing of {unnoticed:?}");
+}
+
+#[test]
+fn the_model_agrees_with_the_reference() {
+    judge::run_histories(setting("BRAVO_SEED", 1), setting("BRAVO_HISTORIES", 12_000), &judge::Real::new);
+}
+
+#[test]
+fn the_judge_notices_each_damage_to_the_model() {
+    notices_all(judge::Real::new);
+}
+
+#[test]
+fn shares_of_work_follow_weights() {
+    for seed in 0..200 {
+        fairness::shares_follow_weights(seed, judge::Real::new());
+    }
+}
+
+#[test]
+fn damaged_commands_are_refused() {
+    for seed in 0..1_000 {
+        hostile::damaged_commands_are_refused(seed, judge::Real::new());
+    }
+}
+
+#[test]
+fn extreme_numbers_are_bounded() {
+    for seed in 0..1_000 {
+        hostile::extreme_numbers_are_bounded(seed, judge::Real::new());
+    }
+}
+
+#[test]
+fn sweeps_yield() {
+    hostile::sweeps_yield(judge::Real::new());
 }

@@ -3,7 +3,7 @@
 use bravo_model::command::{NewJob, When};
 use bravo_model::job::JobState;
 use bravo_model::reply::{Enqueued, Reply};
-use bravo_model::{Code, JobId, Time, limits};
+use bravo_model::{Code, JobId, Name, Time, limits};
 use bytes::Bytes;
 
 use super::{RefJob, Reference, Unique, refuse};
@@ -55,13 +55,13 @@ impl Reference {
     }
 
     fn enqueue_one(&mut self, asked: &NewJob) -> Result<Enqueued, Code> {
-        if let Some(seq) = self.holder_of_unique(asked) {
-            let state = self.jobs[&seq].state;
-            return Ok(Enqueued { seq, state, duplicate: true });
+        if let Some(held) = self.holder_of_unique(&asked.project, &asked.queue, asked.unique_key.as_ref()) {
+            let state = self.jobs.get(&held.seq).map_or(held.ended, |job| job.state);
+            return Ok(Enqueued { seq: held.seq, state, duplicate: true });
         }
         let queue = self.queue_or_default(&asked.queue);
         if queue.draining {
-            return Err(Code::PreconditionFailed);
+            return Err(Code::Conflict);
         }
         if self.waiting(&asked.queue) >= queue.config.max_ready {
             return Err(Code::QueueFull);
@@ -83,6 +83,8 @@ impl Reference {
             deadline: self.moment(asked.deadline),
             started_at: None,
             finished_at: None,
+            keep_until: None,
+            is_copy: false,
             token: 0,
             lease_expires_at: None,
             lease_ms: queue.config.lease_ms,
@@ -107,8 +109,7 @@ impl Reference {
     }
 
     fn admit(&mut self, job: RefJob, unique_for_ms: Option<u64>) {
-        let (seq, due, late) =
-            (job.seq, job.run_at <= self.now, job.deadline.is_some_and(|deadline| deadline <= self.now));
+        let (seq, due) = (job.seq, job.run_at <= self.now);
         if let Some(key) = &job.unique_key {
             let until = unique_for_ms.map(|ms| self.now + ms);
             self.uniques.push(Unique {
@@ -117,12 +118,11 @@ impl Reference {
                 key: key.clone(),
                 seq,
                 until,
+                ended: JobState::Ready,
             });
         }
         self.jobs.insert(seq, job);
-        if late {
-            self.finish(seq, JobState::Dead);
-        } else if due {
+        if due {
             self.make_ready(seq);
         }
     }
@@ -134,21 +134,24 @@ impl Reference {
         })
     }
 
-    /// The job that holds the unique key that is asked for.
-    fn holder_of_unique(&self, asked: &NewJob) -> Option<u64> {
-        let key = asked.unique_key.as_ref()?;
+    /// Who holds a unique key.
+    pub(super) fn holder_of_unique(&self, project: &Name, queue: &Name, key: Option<&String>) -> Option<&Unique> {
         self.uniques
             .iter()
-            .filter(|held| held.key == *key && held.project == asked.project && held.queue == asked.queue)
-            .filter(|held| held.until.is_none_or(|until| until > self.now))
-            .map(|held| held.seq)
-            .find(|seq| self.jobs.contains_key(seq))
+            .filter(|held| Some(&held.key) == key && held.project == *project && held.queue == *queue)
+            .find(|held| held.until.is_none_or(|until| until > self.now))
     }
 
     /// `dead_letter: "Q"`: a copy of each dead job is enqueued there, linked by its metadata.
     pub(super) fn copy_to_dead_letters(&mut self, seq: u64) {
         let dead = self.jobs[&seq].clone();
+        if dead.is_copy {
+            return;
+        }
         let Some(target) = self.queue_or_default(&dead.queue).config.dead_letter else { return };
+        if target == dead.queue {
+            return;
+        }
         let queue = self.queue_or_default(&target);
         let copy = self.next_seq;
         self.next_seq += 1;
@@ -165,6 +168,8 @@ impl Reference {
             deadline: None,
             started_at: None,
             finished_at: None,
+            keep_until: None,
+            is_copy: true,
             token: 0,
             lease_ms: queue.config.lease_ms,
             worker: None,
@@ -174,7 +179,9 @@ impl Reference {
             metadata: linked(&dead.metadata, id),
             order_key: None,
             concurrency_key: None,
+            fairness_key: None,
             unique_key: None,
+            workflow: None,
             result: None,
             place: 0,
             failed_before: false,

@@ -15,6 +15,7 @@ pub(crate) enum Reason {
     Paused,
     BehindOrderKey,
     ConcurrencyLimited,
+    /// By `max_in_flight`; the contract has one word for it and for concurrency keys.
     InFlightLimited,
     RateLimited,
     /// Others are in front of it.
@@ -48,8 +49,12 @@ impl Reference {
         add(full, Reason::InFlightLimited);
         add(!self.has_rate_token(&job.queue), Reason::RateLimited);
         if held.is_empty() {
-            let front = self.first_of_lanes(&job.queue).contains(&seq);
+            let front = self.first_of_lanes(&job.queue, true).contains(&seq);
             held.push(if front { Reason::Front } else { Reason::Behind });
+            // The free slots of its concurrency key are spoken for by jobs in front of it.
+            if job.concurrency_key.is_some() && self.slots_are_spoken_for(job) {
+                held.push(Reason::ConcurrencyLimited);
+            }
         }
         held
     }

@@ -5,11 +5,13 @@ mod coverage;
 mod machine;
 mod mirror;
 mod mutant;
+mod real;
 mod shrink;
 mod trial;
 
 pub(crate) use machine::Machine;
 pub(crate) use mirror::Mirror;
 pub(crate) use mutant::{Damage, Mutant};
+pub(crate) use real::Real;
 pub(crate) use shrink::run_histories;
 pub(crate) use trial::{judge_history, judge_seed};

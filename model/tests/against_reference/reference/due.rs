@@ -8,25 +8,19 @@ use super::{RefJob, Reference, Seen};
 
 impl Reference {
     pub(super) fn tick(&mut self, seen: &Seen<'_>) -> Reply {
-        let mut done = 0;
-        while let Some(seq) = self.next_due_job() {
-            if done == u64::from(limits::SWEEP_MAX) {
-                return Reply::Swept { done, more: true };
-            }
-            self.do_due(seq, seen);
-            done += 1;
-        }
-        Reply::Swept { done, more: false }
-    }
-
-    /// The job that has been due for the longest time.
-    fn next_due_job(&self) -> Option<u64> {
-        self.jobs
+        // What was due when the tick began, longest due first; what that makes due is for the next.
+        let mut due: Vec<(Time, u64)> = self
+            .jobs
             .values()
-            .filter_map(|job| self.due_at(job).map(|at| (at, job.seq)))
+            .filter_map(|job| Some((self.due_at(job)?, job.seq)))
             .filter(|(at, _)| *at <= self.now)
-            .min()
-            .map(|(_, seq)| seq)
+            .collect();
+        due.sort_unstable();
+        due.truncate(limits::SWEEP_MAX as usize);
+        for &(_, seq) in &due {
+            self.do_due(seq, seen);
+        }
+        Reply::Swept { done: due.len() as u64, more: self.next_due().is_some_and(|at| at <= self.now) }
     }
 
     /// When time next changes something about this job.
@@ -35,21 +29,25 @@ impl Reference {
             JobState::Blocked | JobState::Ready => job.deadline,
             JobState::Scheduled => Some(job.deadline.map_or(job.run_at, |deadline| deadline.min(job.run_at))),
             JobState::Leased => job.lease_expires_at,
-            JobState::Succeeded | JobState::Dead | JobState::Cancelled => {
-                let kept = self.queue_or_default(&job.queue).config.retention_ms;
-                job.finished_at.map(|at| at + kept)
-            }
+            JobState::Succeeded | JobState::Dead | JobState::Cancelled => job.keep_until,
         }
     }
 
     fn do_due(&mut self, seq: u64, seen: &Seen<'_>) {
-        let job = &self.jobs[&seq];
+        let job = self.jobs.get_mut(&seq).expect("a job that is due");
         match job.state {
-            JobState::Leased => self.fail(seq, None, false, seen),
+            // The worker is gone: the job is ready again at once. The attempt counts.
+            JobState::Leased => {
+                job.error = Some("lease_expired".into());
+                self.fail(seq, Some(0), false, seen);
+            }
             JobState::Succeeded | JobState::Dead | JobState::Cancelled => {
                 self.jobs.remove(&seq);
             }
-            _ if job.deadline.is_some_and(|deadline| deadline <= self.now) => self.finish(seq, JobState::Dead),
+            _ if job.deadline.is_some_and(|deadline| deadline <= self.now) => {
+                job.error = Some("deadline_exceeded".into());
+                self.finish(seq, JobState::Dead);
+            }
             _ => self.make_ready(seq),
         }
     }

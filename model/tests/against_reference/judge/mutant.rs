@@ -284,7 +284,7 @@ impl<M: Machine> Machine for Mutant<M> {
         self.inner.why(seq)
     }
 
-    fn deliverable(&self, queue: &Name) -> u64 {
+    fn deliverable(&self, queue: &Name) -> bool {
         self.inner.deliverable(queue)
     }
 

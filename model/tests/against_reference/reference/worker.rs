@@ -5,7 +5,7 @@ use bravo_model::job::JobState;
 use bravo_model::reply::{ItemResult, Leased, LeasedJob, Reply};
 use bravo_model::{Code, Name, limits};
 
-use super::{Reference, Seen, refuse};
+use super::{RefJob, Reference, Seen, refuse};
 
 impl Reference {
     pub(super) fn lease(&mut self, asked: &Lease, seen: &Seen<'_>) -> Reply {
@@ -20,6 +20,7 @@ impl Reference {
         let mut jobs: Vec<LeasedJob> = Vec::new();
         let mut bytes = 0;
         while jobs.len() < asked.max as usize {
+            self.bury_late(&asked.queue, seen);
             let next = self.next_candidates(&asked.queue);
             let Some(&first) = next.first() else { break };
             // Which lane comes next is the real model's choice; anything else is not.
@@ -34,9 +35,34 @@ impl Reference {
             let token = chosen.filter(|job| job.seq == seq && job.token > last).map_or(last + 1, |job| job.token);
             jobs.push(self.lease_one(seq, token, asked));
         }
+        self.bury_late(&asked.queue, seen);
         let more = !self.next_candidates(&asked.queue).is_empty();
         let next_at = self.next_token_at(&asked.queue);
         Reply::Leased(Leased { jobs, more, next_at })
+    }
+
+    /// Jobs whose deadline has passed are never delivered. Those that a lease meets at the front die
+    /// of it; how far it looks is up to the model.
+    fn bury_late(&mut self, queue: &Name, seen: &Seen<'_>) {
+        loop {
+            let late = self.first_of_lanes(queue, true);
+            let found = late.into_iter().find(|&seq| {
+                self.is_late(&self.jobs[&seq]) && (seen.job)(seq).is_some_and(|(state, _)| state == JobState::Dead)
+            });
+            let Some(seq) = found else { return };
+            self.jobs.get_mut(&seq).expect("it is there").error = Some("deadline_exceeded".into());
+            self.finish(seq, JobState::Dead);
+        }
+    }
+
+    /// Whether jobs are ready that are too late, or have no free slot of their concurrency key.
+    pub(crate) fn has_held_back(&self, queue: &Name) -> bool {
+        let mut ready = self.jobs.values().filter(|job| job.queue == *queue && job.state == JobState::Ready);
+        ready.any(|job| self.is_late(job) || self.is_concurrency_limited(job))
+    }
+
+    fn is_late(&self, job: &RefJob) -> bool {
+        job.deadline.is_some_and(|deadline| deadline <= self.now)
     }
 
     fn lease_one(&mut self, seq: u64, token: u64, asked: &Lease) -> LeasedJob {
@@ -70,7 +96,7 @@ impl Reference {
         if !self.has_room(queue) || !self.has_rate_token(queue) {
             return Vec::new();
         }
-        self.first_of_lanes(queue)
+        self.first_of_lanes(queue, false)
     }
 
     /// Nothing would be delivered to a worker that asks now.
@@ -79,11 +105,12 @@ impl Reference {
     }
 
     /// What may be delivered next, were it not for the queue's own limits.
-    pub(super) fn first_of_lanes(&self, queue: &Name) -> Vec<u64> {
+    pub(super) fn first_of_lanes(&self, queue: &Name, with_late: bool) -> Vec<u64> {
         let free: Vec<_> = self
             .jobs
             .values()
             .filter(|job| job.queue == *queue && job.state == JobState::Ready)
+            .filter(|job| with_late || !self.is_late(job))
             .filter(|job| !self.is_behind_order_key(job) && !self.is_concurrency_limited(job))
             .collect();
         let Some(top) = free.iter().map(|job| job.priority).max() else { return Vec::new() };
@@ -128,7 +155,10 @@ impl Reference {
     fn refuse_token(&self, seq: u64, token: u64) -> Option<Code> {
         match self.jobs.get(&seq) {
             None => Some(Code::NotFound),
-            Some(job) if job.state == JobState::Leased && job.token == token => None,
+            // A lease is over when its end is reached, whether or not a tick has seen it.
+            Some(job) if job.state == JobState::Leased && job.token == token => {
+                job.lease_expires_at.is_none_or(|end| end <= self.now).then_some(Code::LeaseLost)
+            }
             Some(_) => Some(Code::LeaseLost),
         }
     }
@@ -181,7 +211,7 @@ impl Reference {
         let longest = grown.min(backoff.max_ms as f64);
         let shortest = longest * (1.0 - backoff.jitter);
         let (from, to) = (self.now + shortest.floor() as u64, self.now + longest.ceil() as u64);
-        (seen.run_at)(seq).filter(|at| (from..=to).contains(at)).unwrap_or(to)
+        (seen.job)(seq).map(|(_, run_at)| run_at).filter(|at| (from..=to).contains(at)).unwrap_or(to)
     }
 
     pub(super) fn extend(&mut self, leases: &[Extend]) -> Reply {

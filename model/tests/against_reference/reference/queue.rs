@@ -56,7 +56,7 @@ impl Reference {
 
     pub(super) fn set_queue(&mut self, definition: &QueueDefinition) -> Reply {
         let old = self.queues.get(&definition.name);
-        if old.is_some_and(|old| old.version >= definition.version) {
+        if old.is_some_and(|old| old.version > definition.version) {
             return Reply::Done;
         }
         let same_rate = old.is_some_and(|old| old.config.rate_limit == definition.config.rate_limit);
@@ -72,12 +72,15 @@ impl Reference {
     }
 
     pub(super) fn forget_queue(&mut self, name: &Name, version: u64) -> Reply {
-        if self.jobs.values().any(|job| job.queue == *name) {
+        if self.queues.get(name).is_some_and(|queue| queue.version > version) {
+            return Reply::Done;
+        }
+        // What is not done with keeps its queue: what waits, is leased, or waits for redrive.
+        let keeps = |job: &RefJob| !matches!(job.state, JobState::Succeeded | JobState::Cancelled);
+        if self.jobs.values().any(|job| job.queue == *name && keeps(job)) {
             return refuse(Code::Conflict);
         }
-        if self.queues.get(name).is_some_and(|queue| queue.version <= version) {
-            self.queues.remove(name);
-        }
+        self.queues.remove(name);
         Reply::Done
     }
 
@@ -102,7 +105,7 @@ impl Reference {
     /// When ready jobs are left that the rate limit alone holds back.
     pub(super) fn next_token_at(&self, name: &Name) -> Option<Time> {
         let level = self.level(name).filter(|&level| level < TOKEN)?;
-        if !self.has_room(name) || self.first_of_lanes(name).is_empty() {
+        if !self.has_room(name) || self.first_of_lanes(name, false).is_empty() {
             return None;
         }
         let rate = self.rate(name)?;
@@ -137,13 +140,23 @@ impl Reference {
     /// As many of its concurrency key run as may.
     pub(super) fn is_concurrency_limited(&self, job: &RefJob) -> bool {
         let max = self.queue_or_default(&job.queue).config.concurrency_per_key as usize;
-        job.concurrency_key.is_some()
-            && self
-                .jobs
-                .values()
-                .filter(|other| other.state == JobState::Leased && other.concurrency_key == job.concurrency_key)
-                .filter(|other| other.queue == job.queue && other.project == job.project)
-                .count()
-                >= max
+        job.concurrency_key.is_some() && self.of_its_key(job).filter(|job| job.state == JobState::Leased).count() >= max
+    }
+
+    /// As many of its concurrency key run, or are ready in front of it, as may run.
+    pub(super) fn slots_are_spoken_for(&self, job: &RefJob) -> bool {
+        let max = self.queue_or_default(&job.queue).config.concurrency_per_key as usize;
+        let in_front = |other: &RefJob| {
+            other.state == JobState::Ready && (other.priority, job.place) > (job.priority, other.place)
+        };
+        self.of_its_key(job).filter(|other| other.state == JobState::Leased || in_front(other)).count() >= max
+    }
+
+    /// The other jobs of its concurrency key.
+    fn of_its_key(&self, job: &RefJob) -> impl Iterator<Item = &RefJob> {
+        let (seq, key, queue, project) = (job.seq, job.concurrency_key.clone(), job.queue.clone(), job.project.clone());
+        self.jobs.values().filter(move |other| {
+            other.seq != seq && other.concurrency_key == key && other.queue == queue && other.project == project
+        })
     }
 }

@@ -121,16 +121,19 @@ impl<M: Machine> Trial<M> {
     /// Gives one command to machine and reference.
     fn command(&mut self, at: Time, envelope: &Envelope) -> Result<Reply, Complaint> {
         self.reference.now = self.reference.now.max(at);
-        let idle: Vec<_> =
-            compare::QUEUES.map(name).into_iter().filter(|queue| self.reference.is_idle(queue)).collect();
+        let idle: Vec<_> = compare::QUEUES
+            .map(name)
+            .into_iter()
+            .filter(|queue| self.reference.is_idle(queue) && !self.single.deliverable(queue))
+            .collect();
         let mut outcomes = self.single.apply(at, vec![envelope.encode()]);
         let (Some(outcome), true) = (outcomes.pop(), outcomes.is_empty()) else {
             return complain("outcomes", "one command has one outcome".into());
         };
-        let run_at = |seq| self.single.job(seq).map(|job| job.run_at);
-        let seen = Seen { reply: &outcome.reply, run_at: &run_at };
+        let job = |seq| self.single.job(seq).map(|job| (job.state, job.run_at));
+        let seen = Seen { reply: &outcome.reply, job: &job };
         let expected = self.reference.apply(at, envelope, &seen);
-        compare::replies(&envelope.command, &expected, &outcome.reply)?;
+        compare::replies(&self.reference, &envelope.command, &expected, &outcome.reply)?;
         for queue in idle {
             let told = outcome.effects.contains(&Effect::QueueReady(queue.clone()));
             if !told && !self.reference.is_idle(&queue) {

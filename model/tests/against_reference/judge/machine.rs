@@ -16,7 +16,7 @@ pub(crate) trait Machine {
     fn counts(&self, queue: &Name) -> Counts;
     fn list(&self, filter: &ListFilter) -> Vec<u64>;
     fn why(&self, seq: u64) -> Option<Reason>;
-    fn deliverable(&self, queue: &Name) -> u64;
+    fn deliverable(&self, queue: &Name) -> bool;
     fn next_due(&self) -> Option<Time>;
     fn digest(&self) -> Vec<u8>;
     fn violations(&self) -> Vec<String>;
@@ -45,7 +45,7 @@ pub(crate) struct Shown {
     /// While it is leased.
     pub(crate) cancel_requested: bool,
     pub(crate) progress: Option<Bytes>,
-    /// Whether there is an error text; the words are free where no worker gave them.
+    /// The last failure, see [`own_words`].
     pub(crate) error: Option<String>,
     pub(crate) metadata: Bytes,
     pub(crate) workflow: Option<Name>,
@@ -54,6 +54,13 @@ pub(crate) struct Shown {
     pub(crate) fairness_key: Option<String>,
     pub(crate) payload: Payload,
     pub(crate) result: Option<Payload>,
+}
+
+/// A worker's words are kept as they are; the model's own are free. Whether a success wipes them out
+/// is not promised.
+pub(crate) fn own_words(error: Option<String>, state: JobState) -> Option<String> {
+    let error = error.filter(|_| state != JobState::Succeeded)?;
+    Some(if error.starts_with("broke") { error } else { "the model's words".into() })
 }
 
 impl From<&RefJob> for Shown {
@@ -77,7 +84,7 @@ impl From<&RefJob> for Shown {
             worker: job.worker,
             cancel_requested: job.cancel_requested && job.state == JobState::Leased,
             progress: job.progress,
-            error: job.error,
+            error: own_words(job.error, job.state),
             metadata: job.metadata,
             workflow: job.workflow,
             order_key: job.order_key,

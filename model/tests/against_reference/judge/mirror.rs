@@ -21,7 +21,7 @@ impl Mirror {
 
 impl Machine for Mirror {
     fn apply(&mut self, at: Time, commands: Vec<Bytes>) -> Vec<Outcome> {
-        let seen = Seen { reply: &Reply::Done, run_at: &|_| None };
+        let seen = Seen { reply: &Reply::Done, job: &|_| None };
         let mut apply = |bytes: &Bytes| {
             let reply = self.0.apply(at, &Envelope::decode(bytes).expect("a known command"), &seen);
             // Everybody is woken by everything.
@@ -55,8 +55,8 @@ impl Machine for Mirror {
         self.0.reasons(seq).first().copied()
     }
 
-    fn deliverable(&self, queue: &Name) -> u64 {
-        self.0.next_candidates(queue).len() as u64
+    fn deliverable(&self, queue: &Name) -> bool {
+        !self.0.is_idle(queue)
     }
 
     fn next_due(&self) -> Option<Time> {

@@ -76,7 +76,7 @@ fn inflate(rng: &mut Rng, command: &mut Command) {
     match command {
         Command::Enqueue(jobs) => {
             for job in jobs {
-                let mut when = |rng: &mut Rng| {
+                let when = |rng: &mut Rng| {
                     let number = rng.pick(&EXTREMES);
                     Some(if rng.chance(50) { When::At(number) } else { When::In(number) })
                 };
@@ -132,7 +132,7 @@ fn hand_back(rng: &mut Rng, seq: u64, token: u64) -> Command {
 /// More than one command may sweep: it yields, says so, and goes on where it was.
 pub(crate) fn sweeps_yield<M: Machine>(mut machine: M) {
     let total = u64::from(limits::SWEEP_MAX) * 2 + 500;
-    let mut ask = |machine: &mut M, at: u64, command: Command| -> Reply {
+    let ask = |machine: &mut M, at: u64, command: Command| -> Reply {
         machine.apply(at, vec![Envelope::plain(command).encode()]).pop().expect("one outcome").reply
     };
     let mut generator = Generator::new(1);
@@ -153,7 +153,7 @@ pub(crate) fn sweeps_yield<M: Machine>(mut machine: M) {
             assert!(matches!(reply.expect("one outcome").reply, Reply::Enqueued(_)));
         }
     };
-    let mut sweep = |machine: &mut M, at: u64, command: Command| {
+    let sweep = |machine: &mut M, at: u64, command: Command| {
         let mut swept = 0;
         loop {
             let Reply::Swept { done, more } = ask(machine, at, command.clone()) else { panic!("a sweep") };
@@ -176,8 +176,7 @@ pub(crate) fn sweeps_yield<M: Machine>(mut machine: M) {
     assert_eq!(machine.counts(&name("a")).dead, total);
     assert_eq!(sweep(&mut machine, 15_000, Command::Redrive(name("a"))), total);
     assert_eq!(machine.counts(&name("a")).ready, total);
-    let lease =
-        Lease { queue: name("a"), worker: name("w"), max: 1_000, bytes_max: u32::MAX, lease_ms: Some(1_000) };
+    let lease = Lease { queue: name("a"), worker: name("w"), max: 1_000, bytes_max: u32::MAX, lease_ms: Some(1_000) };
     let Reply::Leased(leased) = ask(&mut machine, 15_000, Command::Lease(lease)) else { panic!("a lease") };
     assert!(leased.jobs.len() <= 1_000);
     assert!(sweep(&mut machine, 17_000, Command::Tick) >= leased.jobs.len() as u64);

@@ -64,7 +64,7 @@ impl fmt::Display for History {
 
 /// Debug text without the fields that are absent.
 fn brief(text: &str) -> String {
-    let mut text = text.to_owned();
+    let mut text = text.replace("\\x07", "");
     for field in [
         "run_at",
         "deadline",

@@ -4,7 +4,7 @@ use bravo_model::job::JobState;
 use bravo_model::reply::Reply;
 use bravo_model::{Code, Name};
 
-use super::{Reference, refuse};
+use super::{Reference, Unique, refuse};
 
 impl Reference {
     pub(super) fn cancel(&mut self, seq: u64) -> Reply {
@@ -26,12 +26,19 @@ impl Reference {
     pub(super) fn retry(&mut self, seq: u64) -> Reply {
         match self.jobs.get(&seq).map(|job| job.state) {
             None => refuse(Code::NotFound),
+            Some(JobState::Dead | JobState::Cancelled) if self.is_replaced(seq) => refuse(Code::Conflict),
             Some(JobState::Dead | JobState::Cancelled) => {
                 self.put_back(seq);
                 Reply::State(self.jobs[&seq].state)
             }
             Some(_) => refuse(Code::Conflict),
         }
+    }
+
+    /// Whether another job has its unique key by now.
+    fn is_replaced(&self, seq: u64) -> bool {
+        let job = &self.jobs[&seq];
+        self.holder_of_unique(&job.project, &job.queue, job.unique_key.as_ref()).is_some_and(|held| held.seq != seq)
     }
 
     /// A dead or cancelled job waits again, with as many attempts as it was given at first.
@@ -43,6 +50,13 @@ impl Reference {
         job.cancel_requested = false;
         job.run_at = now;
         job.deadline = job.deadline.filter(|&deadline| deadline > now);
+        job.keep_until = None;
+        if let Some(key) = job.unique_key.clone() {
+            let (project, queue) = (job.project.clone(), job.queue.clone());
+            if self.holder_of_unique(&project, &queue, Some(&key)).is_none() {
+                self.uniques.push(Unique { project, queue, key, seq, until: None, ended: JobState::Ready });
+            }
+        }
         self.make_ready(seq);
     }
 
@@ -63,9 +77,13 @@ impl Reference {
             .filter(|job| job.queue == *queue && job.state == JobState::Dead)
             .map(|job| job.seq)
             .collect();
-        for seq in &dead {
-            self.put_back(*seq);
+        let mut done = 0;
+        for seq in dead {
+            if !self.is_replaced(seq) {
+                self.put_back(seq);
+                done += 1;
+            }
         }
-        Reply::Swept { done: dead.len() as u64, more: false }
+        Reply::Swept { done, more: false }
     }
 }
