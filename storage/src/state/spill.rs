@@ -43,9 +43,21 @@ struct Plan {
     raw_bytes: usize,
     /// What memory gets back.
     freed: u64,
+    /// A page took as many rows as one step may move; rows below may belong to the same page.
+    full: bool,
 }
 
 impl StateStore {
+    /// Whether a sweep has still to go on.
+    pub(super) fn is_spilling(&self) -> bool {
+        self.sweep.running
+    }
+
+    /// Whether the engine refused a batch, so that cold rows stay in memory.
+    pub(super) fn is_spill_broken(&self) -> bool {
+        self.sweep.broken
+    }
+
     /// One bounded step of spilling; returns how many rows left memory.
     pub(super) fn spill(&mut self) -> usize {
         let (bytes, max) = (self.bytes(), self.options.memory_bytes_max);
@@ -75,7 +87,8 @@ impl StateStore {
         let mut plan = Plan::default();
         let excess = self.bytes().saturating_sub(self.low_water());
         for _ in 0..RUNS_MAX {
-            let full = plan.moved.len() >= self.options.spill_batch || plan.raw_bytes >= self.options.spill_bytes;
+            let full =
+                plan.full || plan.moved.len() >= self.options.spill_batch || plan.raw_bytes >= self.options.spill_bytes;
             if full || plan.freed >= excess {
                 return Ok(plan);
             }
@@ -101,8 +114,10 @@ impl StateStore {
     fn plan_run(&mut self, floor: &Key, highest: Key, below: Option<Key>, plan: &mut Plan) -> Result<(), EngineError> {
         let pages = self.pages.clone();
         if let Some((first, page)) = pages.covering(&highest) {
-            self.sweep.below = Some(*first);
-            let rows = self.rows(first, below.as_ref(), usize::MAX, usize::MAX);
+            let rows = self.rows(first, below.as_ref(), self.options.spill_batch, self.options.spill_bytes);
+            let lowest = rows.first().map_or(highest, |(key, _)| *key);
+            plan.full = self.active.range(first, Some(&lowest)).next().is_some();
+            self.sweep.below = Some(if plan.full { lowest } else { *first });
             return if rows.len() >= self.options.page_rows_min {
                 self.rewrite(page, first, rows, plan)
             } else {

@@ -106,8 +106,6 @@ fn a_flipped_bit_in_a_page_poisons_the_store_instead_of_answering_wrongly() {
 fn an_engine_that_takes_no_more_leaves_rows_in_memory_and_answers_stay_right() {
     let engine = Arc::new(MemoryEngine::new());
     engine.fail_with(Some(EngineError::Failed("no space left on device".into())));
-    let mut store = StateStore::new(Arc::new(MemoryEngine::new()), options());
-    store.clear();
     let mut refused = StateStore::new(engine.clone(), options());
     assert!(refused.health().is_err(), "an engine that cannot be cleared is no start");
     engine.fail_with(None);
@@ -115,6 +113,7 @@ fn an_engine_that_takes_no_more_leaves_rows_in_memory_and_answers_stay_right() {
     engine.fail_with(Some(EngineError::Failed("no space left on device".into())));
     (0..3000).for_each(|n| refused.put(key(n), value(n)));
     while refused.maintain().more {}
+    assert!(refused.maintain().engine_refused);
     assert_eq!(refused.spilled_rows(), 0);
     assert_holds(&refused, 3000);
 }
@@ -177,4 +176,53 @@ fn loading_more_than_fits_spills_on_the_way() {
     while store.maintain().more {}
     assert!(store.spilled_rows() > 15_000);
     assert_holds(&store, 20_000);
+}
+
+#[test]
+fn many_rows_inside_one_page_are_spilled_in_bounded_steps() {
+    let mut store = StateStore::new(Arc::new(MemoryEngine::new()), options());
+    // One page spans the whole table, then all the rest comes up inside it.
+    for n in (0..=320_000).step_by(1000) {
+        store.put(key(n), value(n));
+    }
+    while store.maintain().more {}
+    assert!(store.spilled_rows() > 100);
+    for n in 0..20_000 {
+        store.put(key(n * 16), value(n * 16));
+    }
+    let (mut steps, mut most) = (0, 0);
+    loop {
+        let done = store.maintain();
+        steps += 1;
+        most = most.max(done.spilled_rows);
+        if !done.more {
+            break;
+        }
+    }
+    assert!(steps > 10 && most <= 2 * StateOptions::default().spill_batch, "{most} rows in one of {steps} steps");
+    assert!(store.bytes() < 500_000, "{} bytes stay in memory", store.bytes());
+    (0..20_000).for_each(|n| assert_eq!(Read::get(&store, &key(n * 16)), Some(value(n * 16))));
+    store.health().unwrap();
+}
+
+#[test]
+fn a_view_can_be_read_on_any_thread_while_the_store_goes_on() {
+    fn shared<T: Send + Sync + Clone>(_: &T) {}
+    let mut store = filled(Arc::new(MemoryEngine::new()), 3000);
+    let view = store.freeze();
+    shared(&view);
+    let before = view.digest().unwrap();
+    let digests = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..3).map(|_| scope.spawn(|| view.digest().unwrap())).collect();
+        for n in 0..3000 {
+            store.delete(&key(n));
+            store.put(key(n + 10_000), value(n));
+            store.maintain();
+        }
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+    });
+    assert_eq!(digests, [before; 3]);
+    drop(view);
+    while store.maintain().more {}
+    assert_eq!(store.first(&key(0), &key(99_999)), Some((key(10_000), value(0))));
 }
