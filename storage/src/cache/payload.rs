@@ -222,6 +222,8 @@ async fn build(dir: &Path, options: &CacheOptions, on_disk: bool) -> Result<Hybr
     if !on_disk {
         return builder.build().await.map_err(|error| error.to_string());
     }
+    // foyer would panic if it could not create the folder.
+    std::fs::create_dir_all(dir).map_err(|error| error.to_string())?;
     let device =
         FsDeviceBuilder::new(dir).with_capacity(options.disk_bytes).build().map_err(|error| error.to_string())?;
     let block_bytes = (options.disk_bytes / BLOCKS_MIN).clamp(BLOCK_BYTES_MIN, BLOCK_BYTES_MAX);

@@ -4,12 +4,13 @@
 //! holds is never trusted across a restart: opening empties the folder, and stores are rebuilt from
 //! snapshot and log. While running, each page that comes back is checked by its own checksum.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bravo_model::{Key, Value};
+use parking_lot::Mutex;
 
 use super::engine::{Engine, EngineError};
 
@@ -39,7 +40,7 @@ impl Engines {
     /// The tree of one Raft group.
     pub fn engine(&self, group: u32) -> Result<Arc<dyn Engine>, EngineError> {
         let tree = self.db.open_tree(format!("group-{group}")).map_err(convert)?;
-        Ok(Arc::new(SledEngine { tree, bytes: AtomicU64::new(0) }))
+        Ok(Arc::new(SledEngine { tree, sizes: Mutex::default() }))
     }
 
     /// Bytes that sled's files take on disk.
@@ -63,7 +64,8 @@ fn empty(dir: &Path) -> std::io::Result<()> {
 
 struct SledEngine {
     tree: sled::Tree,
-    bytes: AtomicU64,
+    /// Bytes of each value: there are few, large ones, and sled does not tell.
+    sizes: Mutex<BTreeMap<Key, u64>>,
 }
 
 impl Engine for SledEngine {
@@ -94,34 +96,31 @@ impl Engine for SledEngine {
     fn batch(&self, puts_and_deletes: &[(Key, Option<Value>)], applied: u64) -> Result<(), EngineError> {
         let mut batch = sled::Batch::default();
         batch.insert(APPLIED_KEY, &applied.to_le_bytes());
-        let (mut added, mut removed) = (0u64, 0u64);
         for (key, value) in puts_and_deletes {
             match value {
-                Some(value) => {
-                    added += (key.as_slice().len() + value.len()) as u64;
-                    batch.insert(key.as_slice(), value.as_ref());
-                }
-                None => {
-                    let old = self.tree.get(key.as_slice()).map_err(convert)?;
-                    removed += old.map_or(0, |old| (key.as_slice().len() + old.len()) as u64);
-                    batch.remove(key.as_slice());
-                }
+                Some(value) => batch.insert(key.as_slice(), value.as_ref()),
+                None => batch.remove(key.as_slice()),
             }
         }
         self.tree.apply_batch(batch).map_err(convert)?;
-        self.bytes.fetch_add(added, Ordering::Relaxed);
-        self.bytes.fetch_sub(removed, Ordering::Relaxed);
+        let mut sizes = self.sizes.lock();
+        for (key, value) in puts_and_deletes {
+            match value {
+                Some(value) => sizes.insert(*key, (key.as_slice().len() + value.len()) as u64),
+                None => sizes.remove(key),
+            };
+        }
         Ok(())
     }
 
     fn clear(&self) -> Result<(), EngineError> {
         self.tree.clear().map_err(convert)?;
-        self.bytes.store(0, Ordering::Relaxed);
+        self.sizes.lock().clear();
         Ok(())
     }
 
     fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
+        self.sizes.lock().values().sum()
     }
 }
 

@@ -20,8 +20,12 @@ pub(super) struct Layer {
 }
 
 /// What one row weighs in memory.
-pub(super) fn weight(slot: &Slot) -> u64 {
-    ROW_OVERHEAD + slot.as_ref().map_or(0, |value| value.len() as u64)
+pub(super) fn weight_of(value: &Value) -> u64 {
+    ROW_OVERHEAD + value.len() as u64
+}
+
+fn weight(slot: &Slot) -> u64 {
+    slot.as_ref().map_or(ROW_OVERHEAD, weight_of)
 }
 
 impl Layer {

@@ -38,7 +38,7 @@ impl StateStore {
             self.active.put(key, Some(value));
             count += 1;
             if count.is_multiple_of(CHUNK_ROWS as u64) {
-                while self.spill() > 0 {}
+                while self.spill() > 0 || self.is_spilling() {}
             }
         }
         self.health()?;

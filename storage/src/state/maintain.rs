@@ -21,6 +21,8 @@ pub struct Maintenance {
     pub restored_rows: usize,
     /// Pages deleted from the engine.
     pub deleted_pages: usize,
+    /// Whether the engine takes no more, so that memory may outgrow its budget: time to refuse work.
+    pub engine_refused: bool,
     /// Whether another call now would find something to do.
     pub more: bool,
 }
@@ -39,7 +41,8 @@ impl StateStore {
         }
         done.more = self.draining.is_some()
             || (!self.dead.is_empty() && done.deleted_pages > 0)
-            || (settled && (!self.sparse.is_empty() || done.spilled_rows > 0));
+            || (settled && (!self.sparse.is_empty() || self.is_spilling()));
+        done.engine_refused = self.is_spill_broken();
         done
     }
 
@@ -91,7 +94,7 @@ impl StateStore {
         if found != first || !meta.is_sparse() {
             return Ok(0);
         }
-        let page = self.reader.page_uncached(meta)?;
+        let page = self.reader.page(meta)?;
         let mut rows = Vec::new();
         for position in meta.live_positions() {
             let missing = || EngineError::Damaged(format!("page {} has no row {position}", meta.id.0));

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bravo_model::{Key, Value};
 
 use super::engine::EngineError;
+use super::layer;
 use super::page::{Page, PageId};
 use super::page_index::{PageMeta, tag};
 use super::store::StateStore;
@@ -40,13 +41,27 @@ struct Plan {
     moved: Vec<Key>,
     batch: Vec<(Key, Option<Value>)>,
     raw_bytes: usize,
+    /// What memory gets back.
+    freed: u64,
+    /// A page took as many rows as one step may move; rows below may belong to the same page.
+    full: bool,
 }
 
 impl StateStore {
+    /// Whether a sweep has still to go on.
+    pub(super) fn is_spilling(&self) -> bool {
+        self.sweep.running
+    }
+
+    /// Whether the engine refused a batch, so that cold rows stay in memory.
+    pub(super) fn is_spill_broken(&self) -> bool {
+        self.sweep.broken
+    }
+
     /// One bounded step of spilling; returns how many rows left memory.
     pub(super) fn spill(&mut self) -> usize {
         let (bytes, max) = (self.bytes(), self.options.memory_bytes_max);
-        if self.sweep.running && bytes <= max - max / 8 {
+        if self.sweep.running && bytes <= self.low_water() {
             self.sweep = Sweep { broken: self.sweep.broken, ..Sweep::default() };
         }
         if !self.sweep.running {
@@ -63,10 +78,18 @@ impl StateStore {
         })
     }
 
+    /// Where a sweep stops.
+    fn low_water(&self) -> u64 {
+        self.options.memory_bytes_max - self.options.memory_bytes_max / 8
+    }
+
     fn plan(&mut self) -> Result<Plan, EngineError> {
         let mut plan = Plan::default();
+        let excess = self.bytes().saturating_sub(self.low_water());
         for _ in 0..RUNS_MAX {
-            if plan.moved.len() >= self.options.spill_batch || plan.raw_bytes >= self.options.spill_bytes {
+            let full =
+                plan.full || plan.moved.len() >= self.options.spill_batch || plan.raw_bytes >= self.options.spill_bytes;
+            if full || plan.freed >= excess {
                 return Ok(plan);
             }
             let Some(&table) = self.options.spill_order.get(self.sweep.table) else {
@@ -91,8 +114,10 @@ impl StateStore {
     fn plan_run(&mut self, floor: &Key, highest: Key, below: Option<Key>, plan: &mut Plan) -> Result<(), EngineError> {
         let pages = self.pages.clone();
         if let Some((first, page)) = pages.covering(&highest) {
-            self.sweep.below = Some(*first);
-            let rows = self.rows(first, below.as_ref(), usize::MAX, usize::MAX);
+            let rows = self.rows(first, below.as_ref(), self.options.spill_batch, self.options.spill_bytes);
+            let lowest = rows.first().map_or(highest, |(key, _)| *key);
+            plan.full = self.active.range(first, Some(&lowest)).next().is_some();
+            self.sweep.below = Some(if plan.full { lowest } else { *first });
             return if rows.len() >= self.options.page_rows_min {
                 self.rewrite(page, first, rows, plan)
             } else {
@@ -105,7 +130,7 @@ impl StateStore {
         self.sweep.below = rows.first().map(|(key, _)| *key).or(Some(highest));
         let heavy = rows.iter().map(|(_, value)| value.len()).sum::<usize>() * 4 >= self.options.page_bytes;
         if rows.len() >= self.options.page_rows_min || heavy {
-            plan.moved.extend(rows.iter().map(|(key, _)| *key));
+            plan.move_out(&rows);
             plan.add_page(&rows)?;
         }
         Ok(())
@@ -136,7 +161,7 @@ impl StateStore {
         plan: &mut Plan,
     ) -> Result<(), EngineError> {
         let page = self.reader.page_uncached(old).inspect_err(|error| self.reader.poison(error.clone()))?;
-        plan.moved.extend(rows.iter().map(|(key, _)| *key));
+        plan.move_out(&rows);
         plan.replaced.push(*first);
         plan.batch.push((old.id.engine_key(), None));
         let mut all = rows;
@@ -182,6 +207,11 @@ impl StateStore {
 }
 
 impl Plan {
+    fn move_out(&mut self, rows: &[(Key, Value)]) {
+        self.moved.extend(rows.iter().map(|(key, _)| *key));
+        self.freed += rows.iter().map(|(_, value)| layer::weight_of(value)).sum::<u64>();
+    }
+
     fn add_page(&mut self, rows: &[(Key, Value)]) -> Result<(), EngineError> {
         let (keys, values): (Vec<Key>, Vec<Value>) = rows.iter().cloned().unzip();
         let id = PageId::fresh();
