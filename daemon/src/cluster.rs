@@ -267,7 +267,7 @@ impl Cluster {
             leased.jobs.into_iter().filter_map(|job| payload(job.seq).map(|payload| (job, payload))).collect()
         };
         let ready_left = self.ready_or_register(group, from, &queue);
-        Response::Leased(Delivery { jobs, ready_left, retry_in_ms })
+        Response::Leased(Delivery { jobs, ready_left, retry_in_ms, partition: group.shared.partition })
     }
 
     /// Ready jobs of the queue here; if there are none, remembers to tell the node when there are.

@@ -56,6 +56,11 @@ impl StateClock {
         inner.heard = true;
     }
 
+    /// How long ago the state's time was last told (to a follower: by its leader).
+    pub fn silent_for(&self) -> Duration {
+        self.inner.lock().since.elapsed()
+    }
+
     /// This node starts to lead: if no replica has told the time since this process started, the
     /// whole cluster was restarted (or is new), and the wall clock says how long it was away.
     pub fn lead(&self) {

@@ -127,6 +127,8 @@ pub struct Delivery {
     pub ready_left: u64,
     /// Milliseconds until a rate limit gives more, if that is what holds them.
     pub retry_in_ms: Option<u64>,
+    /// The partition that they are in.
+    pub partition: u16,
 }
 
 /// A read of one group's state.
