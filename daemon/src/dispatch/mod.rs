@@ -10,6 +10,7 @@
 //! Partitions are not polled: a leader that has nothing remembers which nodes asked ([`hungry`]) and
 //! tells them once when it has. A slow safety round covers what a broken connection lost.
 
+pub mod credit;
 pub mod hungry;
 pub mod queue;
 
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use bravo_model::Name;
 use parking_lot::Mutex;
 
+pub use credit::Credit;
 pub use queue::{QueueDispatch, Waiter};
 
 use crate::cluster::Cluster;

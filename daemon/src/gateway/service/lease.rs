@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use super::held::Held;
 use crate::cluster::Cluster;
-use crate::dispatch::Waiter;
+use crate::dispatch::{Credit, Waiter};
 use crate::dispatch::queue::Sink;
 use crate::gateway::app::App;
 use crate::gateway::call::Call;
@@ -24,6 +24,8 @@ use crate::telemetry::events::RequestShed;
 
 /// Longest wait for partitions to say what they have.
 const PEEK: Duration = Duration::from_millis(500);
+/// Longest wait for an ask that is under way when the time is over.
+const LATE: Duration = Duration::from_secs(2);
 /// A wait ends a little before its caller stops listening.
 const MARGIN: Duration = Duration::from_millis(25);
 
@@ -62,16 +64,27 @@ async fn wait(
         RequestShed { reason: "limits.waiting_leases_max" }.emit();
         return Err(Refusal::retry_after(Code::RateLimited, "as many lease calls wait at this node as may", 1_000));
     };
-    let (sender, receiver) = oneshot::channel();
-    let waiter =
-        Waiter { worker: lease.worker.clone(), lease_ms: lease.lease_ms, credit: lease.max, sink: Sink::Once(sender) };
+    let (sender, mut receiver) = oneshot::channel();
+    let credit = Credit::new(lease.max);
+    let waiter = Waiter {
+        worker: lease.worker.clone(),
+        lease_ms: lease.lease_ms,
+        credit: credit.clone(),
+        sink: Sink::Once(sender),
+    };
     app.cluster.dispatcher.wait(&app.cluster, &lease.queue, waiter);
     tokio::select! {
         biased;
-        delivery = receiver => Ok(delivery.ok()),
-        () = tokio::time::sleep_until(until.into()) => Ok(None),
-        () = app.drain.cancelled() => Ok(None),
+        delivery = &mut receiver => return Ok(delivery.ok()),
+        () = tokio::time::sleep_until(until.into()) => {}
+        () = app.drain.cancelled() => {}
     }
+    // A partition that is being asked for this worker may give jobs yet: better late than leased to nobody.
+    credit.close();
+    if credit.asked() == 0 {
+        return Ok(receiver.try_recv().ok());
+    }
+    Ok(tokio::time::timeout(LATE, receiver).await.ok().and_then(Result::ok))
 }
 
 /// Leases from whatever partition has something now. Runs apart from the call, so that what is
