@@ -13,6 +13,7 @@
 pub mod credit;
 pub mod hungry;
 pub mod queue;
+pub mod workers;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -30,6 +31,8 @@ use crate::raft::types::GroupId;
 #[derive(Default)]
 pub struct Dispatcher {
     queues: Mutex<HashMap<Name, Arc<QueueDispatch>>>,
+    /// Workers that were seen at this node lately.
+    pub workers: workers::Workers,
 }
 
 impl Dispatcher {
