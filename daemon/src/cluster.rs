@@ -148,6 +148,14 @@ impl Cluster {
         }
     }
 
+    /// Moves the group's leadership to a node; answers when the leader has begun to.
+    pub async fn transfer(self: &Arc<Self>, group: GroupId, to: NodeId, deadline: Instant) -> Result<(), Refusal> {
+        match self.at_leader(group, deadline, Repeat::Safe, || Request::Transfer(group, to)).await? {
+            Response::Done => Ok(()),
+            other => Err(wrong_answer(&other)),
+        }
+    }
+
     /// Calls one node, this one included.
     pub async fn call(self: &Arc<Self>, node: NodeId, request: Request) -> Result<Response, TransportError> {
         if node == self.node {
@@ -235,6 +243,11 @@ impl Cluster {
                 },
                 None => Response::Refused(no_group(group)),
             },
+            Request::Transfer(group, to) => match self.group(group) {
+                Some(group) => respond(group.transfer(to).await, |()| Response::Done),
+                None => Response::Refused(no_group(group)),
+            },
+            Request::Workers => Response::Workers(self.dispatcher.workers.list()),
             Request::Status => Response::Status(crate::transport::wire::NodeStatus {
                 id: self.node,
                 version: env!("CARGO_PKG_VERSION").into(),
@@ -321,6 +334,17 @@ impl Cluster {
 }
 
 impl Group {
+    /// Hands leadership to a node, if this one leads.
+    pub(crate) async fn transfer(&self, to: NodeId) -> Result<(), ProposeError> {
+        if let Some(leader) = self.shared.foreign_leader() {
+            return Err(ProposeError::NotLeader(leader));
+        }
+        if self.shared.leader() == Some(to) {
+            return Ok(());
+        }
+        self.raft.trigger().transfer_leader(to).await.map_err(|error| ProposeError::Unknown(error.to_string()))
+    }
+
     /// Puts a marker into the log; answers its index.
     pub(crate) async fn mark(&self) -> Result<u64, ProposeError> {
         if let Some(leader) = self.shared.foreign_leader() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bravo_daemon::cluster::{Cluster, Repeat};
-use bravo_daemon::dispatch::Waiter;
+use bravo_daemon::dispatch::{Credit, Waiter};
 use bravo_daemon::dispatch::queue::Sink;
 use bravo_daemon::raft::types::partition_group;
 use bravo_daemon::transport::wire::{Answer, Delivery, Query};
@@ -50,7 +50,7 @@ async fn enqueue(cluster: &Arc<Cluster>, partition: u16, jobs: Vec<NewJob>) -> V
 
 async fn lease(cluster: &Arc<Cluster>, queue: &str, max: u32) -> Delivery {
     let (sender, receiver) = tokio::sync::oneshot::channel();
-    let waiter = Waiter { worker: name("w"), lease_ms: None, credit: max, sink: Sink::Once(sender) };
+    let waiter = Waiter { worker: name("w"), lease_ms: None, credit: Credit::new(max), sink: Sink::Once(sender) };
     cluster.dispatcher.wait(cluster, &name(queue), waiter);
     tokio::time::timeout(Duration::from_secs(10), receiver).await.expect("jobs in time").unwrap()
 }

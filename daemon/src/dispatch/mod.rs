@@ -10,8 +10,10 @@
 //! Partitions are not polled: a leader that has nothing remembers which nodes asked ([`hungry`]) and
 //! tells them once when it has. A slow safety round covers what a broken connection lost.
 
+pub mod credit;
 pub mod hungry;
 pub mod queue;
+pub mod workers;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,6 +21,7 @@ use std::sync::Arc;
 use bravo_model::Name;
 use parking_lot::Mutex;
 
+pub use credit::Credit;
 pub use queue::{QueueDispatch, Waiter};
 
 use crate::cluster::Cluster;
@@ -28,6 +31,8 @@ use crate::raft::types::GroupId;
 #[derive(Default)]
 pub struct Dispatcher {
     queues: Mutex<HashMap<Name, Arc<QueueDispatch>>>,
+    /// Workers that were seen at this node lately.
+    pub workers: workers::Workers,
 }
 
 impl Dispatcher {

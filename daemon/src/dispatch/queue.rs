@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bravo_model::Name;
@@ -13,6 +14,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::credit::Credit;
 use crate::cluster::Cluster;
 use crate::raft::types::{GroupId, partition_group};
 use crate::transport::wire::Delivery;
@@ -34,8 +36,8 @@ pub struct Waiter {
     pub worker: Name,
     /// Length of its leases, if not the queue's.
     pub lease_ms: Option<u64>,
-    /// How many jobs it takes now.
-    pub credit: u32,
+    /// How many jobs it takes, here and in other lines where it stands.
+    pub credit: Arc<Credit>,
     /// Where they go.
     pub sink: Sink,
 }
@@ -44,17 +46,42 @@ pub struct Waiter {
 pub enum Sink {
     /// A long poll: answered once, with the first jobs.
     Once(oneshot::Sender<Delivery>),
-    /// A stream of a worker that holds its credit back until it is used; answers the credit that is
-    /// still open.
-    Stream(mpsc::UnboundedSender<Delivery>),
+    /// A worker's stream, for as long as it has credit.
+    Stream(mpsc::UnboundedSender<Delivery>, Arc<InLine>),
+}
+
+/// Whether a stream stands in a queue's line: it steps out when its credit is used up, and whoever
+/// gives it credit puts it back.
+#[derive(Debug, Default)]
+pub struct InLine(AtomicBool);
+
+impl InLine {
+    /// Takes the place in line; true if it was free, so that a waiter is to be pushed.
+    pub fn step_in(&self) -> bool {
+        !self.0.swap(true, Ordering::AcqRel)
+    }
+
+    /// Leaves the line, unless credit came at that very moment.
+    fn step_out(&self, credit: &Credit) -> bool {
+        self.0.store(false, Ordering::Release);
+        credit.open() == 0 || !self.step_in()
+    }
 }
 
 impl Waiter {
     fn is_gone(&self) -> bool {
-        match &self.sink {
+        let left = match &self.sink {
             Sink::Once(sender) => sender.is_closed(),
-            Sink::Stream(sender) => sender.is_closed(),
-        }
+            Sink::Stream(sender, _) => sender.is_closed(),
+        };
+        left || self.credit.is_closed()
+    }
+
+    /// The same worker once more, to wait on while a partition is asked; a long poll only asks once at a time.
+    fn again(&self) -> Option<Self> {
+        let Sink::Stream(sender, in_line) = &self.sink else { return None };
+        let sink = Sink::Stream(sender.clone(), in_line.clone());
+        Some(Self { worker: self.worker.clone(), lease_ms: self.lease_ms, credit: self.credit.clone(), sink })
     }
 }
 
@@ -219,27 +246,37 @@ impl QueueDispatch {
             })
             .max_by_key(|&(index, ready)| (cluster.leads(partition_group(index as u16)), ready))?;
         let (partition, ready) = best;
-        let waiter = state.waiters.pop_front()?;
-        let max = waiter.credit.min(ASK_JOBS_MAX).min(u32::try_from(ready).unwrap_or(u32::MAX)).max(1);
+        let wanted = ASK_JOBS_MAX.min(u32::try_from(ready).unwrap_or(u32::MAX)).max(1);
+        let (waiter, max) = Self::next_waiter(&mut state.waiters, wanted)?;
         let shelf = &mut state.shelves[partition];
         shelf.asks += 1;
         let left = ready.saturating_sub(u64::from(max));
         shelf.stock = if left == 0 { Stock::Hungry } else { Stock::Has(left) };
-        // A worker with more credit than this goes on waiting for the rest at once.
-        let rest = waiter.credit - max;
-        if rest > 0
-            && let Sink::Stream(sender) = &waiter.sink
-        {
-            let sink = Sink::Stream(sender.clone());
-            state.waiters.push_back(Waiter {
-                worker: waiter.worker.clone(),
-                lease_ms: waiter.lease_ms,
-                credit: rest,
-                sink,
-            });
-        }
         drop(state);
         Some(self.ask(cluster, partition as u16, waiter, max))
+    }
+
+    /// The first waiter that has credit, and how much of it is taken. A stream goes on waiting.
+    fn next_waiter(waiters: &mut VecDeque<Waiter>, wanted: u32) -> Option<(Waiter, u32)> {
+        while let Some(waiter) = waiters.pop_front() {
+            if waiter.is_gone() {
+                continue;
+            }
+            match waiter.credit.take(wanted) {
+                0 => {
+                    if let Sink::Stream(_, in_line) = &waiter.sink
+                        && !in_line.step_out(&waiter.credit)
+                    {
+                        waiters.push_back(waiter);
+                    }
+                }
+                taken => {
+                    waiters.extend(waiter.again());
+                    return Some((waiter, taken));
+                }
+            }
+        }
+        None
     }
 
     fn peek(self: &Arc<Self>, cluster: &Arc<Cluster>, partition: u16) -> BoxFuture<'static, Asked> {
@@ -277,7 +314,6 @@ impl QueueDispatch {
 
     /// Takes in an answer: jobs to the worker, what is left to the shelf, unused credit to the queue.
     fn settle(&self, cluster: &Arc<Cluster>, asked: Asked) {
-        let mut unused = asked.reserved;
         let mut gone = None;
         {
             let mut state = self.state.lock();
@@ -296,28 +332,25 @@ impl QueueDispatch {
                     // With nothing left the shelf is hungry already, or was told better meanwhile.
                 }
             }
-            if let Some(mut waiter) = asked.waiter {
+            if let Some(waiter) = asked.waiter {
                 let delivery = asked.answer.filter(|delivery| !delivery.jobs.is_empty());
+                let used = delivery.as_ref().map_or(0, |delivery| delivery.jobs.len() as u32);
+                let credit = waiter.credit.clone();
                 match (delivery, waiter.sink) {
                     (Some(delivery), Sink::Once(sender)) => gone = sender.send(delivery).err(),
-                    (Some(delivery), Sink::Stream(sender)) => {
-                        unused = unused.saturating_sub(delivery.jobs.len() as u32);
+                    (Some(delivery), Sink::Stream(sender, _)) => {
                         gone = sender.send(delivery).err().map(|error| error.0);
-                        if unused > 0 && gone.is_none() {
-                            waiter.credit = unused;
-                            waiter.sink = Sink::Stream(sender);
-                            state.waiters.push_back(waiter);
+                    }
+                    // It waits on, unless its time was over meanwhile.
+                    (None, Sink::Once(sender)) => {
+                        if !credit.is_closed() {
+                            state.waiters.push_front(Waiter { sink: Sink::Once(sender), ..waiter });
                         }
                     }
-                    (None, sink) => {
-                        waiter.credit = match &sink {
-                            Sink::Stream(_) => unused,
-                            Sink::Once(_) => waiter.credit,
-                        };
-                        waiter.sink = sink;
-                        state.waiters.push_front(waiter);
-                    }
+                    // Its stream is told by the credit that comes back, and stands in line again.
+                    (None, Sink::Stream(..)) => {}
                 }
+                credit.settle(asked.reserved, used);
             }
         }
         if let Some(delivery) = gone {

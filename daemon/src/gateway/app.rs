@@ -8,7 +8,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::body::Budget;
 use super::service::definitions::Definitions;
-use super::workers::Workers;
 use crate::cluster::Cluster;
 use crate::config::{Config, Limits};
 use crate::telemetry::Telemetry;
@@ -36,8 +35,6 @@ pub(crate) struct App {
     pub(crate) drain: CancellationToken,
     /// Gauges of queues.
     pub(crate) gauges: QueueGauges,
-    /// Workers seen lately.
-    pub(crate) workers: Workers,
     /// When the gateway began.
     pub(crate) began: Instant,
 }
@@ -55,7 +52,6 @@ impl App {
             bodies: Budget::default(),
             drain: CancellationToken::new(),
             gauges: QueueGauges::default(),
-            workers: Workers::default(),
             began: Instant::now(),
             limits,
         })

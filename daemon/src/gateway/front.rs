@@ -19,7 +19,7 @@ use tower::ServiceExt;
 use super::app::App;
 use super::call::Call;
 use super::problem::Refused;
-use super::rest;
+use super::{grpc, rest};
 use crate::telemetry::events::{RequestDone, RequestShed};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -28,11 +28,14 @@ const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const REQUEST_ID_BYTES_MAX: usize = 128;
 /// Answered to anybody at any time: what operators and their machines ask.
 const OPEN_PATHS: [&str; 3] = ["/health", "/ready", "/metrics"];
+/// The same over gRPC.
+const OPEN_SERVICE: &str = "/grpc.health.v1.Health/";
 
 /// The door of the gateway.
 pub(crate) struct Front {
     app: Arc<App>,
     rest: Router,
+    grpc: Router,
 }
 
 /// The pattern of the route that answered, for the metric's label.
@@ -51,9 +54,10 @@ impl InFlight {
 }
 
 impl Front {
-    pub(crate) fn new(app: Arc<App>) -> Self {
+    /// Over the services' routes.
+    pub(crate) fn new(app: Arc<App>, grpc: Router) -> Self {
         let rest = rest::router(app.clone());
-        Self { app, rest }
+        Self { app, rest, grpc }
     }
 
     /// Answers one request.
@@ -62,24 +66,22 @@ impl Front {
         let method = request.method().clone();
         let id = request_id(request.headers());
         let is_grpc = is_grpc(request.headers());
+        let path = is_grpc.then(|| request.uri().path().to_owned());
+        let routes = if is_grpc { &self.grpc } else { &self.rest };
         let mut response = match self.admit(&mut request) {
-            Ok(_in_flight) => self.route(request).await,
+            Ok(_in_flight) => route(routes, request).await,
             Err(refusal) if is_grpc => status_of(refusal).into_http(),
             Err(refusal) => Refused(refusal).into_response(),
         };
         let endpoint = response.extensions_mut().remove::<Endpoint>();
-        let endpoint = endpoint.as_ref().map(|endpoint| endpoint.0.as_str());
+        let endpoint = match &path {
+            Some(path) => grpc::endpoint(path),
+            None => endpoint.as_ref().map(|endpoint| endpoint.0.as_str()),
+        };
         let request_id = id.to_str().unwrap_or_default();
         RequestDone { method: &method, endpoint, status: response.status(), took: began.elapsed(), request_id }.emit();
         response.headers_mut().insert(REQUEST_ID, id);
         response
-    }
-
-    async fn route(&self, request: Request<Body>) -> Response<Body> {
-        match self.rest.clone().oneshot(request).await {
-            Ok(response) => response,
-            Err(never) => match never {},
-        }
     }
 
     /// Refuses what must not get further; notes what the handlers need to know.
@@ -93,7 +95,7 @@ impl Front {
             return Err(Refusal::new(Code::HeadersTooLarge, detail));
         }
         let path = request.uri().path();
-        let open = OPEN_PATHS.contains(&path);
+        let open = OPEN_PATHS.contains(&path) || path.starts_with(OPEN_SERVICE);
         if !open {
             self.authenticate(headers)?;
         }
@@ -122,6 +124,13 @@ impl Front {
             RequestShed { reason: "limits.requests_in_flight_max" }.emit();
             Refusal::retry_after(Code::Shed, "this node works on as many requests as it may", 100)
         })
+    }
+}
+
+async fn route(routes: &Router, request: Request<Body>) -> Response<Body> {
+    match routes.clone().oneshot(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
     }
 }
 

@@ -29,8 +29,13 @@ const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: applicat
     \"detail\":\"limits.connections_max is met\",\"code\":\"shed\",\"retry_after_ms\":1000}     ";
 
 /// Serves connections until `shutdown`, then gives them `drain` to end.
-pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, shutdown: impl Future<Output = ()>, drain: Duration) {
-    let front = Arc::new(Front::new(app.clone()));
+pub(crate) async fn serve(
+    app: Arc<App>,
+    front: Arc<Front>,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+    drain: Duration,
+) {
     let builder = Arc::new(builder(&app.limits));
     let places = Arc::new(Semaphore::new(app.limits.connections_max as usize));
     let patience = Duration::from_millis(app.limits.header_read_timeout_ms);

@@ -13,11 +13,11 @@ mod app;
 mod body;
 mod call;
 mod front;
+mod grpc;
 mod listen;
 mod problem;
 mod rest;
 mod service;
-mod workers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +29,11 @@ use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::telemetry::Telemetry;
 use app::App;
+use front::Front;
+use service::readiness;
+
+/// How often those who watch the health over gRPC are told.
+const HEALTH_EVERY: Duration = Duration::from_millis(250);
 
 /// The gateway of one node, bound to its port.
 pub struct Gateway {
@@ -54,7 +59,24 @@ impl Gateway {
     /// Serves until `shutdown`; then `/ready` turns 503, waiting leases end empty, and requests under
     /// way have `shutdown.drain_ms` to finish.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-        listen::serve(self.app, self.listener, shutdown, self.drain).await;
+        let (routes, reporter) = grpc::router(self.app.clone())?;
+        let front = Arc::new(Front::new(self.app.clone(), routes));
+        tokio::spawn(report_health(self.app.clone(), reporter));
+        listen::serve(self.app, front, self.listener, shutdown, self.drain).await;
         Ok(())
     }
+}
+
+/// `grpc.health.v1` follows readiness, until the node takes its leave.
+async fn report_health(app: Arc<App>, reporter: tonic_health::server::HealthReporter) {
+    let mut last = None;
+    while !app.drain.is_cancelled() {
+        let serves = readiness::look(&app).is_ready();
+        if last != Some(serves) {
+            grpc::report(&reporter, serves).await;
+            last = Some(serves);
+        }
+        let _ = tokio::time::timeout(HEALTH_EVERY, app.drain.cancelled()).await;
+    }
+    grpc::report(&reporter, false).await;
 }

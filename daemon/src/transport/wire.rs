@@ -91,6 +91,10 @@ pub enum Request {
     Status,
     /// Puts a marker into the group's log, at its leader.
     Marker(GroupId),
+    /// Moves the group's leadership to a node, at its leader.
+    Transfer(GroupId, NodeId),
+    /// Asks for the workers that the node saw lately.
+    Workers,
 }
 
 /// The answer to a [`Request`].
@@ -116,6 +120,8 @@ pub enum Response {
     Refused(Refusal),
     /// The outcome is unknown.
     Unknown(String),
+    /// To `Workers`.
+    Workers(Vec<WorkerSeen>),
 }
 
 /// Leased jobs on their way to a worker.
@@ -228,6 +234,23 @@ pub struct NodeStatus {
     pub version: String,
     /// Applied index of each group.
     pub applied: Vec<(GroupId, u64)>,
+}
+
+/// A worker that a node saw lately.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkerSeen {
+    /// The worker.
+    pub worker: bravo_model::Name,
+    /// The type that it says it is.
+    pub agent_type: Option<bravo_model::Name>,
+    /// The queues that it asked for.
+    pub queues: Vec<bravo_model::Name>,
+    /// Jobs that it works on at once, or the most that it asked for.
+    pub capacity: u32,
+    /// Jobs that it holds, as far as the node knows.
+    pub in_flight: u32,
+    /// When it was heard of last, by the node's wall clock.
+    pub last_heartbeat: Time,
 }
 
 /// Encodes a message.

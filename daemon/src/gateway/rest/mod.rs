@@ -1,5 +1,6 @@
 //! REST: routes, and what the handlers share. Handlers translate; what a call does is in `service`.
 
+mod cluster;
 mod extract;
 mod jobs;
 mod leases;
@@ -39,6 +40,10 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/queues/{queue}/drain", post(queues::drain))
         .route("/api/v1/queues/{queue}/purge", post(queues::purge))
         .route("/api/v1/queues/{queue}/redrive", post(queues::redrive))
+        .route("/api/v1/workers", get(cluster::workers))
+        .route("/api/v1/cluster", get(cluster::overview))
+        .route("/api/v1/cluster/digest", get(cluster::digests))
+        .route("/api/v1/cluster/transfer", post(cluster::transfer))
         .route("/health", get(node::health))
         .route("/ready", get(node::ready))
         .route("/metrics", get(node::metrics))

@@ -36,7 +36,7 @@ pub(crate) async fn why(app: &Arc<App>, call: &Call, id: JobId) -> Result<proto:
 /// Nothing in the state holds the job: either no worker asks, or it is about to be delivered.
 async fn nobody_took_it(app: &Arc<App>, call: &Call, id: JobId) -> Result<proto::WhyResponse, Refusal> {
     let job = read(app, call, id, Freshness::Linearizable).await?;
-    let (reason, detail) = if app.workers.serve(&job.queue) {
+    let (reason, detail) = if super::workers::anyone_serves(app, &job.queue).await {
         ("behind", "it is next: a worker will get it with its next lease")
     } else {
         ("no_workers", "no worker asked for jobs of this queue lately; start one")

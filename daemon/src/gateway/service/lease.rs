@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 use bravo_api::convert::leases::LeaseCall;
 use bravo_api::proto;
 use bravo_model::command::Lease;
-use bravo_model::{Code, Refusal};
+use bravo_model::{Code, Name, Refusal};
 use futures_util::future::join_all;
 use tokio::sync::oneshot;
 
 use super::held::Held;
 use crate::cluster::Cluster;
-use crate::dispatch::Waiter;
 use crate::dispatch::queue::Sink;
+use crate::dispatch::{Credit, Waiter};
 use crate::gateway::app::App;
 use crate::gateway::call::Call;
 use crate::raft::types::partition_group;
@@ -24,24 +24,27 @@ use crate::telemetry::events::RequestShed;
 
 /// Longest wait for partitions to say what they have.
 const PEEK: Duration = Duration::from_millis(500);
+/// Longest wait for an ask that is under way when the time is over.
+const LATE: Duration = Duration::from_secs(2);
 /// A wait ends a little before its caller stops listening.
 const MARGIN: Duration = Duration::from_millis(25);
 
 /// Leases jobs; empty if none came in time.
 pub(crate) async fn lease(app: &Arc<App>, call: &Call, wanted: LeaseCall) -> Result<Vec<proto::LeasedJob>, Refusal> {
     let LeaseCall { lease, wait_ms } = wanted;
-    app.workers.asked(lease.worker.as_str(), lease.queue.as_str());
+    app.cluster.dispatcher.workers.asked(&lease.worker, &lease.queue, lease.max);
     let longest = Duration::from_millis(wait_ms.min(app.limits.wait_ms_max));
     let until = Instant::now() + longest;
     // Without X-Timeout-Ms the deadline says nothing of how long a caller may wait.
     let until = if call.timeout_given { until.min(call.deadline.checked_sub(MARGIN).unwrap_or(until)) } else { until };
     if longest.is_zero() || until <= Instant::now() {
-        return Ok(sweep(&app.cluster, lease, None).await?.take());
+        let worker = lease.worker.clone();
+        return Ok(hand_over(app, &worker, sweep(&app.cluster, lease, None).await?));
     }
     let first = wait(app, &lease, until).await?;
     let mut held = Held::new(&app.cluster);
     let Some(first) = first else { return Ok(Vec::new()) };
-    let partition = first.partition;
+    let (partition, worker) = (first.partition, lease.worker.clone());
     held.add(first);
     let left = lease.max.saturating_sub(u32::try_from(held.len()).unwrap_or(u32::MAX));
     if left > 0
@@ -49,7 +52,12 @@ pub(crate) async fn lease(app: &Arc<App>, call: &Call, wanted: LeaseCall) -> Res
     {
         held.merge(more);
     }
-    Ok(held.take())
+    Ok(hand_over(app, &worker, held))
+}
+
+fn hand_over(app: &App, worker: &Name, held: Held) -> Vec<proto::LeasedJob> {
+    app.cluster.dispatcher.workers.holds(worker, u32::try_from(held.len()).unwrap_or(u32::MAX));
+    held.take()
 }
 
 /// Stands in line until the first delivery, `until`, or the node's leave.
@@ -62,16 +70,27 @@ async fn wait(
         RequestShed { reason: "limits.waiting_leases_max" }.emit();
         return Err(Refusal::retry_after(Code::RateLimited, "as many lease calls wait at this node as may", 1_000));
     };
-    let (sender, receiver) = oneshot::channel();
-    let waiter =
-        Waiter { worker: lease.worker.clone(), lease_ms: lease.lease_ms, credit: lease.max, sink: Sink::Once(sender) };
+    let (sender, mut receiver) = oneshot::channel();
+    let credit = Credit::new(lease.max);
+    let waiter = Waiter {
+        worker: lease.worker.clone(),
+        lease_ms: lease.lease_ms,
+        credit: credit.clone(),
+        sink: Sink::Once(sender),
+    };
     app.cluster.dispatcher.wait(&app.cluster, &lease.queue, waiter);
     tokio::select! {
         biased;
-        delivery = receiver => Ok(delivery.ok()),
-        () = tokio::time::sleep_until(until.into()) => Ok(None),
-        () = app.drain.cancelled() => Ok(None),
+        delivery = &mut receiver => return Ok(delivery.ok()),
+        () = tokio::time::sleep_until(until.into()) => {}
+        () = app.drain.cancelled() => {}
     }
+    // A partition that is being asked for this worker may give jobs yet: better late than leased to nobody.
+    credit.close();
+    if credit.asked() == 0 {
+        return Ok(receiver.try_recv().ok());
+    }
+    Ok(tokio::time::timeout(LATE, receiver).await.ok().and_then(Result::ok))
 }
 
 /// Leases from whatever partition has something now. Runs apart from the call, so that what is

@@ -1,6 +1,8 @@
 //! What each call does, for REST and gRPC alike: functions over the cluster and the model's types.
 
+pub(crate) mod cluster;
 pub(crate) mod definitions;
+pub(crate) mod digest;
 pub(crate) mod enqueue;
 pub(crate) mod gauges;
 pub(crate) mod held;
@@ -12,6 +14,7 @@ pub(crate) mod placement;
 pub(crate) mod queues;
 pub(crate) mod readiness;
 pub(crate) mod reads;
+pub(crate) mod workers;
 
 use bravo_model::{Code, Refusal, Reply};
 

@@ -1,0 +1,55 @@
+//! `bravo.v1.Cluster`.
+
+use bravo_api::problem::status_of;
+use bravo_api::proto::{self, cluster_server::Cluster, transfer_request::Group};
+use bravo_model::{Code, Refusal};
+use tonic::{Request, Response, Status};
+
+use super::{Api, call_of, unary};
+use crate::gateway::service::{cluster, digest};
+
+#[tonic::async_trait]
+impl Cluster for Api {
+    async fn get(&self, request: Request<proto::GetClusterRequest>) -> Result<Response<proto::ClusterView>, Status> {
+        let call = call_of(&request)?;
+        unary(&call, async { Ok(cluster::overview(&self.app).await) }).await
+    }
+
+    async fn digest(&self, request: Request<proto::DigestRequest>) -> Result<Response<proto::DigestResponse>, Status> {
+        let call = call_of(&request)?;
+        unary(&call, digest::compare(&self.app, &call, request.into_inner().at)).await
+    }
+
+    async fn add_member(&self, _: Request<proto::AddMemberRequest>) -> Result<Response<proto::Node>, Status> {
+        Err(not_yet())
+    }
+
+    async fn remove_member(
+        &self,
+        _: Request<proto::RemoveMemberRequest>,
+    ) -> Result<Response<proto::RemoveMemberResponse>, Status> {
+        Err(not_yet())
+    }
+
+    async fn transfer(
+        &self,
+        request: Request<proto::TransferRequest>,
+    ) -> Result<Response<proto::TransferResponse>, Status> {
+        let call = call_of(&request)?;
+        let message = request.into_inner();
+        unary(&call, async {
+            let missing = || Refusal::new(Code::InvalidArgument, "partition: missing; a partition, or meta");
+            let group = match message.group.ok_or_else(missing)? {
+                Group::Meta(_) => None,
+                Group::Partition(number) => Some(number),
+            };
+            cluster::transfer(&self.app, &call, group, message.to).await?;
+            Ok(proto::TransferResponse {})
+        })
+        .await
+    }
+}
+
+fn not_yet() -> Status {
+    status_of(Refusal::new(Code::NotFound, "this version does not change members"))
+}
