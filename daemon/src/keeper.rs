@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bravo_model::command::QueueDefinition;
 use bravo_model::{Command, Envelope};
+use bravo_storage::log::SharedLog;
 
 use openraft::Instant as _;
 use openraft::async_runtime::watch::WatchReceiver;
@@ -19,6 +20,8 @@ use crate::transport::wire::{Answer, Query};
 const SPREAD_EVERY: Duration = Duration::from_secs(1);
 /// Groups that are handed over in one round, so that a node that comes back is not swamped.
 const HANDOVERS_PER_ROUND: usize = 3;
+/// How often the log's size is looked at.
+const FREE_LOG_EVERY: Duration = Duration::from_secs(2);
 /// Definitions are compared again after this long even if nothing is known to have changed.
 const RECONCILE_EVERY: Duration = Duration::from_secs(5);
 
@@ -67,6 +70,23 @@ async fn spread_leaders(cluster: Arc<Cluster>) {
             if moved == HANDOVERS_PER_ROUND {
                 break;
             }
+        }
+    }
+}
+
+/// Segments of the log go oldest first: when there are many, the group that holds the oldest one makes
+/// a snapshot, so that its entries can go.
+pub async fn free_log(cluster: Arc<Cluster>, log: SharedLog, budget: u64) {
+    let mut rounds = tokio::time::interval(FREE_LOG_EVERY);
+    rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        rounds.tick().await;
+        if log.bytes_on_disk() <= budget {
+            continue;
+        }
+        let Some(group) = log.oldest_holder().and_then(|id| cluster.group(id)) else { continue };
+        if group.shared.log_since_snapshot() > 0 {
+            let _ = group.raft.trigger().snapshot().await;
         }
     }
 }

@@ -8,6 +8,8 @@ use std::time::Duration;
 use anyhow::Context;
 use bravo_api::certs;
 use bravo_model::Name;
+use bravo_model::table::tag;
+use bravo_storage::cache::DecodedPages;
 use bravo_storage::identity::{DataDir, Identity};
 use bravo_storage::log::{LogOptions, SharedLog};
 use bravo_storage::state::{Engines, StateOptions, StateStore};
@@ -75,6 +77,7 @@ impl Node {
             group.form(founders.clone()).await?;
         }
         crate::keeper::start(cluster.clone());
+        tasks.spawn(crate::keeper::free_log(cluster.clone(), disk.log.clone(), log_budget(config)));
         Ok(Self { cluster, transport, log: disk.log, tasks, _data: data })
     }
 
@@ -164,6 +167,12 @@ fn log_options(config: &Config) -> LogOptions {
     }
 }
 
+/// Bytes on disk beyond which the group that holds the oldest segment makes a snapshot, so that a quiet
+/// group does not keep the whole log from being purged.
+fn log_budget(config: &Config) -> u64 {
+    (2 * config.raft.snapshot_log_bytes_min).max(6 * config.storage.log_segment_bytes)
+}
+
 async fn start_groups(
     config: &Config,
     partitions: u16,
@@ -174,9 +183,14 @@ async fn start_groups(
 ) -> anyhow::Result<Vec<Group>> {
     let raft = Arc::new(raft_config(config)?);
     let groups = u64::from(partitions) + 1;
+    let pages = Arc::new(DecodedPages::new(config.storage.cache_memory_bytes as usize));
     let start = async |id: GroupId| {
-        let options =
-            StateOptions { memory_bytes_max: config.storage.memory_bytes_max / groups, ..StateOptions::default() };
+        let options = StateOptions {
+            memory_bytes_max: config.storage.memory_bytes_max / groups,
+            spill_order: vec![tag::RESULT, tag::PAYLOAD],
+            cache: pages.clone(),
+            ..StateOptions::default()
+        };
         let shared =
             GroupState::new(id, config.node.id, StateStore::new(disk.engines.engine(id)?, options), ready.clone());
         let network = NetworkFactory::new(transport.clone(), shared.clone());

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bravo_daemon::cluster::{Cluster, Repeat};
-use bravo_daemon::dispatch::{Credit, Waiter};
 use bravo_daemon::dispatch::queue::Sink;
+use bravo_daemon::dispatch::{Credit, Waiter};
 use bravo_daemon::raft::types::partition_group;
 use bravo_daemon::transport::wire::{Answer, Delivery, Query};
 use bravo_model::command::{Ack, NewJob};

@@ -41,13 +41,13 @@ pub(super) struct Pump {
 
 enum Way {
     Closed { until: Instant },
-    Opening(BoxFuture<'static, Result<Session, Error>>),
-    Open(Session),
+    Opening(BoxFuture<'static, Result<Box<Session>, Error>>),
+    Open(Box<Session>),
 }
 
 enum Event {
     Entry(Option<Entry>),
-    Opened(Result<Session, Error>),
+    Opened(Result<Box<Session>, Error>),
     Answer(Result<Option<proto::EnqueueResult>, tonic::Status>),
     Time,
 }

@@ -24,14 +24,15 @@ pub(super) struct Session {
 
 impl Session {
     /// Opens a stream to any node that answers; `depth` batches can be sent without waiting.
-    pub(super) async fn open(nodes: Arc<Nodes>, depth: usize) -> Result<Self, Error> {
+    pub(super) async fn open(nodes: Arc<Nodes>, depth: usize) -> Result<Box<Self>, Error> {
         let link = nodes.connect().await?;
         let (batches, outgoing) = mpsc::channel(depth);
         let mut jobs = link.jobs();
         let opening = jobs.enqueue_stream(ReceiverStream::new(outgoing));
         let error = match tokio::time::timeout(OPEN_TIMEOUT, opening).await {
             Ok(Ok(answers)) => {
-                return Ok(Self { url: link.url, batches, answers: answers.into_inner(), proven: false });
+                let answers = answers.into_inner();
+                return Ok(Box::new(Self { url: link.url, batches, answers, proven: false }));
             }
             Ok(Err(status)) => Error::from(status),
             // Nothing was sent yet.

@@ -39,8 +39,8 @@ struct Finished {
 
 enum Way {
     Closed { until: Instant },
-    Opening(BoxFuture<'static, Result<Session, Error>>),
-    Open(Session),
+    Opening(BoxFuture<'static, Result<Box<Session>, Error>>),
+    Open(Box<Session>),
 }
 
 /// Where a worker is in its life; each stage but the first has an end.
@@ -58,7 +58,7 @@ enum Stage {
 enum Event {
     Shutdown,
     Finished,
-    Opened(Result<Session, Error>),
+    Opened(Result<Box<Session>, Error>),
     Response(Result<Option<proto::WorkResponse>, tonic::Status>),
     Progress,
     Time,
@@ -129,7 +129,7 @@ where
                 self.summary.unconfirmed = self.outbox.unconfirmed() as u64;
                 return Ok(self.summary);
             }
-            match self.next_event(blocked, shutdown.as_mut()).await {
+            match self.next_event(now, blocked, shutdown.as_mut()).await {
                 Event::Shutdown => self.enter(Stage::Stopping),
                 Event::Finished => self.finish(),
                 Event::Opened(Ok(session)) => self.opened(session),
@@ -153,8 +153,8 @@ where
         }
     }
 
-    async fn next_event(&mut self, blocked: bool, shutdown: impl Future<Output = ()>) -> Event {
-        let wake = self.wake_at();
+    async fn next_event(&mut self, now: Instant, blocked: bool, shutdown: impl Future<Output = ()>) -> Event {
+        let wake = self.wake_at(now);
         let working = self.stage == Stage::Working;
         let way = &mut self.way;
         let from_way = async {
@@ -178,7 +178,7 @@ where
         }
     }
 
-    fn wake_at(&self) -> Instant {
+    fn wake_at(&self, now: Instant) -> Instant {
         let open = match self.way {
             Way::Closed { until } => Some(until),
             _ => None,
@@ -188,7 +188,6 @@ where
             _ => None,
         };
         // What is in the past was seen to, or waits for something else than time.
-        let now = Instant::now();
         let others = [open, self.stage_ends, stop, self.outbox.wakes_at()].into_iter().flatten();
         others.filter(|at| *at > now).fold(self.next_beat, Instant::min)
     }
@@ -293,9 +292,9 @@ where
 
     /// Half-closes the stream and lets the daemon end it.
     async fn leave(&mut self) {
-        if let Way::Open(Session { requests, mut responses, .. }) =
-            std::mem::replace(&mut self.way, Way::Closed { until: Instant::now() })
-        {
+        let way = std::mem::replace(&mut self.way, Way::Closed { until: Instant::now() });
+        if let Way::Open(session) = way {
+            let Session { requests, mut responses, .. } = *session;
             drop(requests);
             let drain = async { while let Ok(Some(_)) = responses.message().await {} };
             drop(tokio::time::timeout(Duration::from_secs(1), drain).await);
@@ -320,7 +319,7 @@ where
         }
     }
 
-    fn opened(&mut self, mut session: Session) {
+    fn opened(&mut self, mut session: Box<Session>) {
         tracing::debug!(url = &*session.url, held = self.held.len(), "working");
         // No credit was given on this stream.
         session.stopped = self.stage > Stage::Working;

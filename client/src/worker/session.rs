@@ -33,7 +33,7 @@ pub(super) struct Session {
 
 impl Session {
     /// Opens a stream to any node that answers.
-    pub(super) async fn open(nodes: Arc<Nodes>, hello: proto::Hello) -> Result<Self, Error> {
+    pub(super) async fn open(nodes: Arc<Nodes>, hello: proto::Hello) -> Result<Box<Self>, Error> {
         let link = nodes.connect().await?;
         let (requests, outgoing) = mpsc::channel(DEPTH);
         let hello = proto::WorkRequest { message: Some(Message::Hello(hello)) };
@@ -42,7 +42,7 @@ impl Session {
         let opening = jobs.work(ReceiverStream::new(outgoing));
         let error = match tokio::time::timeout(OPEN_TIMEOUT, opening).await {
             Ok(Ok(responses)) => {
-                return Ok(Self {
+                return Ok(Box::new(Self {
                     url: link.url,
                     requests,
                     responses: responses.into_inner(),
@@ -50,7 +50,7 @@ impl Session {
                     stopped: false,
                     stop_sent: None,
                     proven: false,
-                });
+                }));
             }
             Ok(Err(status)) => Error::from(status),
             Err(_) => Error::Unreachable(format!("{} did not open a stream", link.url)),

@@ -21,6 +21,9 @@ use super::proposer::{ProposeError, Proposer, ProposerOptions};
 use super::types::{GroupId, META_GROUP, Member, NodeId, TypeConfig};
 use crate::tasks::Tasks;
 
+/// Steps of maintenance in one round.
+const MAINTENANCE_STEPS: usize = 16;
+
 /// openraft's handle with our types.
 pub type RaftHandle = Raft<TypeConfig, Machine>;
 
@@ -151,6 +154,11 @@ impl GroupState {
             markers.remove(0);
         }
         markers.push((index, frozen));
+    }
+
+    /// Bytes of entries applied since the last snapshot was begun.
+    pub fn log_since_snapshot(&self) -> u64 {
+        self.log_since_snapshot.load(Ordering::Relaxed)
     }
 
     /// Bytes of state held in memory, as of the last maintenance.
@@ -306,16 +314,25 @@ impl Group {
                 return;
             }
             let state_bytes = {
-                let mut state = self.shared.state.write();
-                state.maintain();
-                state.bytes()
+                let mut more = true;
+                let mut bytes = 0;
+                // In bounded steps, each under its own lock, so that apply is not held up.
+                for _ in 0..MAINTENANCE_STEPS {
+                    if !more {
+                        break;
+                    }
+                    let mut state = self.shared.state.write();
+                    more = state.maintain().more;
+                    bytes = state.bytes();
+                }
+                bytes
             };
             self.shared.bytes.store(state_bytes, Ordering::Relaxed);
             if self.shared.is_leader() {
                 self.shared.clock.pull();
             }
             // Twice the state is written at most: once as log, once as snapshot.
-            let log_bytes = self.shared.log_since_snapshot.load(Ordering::Relaxed);
+            let log_bytes = self.shared.log_since_snapshot();
             if log_bytes > snapshot_log_bytes_min.max(state_bytes) && self.raft.trigger().snapshot().await.is_err() {
                 return;
             }

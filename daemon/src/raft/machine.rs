@@ -50,14 +50,17 @@ impl Machine {
         Self { shared, snapshots, applied: None, membership: StoredMembership::default() }
     }
 
-    fn apply_batch(&self, batch: &Batch) -> Applied {
+    fn apply_batch(&self, index: u64, batch: &Batch) -> io::Result<Applied> {
         let Some(entry) = batch.decode() else {
             // A format of a later version: every replica of this build refuses it alike.
-            return Applied(Vec::new());
+            return Ok(Applied(Vec::new()));
         };
         let started = Instant::now();
         let mut state = self.shared.state.write();
         let outcomes = apply(&mut *state, self.shared.partition, &entry);
+        state.set_applied(index);
+        // A spilled row that could not be read was taken for absent: nothing of this may be answered.
+        state.health().map_err(io::Error::other)?;
         let next_due = bravo_model::view::next_due(&*state);
         drop(state);
         self.shared.clock.at_least(entry.at);
@@ -69,7 +72,7 @@ impl Machine {
         }
         self.shared.log_since_snapshot.fetch_add(batch.0.len() as u64, Ordering::Relaxed);
         self.shared.after_apply(effects, next_due, replies.len(), started.elapsed());
-        Applied(replies)
+        Ok(Applied(replies))
     }
 
     fn load(&mut self, meta: Meta, file: &SnapshotFile) -> io::Result<()> {
@@ -110,7 +113,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
                     self.shared.keep_marker(log_id.index, frozen);
                     Applied(Vec::new())
                 }
-                EntryPayload::Normal(batch) => self.apply_batch(&batch),
+                EntryPayload::Normal(batch) => self.apply_batch(log_id.index, &batch)?,
                 EntryPayload::Membership(membership) => {
                     self.membership = StoredMembership::new(Some(log_id), membership);
                     Applied(Vec::new())

@@ -41,7 +41,7 @@ impl Group {
     fn signal(&self, signal: Signal) {
         if let Some(leader) = self.leader {
             // It may have ended by itself.
-            drop(kill_process_group(leader, signal));
+            let _ = kill_process_group(leader, signal);
         }
     }
 }
