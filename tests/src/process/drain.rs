@@ -24,7 +24,10 @@ pub async fn judge(procs: &mut Procs, recorder: &Recorder, least: usize) -> anyh
         let shown: Vec<String> = violations.iter().take(20).map(ToString::to_string).collect();
         anyhow::bail!("{} broken promises:\n{}", violations.len(), shown.join("\n"));
     }
-    anyhow::ensure!(enqueued >= least && acked >= least, "inconclusive: {enqueued} enqueues, {acked} acks, not {least}");
+    anyhow::ensure!(
+        enqueued >= least && acked >= least,
+        "inconclusive: {enqueued} enqueues, {acked} acks, not {least}"
+    );
     Ok(finals)
 }
 

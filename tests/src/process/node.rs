@@ -2,7 +2,6 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::net::SocketAddr;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -42,8 +41,6 @@ impl Proc {
         command.arg("--config").arg(&self.config).stdin(Stdio::null());
         command.stdout(File::from(log.try_clone()?)).stderr(log);
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
-        // A group of its own: an interrupt at the terminal ends the test, which then ends its nodes.
-        command.process_group(0);
         self.child = Some(command.spawn().with_context(|| format!("{}", self.program.display()))?);
         Ok(())
     }

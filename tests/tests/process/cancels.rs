@@ -46,7 +46,9 @@ async fn a_cancel_races_with_an_ack_and_both_callers_are_told_one_story() {
             (End::Ok(_), End::Ok(Said::State(state))) if state == "succeeded" => told.acked_first += 1,
             // The job was still leased, and the ack won.
             (End::Ok(_), End::Ok(Said::State(state))) if state == "leased" => told.cancelled_first += 1,
-            (ack, End::Ok(Said::State(state))) if code_of(ack) == "lease_lost" && state != "succeeded" => told.lost += 1,
+            (ack, End::Ok(Said::State(state))) if code_of(ack) == "lease_lost" && state != "succeeded" => {
+                told.lost += 1
+            }
             _ => panic!("{story}"),
         }
     }

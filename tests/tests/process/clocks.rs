@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use bravo_api::Timestamp;
 use bravo_tests::process::{End, Leased, Options, Procs, Recorder, Said, Task, judge, short_or_long};
 
 const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
@@ -117,9 +118,17 @@ async fn leases_and_delays_keep_their_length_when_a_leaders_clock_jumps() {
             });
         })
         .await;
+        assert!(said_in_the_future(&procs.nodes[next].said()), "inconclusive: the fault did not reach the node's clock");
         for index in 0..3 {
             clocks.set(index, "+0");
         }
     }
     judge(&mut procs, &recorder, 12).await.unwrap();
+}
+
+/// Whether a log line bears a time some minutes ahead.
+fn said_in_the_future(said: &str) -> bool {
+    let now = Timestamp::now();
+    let mut times = said.lines().filter_map(|line| line.split_whitespace().next()?.parse::<Timestamp>().ok());
+    times.any(|time| time.0 > now.0 + 300_000)
 }

@@ -56,7 +56,8 @@ impl Patient {
         put_back(&data, &sound).unwrap();
         assert!(log_segments(&sound).unwrap().len() >= 3, "inconclusive: the log did not grow");
         // The others go on while the third is damaged again and again.
-        let light = LoadOptions { producers: 1, workers: 1, pause: Duration::from_millis(50), ..LoadOptions::default() };
+        let light =
+            LoadOptions { producers: 1, workers: 1, pause: Duration::from_millis(50), ..LoadOptions::default() };
         let load = Load::start(&recorder, &procs.addresses()[..2], &light);
         Self { procs, recorder, load, sound, older }
     }
@@ -120,7 +121,8 @@ async fn a_damaged_raft_log_is_refused_by_name_or_served_right() {
     let mut patient = Patient::prepare("damage").await;
     let segments: Vec<PathBuf> = log_segments(&patient.sound).unwrap();
     let name = |path: &Path| PathBuf::from("log").join(path.file_name().unwrap());
-    let (head, middle, tail) = (name(&segments[0]), name(&segments[segments.len() / 2]), name(segments.last().unwrap()));
+    let (head, middle, tail) =
+        (name(&segments[0]), name(&segments[segments.len() / 2]), name(segments.last().unwrap()));
     let mut faults = Vec::new();
     for (place, file) in [("head", &head), ("middle", &middle), ("tail", &tail)] {
         let written = frames(&patient.sound.join(file)).unwrap();

@@ -87,7 +87,8 @@ async fn a_peer_that_hangs_neither_stalls_the_others_nor_fills_their_memory() {
             number += 1;
             let tag = format!("probe-{number}");
             let began = Instant::now();
-            let answer = recorder.enqueue(node.public, &Task { tag: tag.clone(), key: Some(tag), ..Task::default() }).await;
+            let answer =
+                recorder.enqueue(node.public, &Task { tag: tag.clone(), key: Some(tag), ..Task::default() }).await;
             assert!(matches!(answer, End::Ok(_)), "an enqueue while a peer hangs: {answer:?}");
             slowest = slowest.max(began.elapsed());
             let health = procs.rest.call(node.public, Method::GET, "/health", None, None, Duration::from_secs(1)).await;

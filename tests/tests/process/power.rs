@@ -15,8 +15,9 @@ struct Machines {
 impl Machines {
     async fn start() -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("bravo-power-").tempdir()?;
-        let disks: Vec<LoopDisk> =
-            (1..=3).map(|id| LoopDisk::new(folder.path(), &format!("disk-{id}"), 256)).collect::<anyhow::Result<_>>()?;
+        let disks: Vec<LoopDisk> = (1..=3)
+            .map(|id| LoopDisk::new(folder.path(), &format!("disk-{id}"), 256))
+            .collect::<anyhow::Result<_>>()?;
         let data = disks.iter().map(|disk| disk.path.join("data")).collect();
         let procs = Procs::start(Options { data, ..Options::default() }).await?;
         Ok(Self { procs, disks, _folder: folder })

@@ -48,7 +48,8 @@ pub(super) fn one_ack_and_it_counts(ops: &[Op], finals: &Finals, found: &mut Fou
     for (id, job) in finals.iter().filter(|(_, job)| job.state == "succeeded") {
         let result = job.result.as_deref().unwrap_or_default();
         if !possible.contains(&(id.as_str(), result)) {
-            found.add("from nowhere", format!("{id} succeeded with {result:?}, which nobody said or which was refused"));
+            found
+                .add("from nowhere", format!("{id} succeeded with {result:?}, which nobody said or which was refused"));
         }
     }
 }

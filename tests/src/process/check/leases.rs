@@ -15,7 +15,9 @@ const ROUNDING: Duration = Duration::from_millis(2);
 fn leases(ops: &[Op]) -> impl Iterator<Item = (&Op, u64, &Leased)> {
     ops.iter().flat_map(|op| {
         let jobs = match (&op.call, &op.end) {
-            (Call::Lease { lease_ms }, End::Ok(Said::Leased(jobs))) => Some(jobs.iter().map(move |job| (op, *lease_ms, job))),
+            (Call::Lease { lease_ms }, End::Ok(Said::Leased(jobs))) => {
+                Some(jobs.iter().map(move |job| (op, *lease_ms, job)))
+            }
             _ => None,
         };
         jobs.into_iter().flatten()
@@ -42,8 +44,13 @@ pub(super) fn tokens_grow(ops: &[Op], found: &mut Found) {
                 found.add("token shrank", format!("{id}: token {} after {}", a.token, b.token));
             }
             if a.token < b.token && a.attempt >= b.attempt {
-                found.add("attempt shrank", format!("{id}: token {} is attempt {}, token {} is attempt {}",
-                    a.token, a.attempt, b.token, b.attempt));
+                found.add(
+                    "attempt shrank",
+                    format!(
+                        "{id}: token {} is attempt {}, token {} is attempt {}",
+                        a.token, a.attempt, b.token, b.attempt
+                    ),
+                );
             }
         }
     }

@@ -9,7 +9,8 @@ use anyhow::Context;
 
 /// The segments of a node's Raft log, oldest first.
 pub fn log_segments(data: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let mut found: Vec<PathBuf> = fs::read_dir(data.join("log"))?.map(|entry| Ok(entry?.path())).collect::<anyhow::Result<_>>()?;
+    let mut found: Vec<PathBuf> =
+        fs::read_dir(data.join("log"))?.map(|entry| Ok(entry?.path())).collect::<anyhow::Result<_>>()?;
     found.retain(|path| path.extension().is_some_and(|extension| extension == "seg"));
     found.sort();
     anyhow::ensure!(!found.is_empty(), "no segments in {}", data.display());
