@@ -115,20 +115,21 @@ impl Procs {
     /// Waits until one node is ready.
     pub async fn node_ready(&mut self, index: usize, patience: Duration) -> anyhow::Result<Duration> {
         let began = Instant::now();
-        let mut last = String::from("it does not answer");
+        let mut last;
         loop {
             let public = self.nodes[index].public;
             match self.rest.get(public, "/ready").await {
                 Ok(answer) if answer.status == 200 => return Ok(began.elapsed()),
                 Ok(answer) => last = answer.body.to_string(),
-                Err(_) => {}
+                Err(error) => last = format!("it does not answer: {error:#}"),
             }
             let node = &mut self.nodes[index];
             if let Some(status) = node.ended(Duration::ZERO).await? {
                 anyhow::bail!("node {} ended ({status}) before it was ready:\n{}", node.id, tail(&node.said()));
             }
             if began.elapsed() > patience {
-                anyhow::bail!("node {} is not ready after {patience:?}: {last}\n{}", node.id, tail(&node.said()));
+                let id = node.id;
+                anyhow::bail!("node {id} is not ready after {patience:?}: {last}\n{}", self.story());
             }
             tokio::time::sleep(Duration::from_millis(25)).await;
         }

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bravo_tests::process::fault::{flip_bit, frames, last_written, log_segments, put_back, truncate, zero};
+use bravo_tests::process::fault::{flip_bit, frames, last_written, log_segments, put_back, truncate, write, zero};
 use bravo_tests::process::{Load, LoadOptions, Options, Procs, Recorder, judge, settled_digests, short_or_long};
 
 /// How a damaged node behaves at its start.
@@ -69,9 +69,12 @@ impl Patient {
     /// Starts the third node from its sound data after this damage.
     pub(crate) async fn start(&mut self, damage: impl FnOnce(&Path) -> anyhow::Result<()>) -> anyhow::Result<Start> {
         if self.procs.nodes[2].runs() {
+            // It has promised more meanwhile: what it holds now is what must not be rolled back.
             self.procs.nodes[2].kill()?;
+            put_back(self.data(), &self.sound)?;
+        } else {
+            put_back(&self.sound, self.data())?;
         }
-        put_back(&self.sound, self.data())?;
         damage(self.data())?;
         let before = self.procs.nodes[2].said().len();
         self.procs.nodes[2].start()?;
@@ -141,18 +144,35 @@ async fn a_damaged_raft_log_is_refused_by_name_or_served_right() {
         let start = patient.start(|data| Ok(std::fs::remove_file(data.join(file))?)).await;
         clear(&format!("the {place} removed"), start, &mut faults);
     }
+    patient.heal(50).await;
+    assert!(faults.is_empty(), "{}", faults.join("\n\n"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rolled_back_log_is_refused_or_caught_up_and_harms_no_peer() {
+    let mut patient = Patient::prepare("rollback").await;
     let older = patient.older.clone();
+    let mut faults = Vec::new();
     for segment in log_segments(&older).unwrap() {
-        let file = name(&segment);
+        let file = Path::new("log").join(segment.file_name().unwrap());
         let start = patient.start(|data| put_back_file(&older.join(&file), &data.join(&file))).await;
         clear(&format!("{} rolled back", file.display()), start, &mut faults);
     }
+    let start = patient
+        .start(|data| {
+            let newest = last_written(data)?;
+            let written = frames(&newest)?;
+            let (at, length) = written[written.len() - 1];
+            zero(&newest, at + length / 2, at + length)
+        })
+        .await;
+    clear("a hole in the last durable write", start, &mut faults);
     let start = patient.start(|data| put_back(&older.join("log"), &data.join("log"))).await;
     clear("the whole log rolled back", start, &mut faults);
     let start = patient.start(|data| put_back(&older, data)).await;
     clear("the whole node rolled back", start, &mut faults);
-    patient.heal(50).await;
     assert!(faults.is_empty(), "{}", faults.join("\n\n"));
+    patient.heal(50).await;
 }
 
 fn put_back_file(copy: &Path, place: &Path) -> anyhow::Result<()> {
@@ -166,11 +186,11 @@ async fn a_torn_last_write_is_cut_silently_and_a_bad_one_in_the_middle_is_refuse
     let newest = last_written(&patient.sound).unwrap();
     let file = PathBuf::from("log").join(newest.file_name().unwrap());
     let written = frames(&newest).unwrap();
-    let (end, length) = *written.last().unwrap();
-    // The last write of which at least one sector never came to the disk. The first frame of a segment
-    // was there before the segment got its name.
+    let (last, length) = *written.last().unwrap();
+    // The next write, of which the first sector never came to the disk and others did.
     assert!(written.len() > 2, "inconclusive: the newest segment was only just begun");
-    let torn = patient.start(|data| zero(&data.join(&file), end + length / 2, end + length)).await.unwrap();
+    let sector = (last + length).next_multiple_of(512);
+    let torn = patient.start(|data| write(&data.join(&file), sector, &[0xA7; 1_300])).await.unwrap();
     assert_eq!(torn, Start::Serves, "a torn tail is nothing to refuse");
     assert!(patient.procs.nodes[2].said().contains("cut a torn write"), "inconclusive: nothing was cut");
 

@@ -1,7 +1,6 @@
 //! Damage to the files of a node that stands still.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::Read;
+use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -37,13 +36,6 @@ pub fn sled_files(data: &Path) -> anyhow::Result<Vec<PathBuf>> {
 /// The newest segment.
 pub fn last_written(data: &Path) -> anyhow::Result<PathBuf> {
     log_segments(data)?.pop().context("a segment")
-}
-
-/// The offset behind the last byte that is not zero.
-pub fn non_zero_end(path: &Path) -> anyhow::Result<u64> {
-    let mut bytes = Vec::new();
-    File::open(path)?.read_to_end(&mut bytes)?;
-    Ok(bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1))
 }
 
 /// Turns one bit around.
@@ -87,6 +79,10 @@ pub fn frames(segment: &Path) -> anyhow::Result<Vec<(u64, u64)>> {
 
 /// Puts zeros from one offset to another.
 pub fn zero(path: &Path, from: u64, to: u64) -> anyhow::Result<()> {
-    let file = OpenOptions::new().write(true).open(path)?;
-    Ok(file.write_all_at(&vec![0; (to - from) as usize], from)?)
+    write(path, from, &vec![0; usize::try_from(to - from)?])
+}
+
+/// Puts bytes at an offset.
+pub fn write(path: &Path, offset: u64, bytes: &[u8]) -> anyhow::Result<()> {
+    Ok(OpenOptions::new().write(true).open(path)?.write_all_at(bytes, offset)?)
 }
