@@ -5,6 +5,7 @@ mod extract;
 mod jobs;
 mod leases;
 mod node;
+mod pages;
 mod queues;
 
 use std::sync::Arc;
@@ -44,6 +45,10 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/cluster", get(cluster::overview))
         .route("/api/v1/cluster/digest", get(cluster::digests))
         .route("/api/v1/cluster/transfer", post(cluster::transfer))
+        .route("/api/openapi.json", get(pages::openapi))
+        .route("/", get(pages::dashboard))
+        .route("/dashboard.js", get(pages::script))
+        .route("/dashboard.css", get(pages::style))
         .route("/health", get(node::health))
         .route("/ready", get(node::ready))
         .route("/metrics", get(node::metrics))
