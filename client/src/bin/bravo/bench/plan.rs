@@ -80,7 +80,7 @@ pub(crate) struct Args {
     /// Measure the CPU time of these processes
     #[arg(long, value_name = "PID,..", value_delimiter = ',', conflicts_with = "daemon_cpu")]
     daemon_pids: Vec<u32>,
-    /// Measure the CPU time that the servers tell in their metrics
+    /// Measure the CPU time that the servers tell in their metrics; each must be a process of its own
     #[arg(long)]
     daemon_cpu: bool,
     /// Threads of this program's own work
@@ -161,4 +161,55 @@ pub(super) fn base(url: &str) -> String {
 fn positive(text: &str) -> Result<f64, String> {
     let rate: f64 = text.parse().map_err(|_| "a number")?;
     (rate.is_finite() && (0.01..=10_000_000.0).contains(&rate)).then_some(rate).ok_or_else(|| "0.01 to 10,000,000".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        global: Global,
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn plan(line: &str) -> Result<Plan, String> {
+        let cli = Cli::try_parse_from(std::iter::once("bench").chain(line.split_whitespace()));
+        let cli = cli.map_err(|error| error.to_string())?;
+        Plan::new(&cli.args, &cli.global).map_err(|failure| format!("{failure:?}"))
+    }
+
+    #[test]
+    fn defaults_depend_on_the_batch() {
+        let one = plan("").unwrap();
+        assert_eq!((one.batch, one.producers, one.workers, one.open_max), (1, 32, 32, 2_000));
+        assert!(one.works() && one.calls_per_second.is_none() && one.daemons.is_none());
+        let many = plan("--batch 64 --rate 6400 --mode enqueue --server http://a:1,b:2/ --daemon-cpu").unwrap();
+        assert_eq!((many.producers, many.workers, many.open_max, many.connections), (8, 8, 20_000, 2));
+        assert_eq!((many.calls_per_second, many.works()), (Some(100.0), false));
+        assert!(matches!(many.daemons, Some(Daemons::Metrics(urls)) if urls == ["http://a:1", "http://b:2"]));
+        assert!(matches!(plan("--daemon-pids 1,2").unwrap().daemons, Some(Daemons::Processes(pids)) if pids == [1, 2]));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for line in [
+            "--mode mixed",
+            "--mode all",
+            "--rate 0",
+            "--rate nan",
+            "--payload 17",
+            "--batch 1001",
+            "--seconds 0",
+            "--transport rest --server https://a:1",
+            "--daemon-cpu --daemon-pids 1",
+        ] {
+            assert!(plan(line).is_err(), "{line}");
+        }
+        assert!(plan("--mode mixed --rate 0.5 --payload 18").is_ok());
+    }
 }

@@ -40,8 +40,6 @@ use stats::Stats;
 use traffic::{Sent, Workers};
 use view::Leaders;
 
-/// More rounds are not begun when this many jobs were enqueued.
-const JOBS_MAX: u64 = 8_000;
 /// From the first job to the fault.
 const FAULT_AFTER: Duration = Duration::from_secs(4);
 /// How long the last jobs may take.
@@ -112,6 +110,7 @@ async fn demo(args: &Args, global: &Global) -> Result<(), Failure> {
     };
     let folder = args.keep.as_deref().or(thrown_away.as_ref().map(tempfile::TempDir::path)).unwrap_or(&root);
     let http = Http::new(32, None, Duration::from_secs(10)).map_err(Failure::Usage)?;
+    screen.event(&format!("starting {} nodes in {}", args.nodes, folder.display()));
     let mut nodes = Nodes::start(&program, folder, args.nodes).map_err(Failure::No)?;
     let run = Run { args, screen: &screen, http: &http, root: &root, files: Arc::new(files), bytes };
     let outcome = run.all(&mut nodes).await;
@@ -165,7 +164,7 @@ impl Run<'_> {
             Some(rounds) => round < rounds,
             None => {
                 let enough = stats.start.elapsed() >= Duration::from_secs(self.args.seconds);
-                round == 0 || (!enough || !over.load(Ordering::Relaxed)) && round * self.files.len() as u64 <= JOBS_MAX
+                round == 0 || !enough || !over.load(Ordering::Relaxed)
             }
         };
         let producing = async {
@@ -257,5 +256,39 @@ impl Run<'_> {
             pass: proof.problems.is_empty(),
             problems: proof.problems,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn parse(line: &str) -> Result<Args, clap::Error> {
+        Cli::try_parse_from(std::iter::once("demo").chain(line.split_whitespace())).map(|cli| cli.args)
+    }
+
+    #[test]
+    fn the_command_alone_is_enough() {
+        let args = parse("").unwrap();
+        assert_eq!((args.nodes, args.workers, args.rounds, &*args.dir), (3, 4, None, Path::new(".")));
+        assert!(parse("DIR --nodes 5 --workers 8 --rounds 2 --keep D").is_ok());
+        for bad in ["--nodes 2", "--workers 0", "--rounds 0", "A B"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_missing_daemon_is_told_with_what_to_do() {
+        let args = parse("--bravod /nowhere/bravod").unwrap();
+        let Err(Failure::Usage(text)) = program(&args) else { panic!("there is none") };
+        assert!(text.contains("cargo build --release"));
     }
 }

@@ -17,10 +17,6 @@ pub(super) struct Stats {
     pub(super) enqueued: AtomicU64,
     /// Handlers that finished.
     pub(super) done: AtomicU64,
-    /// Handlers that were started, more often than jobs where a job was delivered again.
-    pub(super) deliveries: AtomicU64,
-    /// Bytes that were read by handlers.
-    pub(super) bytes: AtomicU64,
     enqueue: Mutex<Histogram<u64>>,
     delivery: Mutex<Histogram<u64>>,
 }
@@ -32,8 +28,6 @@ impl Stats {
             start: Instant::now(),
             enqueued: AtomicU64::new(0),
             done: AtomicU64::new(0),
-            deliveries: AtomicU64::new(0),
-            bytes: AtomicU64::new(0),
             enqueue: histogram()?,
             delivery: histogram()?,
         })
@@ -52,16 +46,14 @@ impl Stats {
 
     /// A job that was sent then came to a handler now, for the first time or again.
     pub(super) fn delivered(&self, sent_us: u64, first: bool) {
-        self.deliveries.fetch_add(1, Ordering::Relaxed);
         if first {
             self.delivery.lock().saturating_record(self.now_us().saturating_sub(sent_us));
         }
     }
 
-    /// A handler finished with this many bytes.
-    pub(super) fn finished(&self, bytes: u64) {
+    /// A handler finished.
+    pub(super) fn finished(&self) {
         self.done.fetch_add(1, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Jobs that were enqueued and not finished.

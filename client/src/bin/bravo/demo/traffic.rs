@@ -21,6 +21,8 @@ pub(super) const QUEUE: &str = "files";
 const SENDING_MAX: usize = 32;
 /// Jobs that wait or run; more would measure the length of the queue.
 const OPEN_MAX: u64 = 200;
+/// Jobs a second at most, so that work arrives all through the fault however fast it is done.
+const PER_SECOND_MAX: f64 = 1_000.0;
 /// Jobs of one worker at a time.
 const CONCURRENCY: usize = 2;
 /// How soon a job is given to another worker when its lease went lost with a node.
@@ -58,6 +60,11 @@ pub(super) async fn produce(
             }
             while stats.open() >= OPEN_MAX {
                 tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            let begun = (round * files.len() as u64 + index as u64) as f64;
+            let early = begun / PER_SECOND_MAX - stats.start.elapsed().as_secs_f64();
+            if early > 0.002 {
+                tokio::time::sleep(Duration::from_secs_f64(early)).await;
             }
             let (producer, stats) = (producer.clone(), stats.clone());
             let (path, bytes) = (file.name(), file.bytes);
@@ -124,9 +131,14 @@ async fn handle(job: bravo_client::JobContext, root: PathBuf, stats: Arc<Stats>)
     let order: Order = job.json()?;
     stats.delivered(order.sent_us, job.attempt() == 1);
     let path = root.join(&order.path);
-    let facts = tokio::task::spawn_blocking(move || work(&path)).await??;
-    stats.finished(facts.bytes as u64);
-    Ok(Output::json(&facts)?)
+    let worked = tokio::task::spawn_blocking(move || work(&path)).await?;
+    stats.finished();
+    // A file that is gone is no failure of the job: another attempt would not find it either.
+    let gone = |error: std::io::Error| serde_json::json!({ "unreadable": error.to_string() });
+    Ok(match worked {
+        Ok(facts) => Output::json(&facts)?,
+        Err(error) => Output::json(&gone(error))?,
+    })
 }
 
 /// Waits until the handlers have finished all that was enqueued.
