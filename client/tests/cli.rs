@@ -1,5 +1,7 @@
 //! The program `bravo` against a played node: exit codes, lines, commands as jobs.
 
+#![allow(clippy::unwrap_used)]
+
 mod fake;
 
 use std::process::{Output, Stdio};

@@ -1,5 +1,7 @@
 //! The worker runtime against played nodes.
 
+#![allow(clippy::unwrap_used)]
+
 mod fake;
 
 use std::sync::Arc;

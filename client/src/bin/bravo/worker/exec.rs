@@ -51,7 +51,7 @@ pub(super) async fn run(command: Arc<str>, job: JobContext, kill_after: Duration
     }
     match said {
         Some((stdout, stderr)) => {
-            group.is_gone();
+            group.release();
             outcome(status, stdout, &stderr)
         }
         // Children went on in the background, with the command's output in their hands.

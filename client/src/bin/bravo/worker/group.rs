@@ -34,7 +34,7 @@ impl Group {
     }
 
     /// Nothing is left: the group's number may belong to others now.
-    pub(super) fn is_gone(mut self) {
+    pub(super) fn release(mut self) {
         self.leader = None;
     }
 
