@@ -1,3 +1,4 @@
 //! Bravo's test harness. Suites by kind stand in `tests/tests/`.
 
 pub mod embedded;
+pub mod process;
