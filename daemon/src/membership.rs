@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use bravo_model::command::NodeRecord;
 use bravo_model::{Command, Envelope, Refusal, view};
+use bravo_storage::log::SharedLog;
 use openraft::ChangeMembers;
 use openraft::async_runtime::watch::WatchReceiver;
 
@@ -71,6 +72,31 @@ pub async fn refuse_if_forgotten(
                  forgotten what it voted for and may not take part. Replace it on purpose: remove it \
                  (`bravo cluster remove {node}`) and start it with cluster.join instead of cluster.initial."
             );
+        }
+    }
+    Ok(())
+}
+
+/// A node whose log holds less than it once acknowledged (an older copy of its folder was put back, or
+/// its disk lied) could elect a leader that misses acknowledged entries: it is refused.
+pub async fn refuse_if_log_went_back(
+    transport: &Arc<Transport>,
+    addresses: impl Iterator<Item = String>,
+    node: NodeId,
+    log: &SharedLog,
+) -> anyhow::Result<()> {
+    let hellos = addresses.map(|address| async move { hello(transport, &address, node).await });
+    for welcome in futures_util::future::join_all(hellos).await.into_iter().flatten() {
+        for (group, acknowledged) in welcome.acknowledged {
+            let last = log.group(group).last().map_or(0, |point| point.index);
+            if last < acknowledged {
+                bail!(
+                    "the Raft log of node {node} went back: of group {group} it ends at entry {last}, but the node has \
+                     acknowledged entry {acknowledged}. An older copy was put back, or the disk lost what it had \
+                     confirmed. Replace the node on purpose: empty its data_dir, remove it \
+                     (`bravo cluster remove {node}`) and start it with cluster.join."
+                );
+            }
         }
     }
     Ok(())
@@ -150,6 +176,7 @@ pub fn welcome(cluster: &Cluster, node: NodeId) -> Welcome {
         cluster: cluster.name.clone(),
         partitions: cluster.partitions(),
         incarnation: record.map(|record| record.incarnation),
+        acknowledged: cluster.groups().iter().filter_map(|g| Some((g.shared.group, g.acknowledged(node)?))).collect(),
     }
 }
 
@@ -224,12 +251,17 @@ impl Group {
         Ok(())
     }
 
-    /// Whether the node answers heartbeats and misses no more than a few entries, as the leader sees it.
-    pub(crate) fn has_caught_up(&self, node: NodeId) -> bool {
+    /// At the leader: the last entry that the node said it has on disk.
+    fn acknowledged(&self, node: NodeId) -> Option<u64> {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
-        let matched = metrics.replication.as_ref().and_then(|all| all.get(&node)).and_then(|id| id.map(|id| id.index));
-        matched.is_some_and(|matched| matched + CATCH_UP_ENTRIES >= metrics.last_log_index.unwrap_or(0))
+        metrics.replication.as_ref()?.get(&node)?.map(|id| id.index)
+    }
+
+    /// Whether the node answers heartbeats and misses no more than a few entries, as the leader sees it.
+    pub(crate) fn has_caught_up(&self, node: NodeId) -> bool {
+        let last = self.raft.metrics().borrow_watched().last_log_index.unwrap_or(0);
+        self.acknowledged(node).is_some_and(|matched| matched + CATCH_UP_ENTRIES >= last)
     }
 
     /// The group's voters, in the order of their numbers.

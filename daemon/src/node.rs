@@ -13,6 +13,7 @@ use bravo_storage::cache::DecodedPages;
 use bravo_storage::identity::{DataDir, Identity};
 use bravo_storage::log::{LogOptions, SharedLog};
 use bravo_storage::state::{Engines, StateOptions, StateStore};
+use futures_util::future::BoxFuture;
 use openraft::SnapshotPolicy;
 use tokio::sync::mpsc;
 
@@ -47,7 +48,14 @@ pub struct Node {
 
 impl Node {
     /// Starts a node: everything but its public interface.
-    pub async fn start(config: &Config) -> anyhow::Result<Self> {
+    ///
+    /// Boxed here, so that openraft's code is generated in this crate once and not again in every
+    /// program and test that starts a node.
+    pub fn start(config: &Config) -> BoxFuture<'_, anyhow::Result<Self>> {
+        Box::pin(Self::open(config))
+    }
+
+    async fn open(config: &Config) -> anyhow::Result<Self> {
         let id = config.node.id;
         let data = DataDir::open(&config.node.data_dir)?;
         let transport = bind(config, &data)?;
@@ -57,6 +65,7 @@ impl Node {
         let identity = identify(config, &data, &transport).await?;
 
         let disk = Disk::open(config, &data).await?;
+        membership::refuse_if_log_went_back(&transport, peers_of(config), id, &disk.log).await?;
         let (ready, became_ready) = mpsc::unbounded_channel();
         let partitions = u16::try_from(identity.partitions)?;
         let groups = start_groups(config, partitions, &disk, &transport, ready, &tasks).await?;
@@ -82,7 +91,11 @@ impl Node {
     }
 
     /// Hands leadership over, then stops the groups and closes the log.
-    pub async fn stop(self, patience: Duration) {
+    pub fn stop(self, patience: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(self.close(patience))
+    }
+
+    async fn close(self, patience: Duration) {
         let handover = async {
             for group in self.cluster.groups() {
                 crate::keeper::hand_over(&self.cluster, group).await;
@@ -166,9 +179,14 @@ async fn identify(config: &Config, data: &DataDir, transport: &Arc<Transport>) -
         anyhow::ensure!(welcome.cluster == *name, "cluster.name is {name:?}, the cluster's is {:?}", welcome.cluster);
         welcome.partitions.into()
     };
-    let others = config.cluster.initial.iter().filter(|member| member.id != id).map(|member| member.peer.clone());
-    membership::refuse_if_forgotten(transport, others.chain(join.iter().cloned()), id).await?;
+    membership::refuse_if_forgotten(transport, peers_of(config), id).await?;
     Ok(Identity::create(data.path(), name, id, partitions)?)
+}
+
+/// Addresses at which other members may be found.
+fn peers_of(config: &Config) -> impl Iterator<Item = String> {
+    let others = config.cluster.initial.iter().filter(|member| member.id != config.node.id);
+    others.map(|member| member.peer.clone()).chain(config.cluster.join.iter().cloned())
 }
 
 /// The founding members; none if this node joins.
@@ -255,6 +273,9 @@ fn raft_config(config: &Config) -> anyhow::Result<openraft::Config> {
         max_payload_entries: 64,
         install_snapshot_timeout: 600_000,
         enable_leader_restore: Some(false),
+        // A follower whose log went back must not take the leader down with it. Whether it may take part
+        // at all is decided when it starts; see `membership::refuse_if_log_went_back`.
+        allow_log_reversion: Some(true),
         ..openraft::Config::default()
     };
     Ok(built.validate()?)

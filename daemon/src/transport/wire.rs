@@ -244,6 +244,8 @@ pub struct Welcome {
     pub partitions: u16,
     /// The incarnation under which the node is known, if it is.
     pub incarnation: Option<String>,
+    /// The last entry that the node is known to have on disk, of each group that the answering node leads.
+    pub acknowledged: Vec<(GroupId, u64)>,
 }
 
 /// What a node knows about itself.

@@ -118,7 +118,10 @@ async fn leases_and_delays_keep_their_length_when_a_leaders_clock_jumps() {
             });
         })
         .await;
-        assert!(said_in_the_future(&procs.nodes[next].said()), "inconclusive: the fault did not reach the node's clock");
+        assert!(
+            said_in_the_future(&procs.nodes[next].said()),
+            "inconclusive: the fault did not reach the node's clock"
+        );
         for index in 0..3 {
             clocks.set(index, "+0");
         }

@@ -48,7 +48,7 @@ pub(crate) async fn enqueue(
         return anywhere(app, call, jobs, homed).await;
     };
     let scope = jobs.first().map_or_else(String::new, |job| job.project.to_string());
-    let home = routing::key_home(&scope, key.text(), partitions);
+    let home = routing::idempotency_home(&scope, key.text(), partitions);
     let parts = split(jobs, partitions, homed, || home);
     let keyed = Keyed { app, call, scope, home, digest: digest() };
     match <[Part; 1]>::try_from(parts) {
