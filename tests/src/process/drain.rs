@@ -1,11 +1,13 @@
 //! After the faults: progress is demanded, then all is read and judged.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use serde_json::Value;
+use tokio::task::JoinSet;
 
-use super::history::{Final, Finals};
+use super::history::{End, Final, Finals, Said};
 use super::{Procs, Recorder, check};
 
 /// The rest of a run in which the cluster is whole again: works all jobs off, reads them all, compares
@@ -56,24 +58,51 @@ async fn drain(procs: &Procs, recorder: &Recorder, patience: Duration) -> anyhow
     }
 }
 
-/// All jobs of the queue. Those of which no list tells are asked for by id.
+/// All jobs of the queue: each that a list tells of or that was acknowledged, read by its id.
 async fn finals(procs: &Procs, recorder: &Recorder) -> anyhow::Result<Finals> {
-    let node = procs.nodes[0].public;
+    let mut ids = listed(procs, recorder).await?;
+    ids.extend(recorder.history.ops().into_iter().filter_map(|op| match op.end {
+        End::Ok(Said::Enqueued { id, .. }) => Some(id),
+        _ => None,
+    }));
+    let ids: Vec<String> = ids.into_iter().collect();
+    let mut readers = JoinSet::new();
+    for (reader, ids) in ids.chunks(ids.len().div_ceil(16).max(1)).enumerate() {
+        let (rest, ids, node) = (procs.rest.clone(), ids.to_vec(), procs.nodes[reader % procs.nodes.len()].public);
+        readers.spawn(async move {
+            let mut found = Vec::new();
+            for id in ids {
+                let answer = rest.get(node, &format!("/api/v1/jobs/{id}")).await?;
+                // A job that is gone is for the checker to find.
+                anyhow::ensure!(answer.is_ok() || answer.code() == "not_found", "reading {id}: {answer:?}");
+                found.extend(answer.is_ok().then(|| (id, final_of(&answer.body))));
+            }
+            Ok(found)
+        });
+    }
     let mut finals = Finals::new();
+    while let Some(found) = readers.join_next().await {
+        finals.extend(found??);
+    }
+    Ok(finals)
+}
+
+/// The ids of all jobs of the queue.
+async fn listed(procs: &Procs, recorder: &Recorder) -> anyhow::Result<BTreeSet<String>> {
+    let node = procs.nodes[0].public;
+    let mut ids = BTreeSet::new();
     let mut cursor = String::new();
     loop {
         let path = format!("/api/v1/jobs?queue={}&limit=1000&consistency=linearizable{cursor}", recorder.queue);
         let answer = procs.rest.get(node, &path).await?;
         anyhow::ensure!(answer.is_ok(), "listing the jobs: {answer:?}");
-        for job in answer.body["jobs"].as_array().context("no jobs in the list")? {
-            finals.insert(job["id"].as_str().unwrap_or_default().to_owned(), final_of(job));
-        }
+        let jobs = answer.body["jobs"].as_array().context("no jobs in the list")?;
+        ids.extend(jobs.iter().filter_map(|job| job["id"].as_str()).map(ToOwned::to_owned));
         match answer.body["next_cursor"].as_str() {
             Some(next) => cursor = format!("&cursor={next}"),
-            None => break,
+            None => return Ok(ids),
         }
     }
-    Ok(finals)
 }
 
 fn final_of(job: &Value) -> Final {

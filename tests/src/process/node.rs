@@ -40,6 +40,8 @@ impl Proc {
         let mut command = Command::new(&self.program);
         command.arg("--config").arg(&self.config).stdin(Stdio::null());
         command.stdout(File::from(log.try_clone()?)).stderr(log);
+        // openraft tells of every heartbeat that fails.
+        command.env("RUST_LOG", "info,openraft=error");
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         self.child = Some(command.spawn().with_context(|| format!("{}", self.program.display()))?);
         Ok(())
