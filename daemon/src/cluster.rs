@@ -11,6 +11,7 @@ use parking_lot::RwLock;
 
 use crate::dispatch::Dispatcher;
 use crate::dispatch::hungry::Hungry;
+use crate::membership;
 use crate::query;
 use crate::raft::group::Group;
 use crate::raft::proposer::ProposeError;
@@ -94,9 +95,15 @@ impl Cluster {
         self.members.read().clone()
     }
 
-    /// Whether the node is a member.
+    /// Takes over the members that the meta group has now.
+    pub(crate) fn set_members(&self, members: BTreeMap<NodeId, Member>) {
+        *self.members.write() = members;
+    }
+
+    /// Whether the node is a member. A node that joins knows nobody yet and believes the certificates.
     pub fn knows(&self, node: NodeId) -> bool {
-        self.members.read().contains_key(&node)
+        let members = self.members.read();
+        members.is_empty() || members.contains_key(&node)
     }
 
     /// Proposes a command at the group's leader, wherever it is, until `deadline`.
@@ -150,7 +157,17 @@ impl Cluster {
 
     /// Moves the group's leadership to a node; answers when the leader has begun to.
     pub async fn transfer(self: &Arc<Self>, group: GroupId, to: NodeId, deadline: Instant) -> Result<(), Refusal> {
-        match self.at_leader(group, deadline, Repeat::Safe, || Request::Transfer(group, to)).await? {
+        self.done_at_leader(group, deadline, || Request::Transfer(group, to)).await
+    }
+
+    /// Has the group's leader do what may be repeated and has no answer but done.
+    pub(crate) async fn done_at_leader(
+        self: &Arc<Self>,
+        group: GroupId,
+        deadline: Instant,
+        request: impl Fn() -> Request,
+    ) -> Result<(), Refusal> {
+        match self.at_leader(group, deadline, Repeat::Safe, request).await? {
             Response::Done => Ok(()),
             other => Err(wrong_answer(&other)),
         }
@@ -245,6 +262,20 @@ impl Cluster {
             },
             Request::Transfer(group, to) => match self.group(group) {
                 Some(group) => respond(group.transfer(to).await, |()| Response::Done),
+                None => Response::Refused(no_group(group)),
+            },
+            Request::Hello(node) => Response::Welcome(membership::welcome(&self, node)),
+            // Boxed, since adding a member calls nodes, this one included.
+            Request::Join(node, member) => match Box::pin(self.add_member(node, member)).await {
+                Ok(()) => Response::Done,
+                Err(refusal) => Response::Refused(refusal),
+            },
+            Request::AddMember(group, node, member) => match self.group(group) {
+                Some(group) => respond(group.add_member(node, member).await, |()| Response::Done),
+                None => Response::Refused(no_group(group)),
+            },
+            Request::RemoveMember(group, node) => match self.group(group) {
+                Some(group) => respond(group.remove_member(node).await, |()| Response::Done),
                 None => Response::Refused(no_group(group)),
             },
             Request::Workers => Response::Workers(self.dispatcher.workers.list()),

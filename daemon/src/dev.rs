@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use bravo_api::certs;
+use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Member, Tls};
@@ -26,7 +27,11 @@ pub struct Options {
 }
 
 /// Runs the cluster until SIGTERM or SIGINT.
-pub async fn run(options: Options) -> anyhow::Result<()> {
+pub fn run(options: Options) -> BoxFuture<'static, anyhow::Result<()>> {
+    Box::pin(run_all(options))
+}
+
+async fn run_all(options: Options) -> anyhow::Result<()> {
     let thrown_away = match options.data_dir {
         Some(_) => None,
         None => Some(tempfile::tempdir().context("a folder for the data")?),
@@ -41,6 +46,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let telemetry = Telemetry::init(first)?;
     let stop = CancellationToken::new();
     tokio::spawn(run::cancel_on_signal(stop.clone())?);
+    tokio::spawn(telemetry.clone().run(stop.clone()));
 
     let mut nodes = tokio::task::JoinSet::new();
     for config in configs {

@@ -11,8 +11,9 @@ use openraft::Instant as _;
 use openraft::async_runtime::watch::WatchReceiver;
 
 use crate::cluster::{Cluster, Repeat};
+use crate::membership;
 use crate::raft::group::Group;
-use crate::raft::types::{GroupId, META_GROUP, NodeId, partition_group};
+use crate::raft::types::{META_GROUP, NodeId, partition_group};
 use crate::routing;
 use crate::transport::wire::{Answer, Query};
 
@@ -29,6 +30,7 @@ const RECONCILE_EVERY: Duration = Duration::from_secs(5);
 pub fn start(cluster: Arc<Cluster>) {
     cluster.tasks.spawn(spread_leaders(cluster.clone()));
     cluster.tasks.spawn(push_definitions(cluster.clone()));
+    cluster.tasks.spawn(membership::follow_members(cluster.clone()));
     for group in cluster.groups() {
         cluster.tasks.spawn(follow_leader(cluster.clone(), group.clone()));
     }
@@ -39,8 +41,7 @@ pub async fn hand_over(cluster: &Cluster, group: &Group) {
     if !group.shared.is_leader() {
         return;
     }
-    let members = cluster.members();
-    let others: Vec<NodeId> = members.keys().copied().filter(|id| *id != cluster.node).collect();
+    let others: Vec<NodeId> = group.voters().into_iter().filter(|id| *id != cluster.node).collect();
     let Some(&target) = others.get(group.shared.group as usize % others.len().max(1)) else { return };
     if group.raft.trigger().transfer_leader(target).await.is_err() {
         return;
@@ -60,8 +61,12 @@ async fn spread_leaders(cluster: Arc<Cluster>) {
         rounds.tick().await;
         let mut moved = 0;
         for group in cluster.groups() {
-            let Some(preferred) = preferred_leader(&cluster, group.shared.group) else { continue };
-            if preferred == cluster.node || !group.shared.is_leader() || !has_caught_up(group, preferred) {
+            let Some(preferred) = preferred_leader(group) else { continue };
+            if preferred == cluster.node
+                || !group.shared.is_leader()
+                || !is_alive(group, preferred)
+                || !group.has_caught_up(preferred)
+            {
                 continue;
             }
             tracing::info!(group = group.shared.group, to = preferred, "handing leadership over");
@@ -85,28 +90,37 @@ pub async fn free_log(cluster: Arc<Cluster>, log: SharedLog, budget: u64) {
             continue;
         }
         let Some(group) = log.oldest_holder().and_then(|id| cluster.group(id)) else { continue };
-        if group.shared.log_since_snapshot() > 0 {
-            let _ = group.raft.trigger().snapshot().await;
+        let (applied, snapshot) = {
+            let metrics = group.raft.data_metrics();
+            let metrics = metrics.borrow_watched();
+            (metrics.last_applied.map(|id| id.index), metrics.snapshot.map(|id| id.index))
+        };
+        // First a snapshot of all that is applied, then, a round later, the entries behind it.
+        let done = match snapshot {
+            Some(index) if snapshot == applied => group.raft.trigger().purge_log(index).await,
+            _ => group.raft.trigger().snapshot().await,
+        };
+        if done.is_err() {
+            return;
         }
     }
 }
 
-fn preferred_leader(cluster: &Cluster, group: GroupId) -> Option<NodeId> {
-    let members: Vec<NodeId> = cluster.members().into_keys().collect();
-    members.get(group as usize % members.len().max(1)).copied()
+fn preferred_leader(group: &Group) -> Option<NodeId> {
+    let voters = group.voters();
+    voters.get(group.shared.group as usize % voters.len().max(1)).copied()
 }
 
-fn has_caught_up(group: &Group, node: NodeId) -> bool {
+/// Whether the node answered a heartbeat lately.
+fn is_alive(group: &Group, node: NodeId) -> bool {
     let metrics = group.raft.metrics();
     let metrics = metrics.borrow_watched();
-    let fresh = metrics
+    metrics
         .heartbeat
         .as_ref()
         .and_then(|beats| beats.get(&node))
         .and_then(|at| at.as_ref())
-        .is_some_and(|at| at.elapsed() < Duration::from_secs(1));
-    let matched = metrics.replication.as_ref().and_then(|all| all.get(&node)).and_then(|id| id.map(|id| id.index));
-    fresh && matched.is_some_and(|matched| matched + 64 >= metrics.last_log_index.unwrap_or(0))
+        .is_some_and(|at| at.elapsed() < Duration::from_secs(1))
 }
 
 /// When a group's leader changes, what the last one remembered about hungry gateways is gone.

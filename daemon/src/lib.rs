@@ -12,6 +12,7 @@ pub mod dev;
 pub mod dispatch;
 pub mod gateway;
 pub mod keeper;
+pub mod membership;
 pub mod node;
 pub mod query;
 pub mod raft;

@@ -13,11 +13,13 @@ use bravo_storage::cache::DecodedPages;
 use bravo_storage::identity::{DataDir, Identity};
 use bravo_storage::log::{LogOptions, SharedLog};
 use bravo_storage::state::{Engines, StateOptions, StateStore};
+use futures_util::future::BoxFuture;
 use openraft::SnapshotPolicy;
 use tokio::sync::mpsc;
 
 use crate::cluster::Cluster;
-use crate::config::{Config, Tls};
+use crate::config::{self, Config, Tls};
+use crate::membership;
 use crate::raft::group::{Group, GroupOptions, GroupState};
 use crate::raft::network::NetworkFactory;
 use crate::raft::proposer::ProposerOptions;
@@ -29,6 +31,9 @@ use crate::transport::tls::{self, PeerTls};
 
 /// Entries behind a snapshot that are kept for followers that are a little behind.
 const ENTRIES_KEPT: u64 = 512;
+
+/// How long a node that joins looks for a member.
+const JOIN_PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running node.
 pub struct Node {
@@ -43,38 +48,42 @@ pub struct Node {
 
 impl Node {
     /// Starts a node: everything but its public interface.
-    pub async fn start(config: &Config) -> anyhow::Result<Self> {
+    ///
+    /// Boxed here, so that openraft's code is generated in this crate once and not again in every
+    /// program and test that starts a node.
+    pub fn start(config: &Config) -> BoxFuture<'_, anyhow::Result<Self>> {
+        Box::pin(Self::open(config))
+    }
+
+    async fn open(config: &Config) -> anyhow::Result<Self> {
         let id = config.node.id;
         let data = DataDir::open(&config.node.data_dir)?;
-        let identity = identify(config, &data)?;
-        let partitions = u16::try_from(identity.partitions)?;
-        let members = members(config);
-
-        let own;
-        let tls = match &config.tls {
-            Some(tls) => tls,
-            None => {
-                own = lone_certificate(config, &data)?;
-                &own
-            }
-        };
-        let named = tls::node_in_file(&tls.cert)?;
-        anyhow::ensure!(named == id, "tls.cert is the certificate of node {named}, this is node {id}");
-        let transport = Transport::bind(config.listen.peer, &PeerTls::load(&tls.ca, &tls.cert, &tls.key)?)?;
+        let transport = bind(config, &data)?;
         let service = Arc::new(PeerService::default());
         let tasks = Tasks::default();
         tasks.spawn(transport.clone().serve(service.clone(), tasks.clone()));
+        let identity = identify(config, &data, &transport).await?;
 
         let disk = Disk::open(config, &data).await?;
+        membership::refuse_if_log_went_back(&transport, peers_of(config), id, &disk.log).await?;
         let (ready, became_ready) = mpsc::unbounded_channel();
+        let partitions = u16::try_from(identity.partitions)?;
         let groups = start_groups(config, partitions, &disk, &transport, ready, &tasks).await?;
-        let founders = members.clone();
-        let cluster =
-            Cluster::new(id, config.cluster.name.clone(), groups, Some(transport.clone()), members, tasks.clone());
+        let founders = founders(config);
+        let name = config.cluster.name.clone();
+        let cluster = Cluster::new(id, name, groups, Some(transport.clone()), founders.clone(), tasks.clone());
         service.ready(cluster.clone(), disk.snapshots);
         tasks.spawn(announce(cluster.clone(), became_ready));
-        for group in cluster.groups() {
-            group.form(founders.clone()).await?;
+        let own = config.member();
+        let own = Member { peer: own.peer, public: own.public };
+        let record = membership::record(id, &own, &identity.incarnation.to_string());
+        tasks.spawn(membership::introduce(cluster.clone(), record));
+        if config.cluster.join.is_empty() {
+            for group in cluster.groups() {
+                group.form(founders.clone()).await?;
+            }
+        } else if cluster.groups().iter().any(|group| group.voters().is_empty()) {
+            tasks.spawn(membership::join(transport.clone(), config.cluster.join.clone(), id, own));
         }
         crate::keeper::start(cluster.clone());
         tasks.spawn(crate::keeper::free_log(cluster.clone(), disk.log.clone(), log_budget(config)));
@@ -82,7 +91,11 @@ impl Node {
     }
 
     /// Hands leadership over, then stops the groups and closes the log.
-    pub async fn stop(self, patience: Duration) {
+    pub fn stop(self, patience: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(self.close(patience))
+    }
+
+    async fn close(self, patience: Duration) {
         let handover = async {
             for group in self.cluster.groups() {
                 crate::keeper::hand_over(&self.cluster, group).await;
@@ -137,26 +150,54 @@ fn lone_certificate(config: &Config, data: &DataDir) -> anyhow::Result<Tls> {
     Ok(Tls { ca: folder.join("ca.pem"), cert, key: folder.join(format!("node-{}.key", config.node.id)) })
 }
 
-fn identify(config: &Config, data: &DataDir) -> anyhow::Result<Identity> {
-    if let Some(identity) = Identity::load(data.path())? {
-        identity.check(&config.cluster.name, config.node.id)?;
-        return Ok(identity);
-    }
-    Ok(Identity::create(data.path(), &config.cluster.name, config.node.id, config.cluster.partitions)?)
+fn bind(config: &Config, data: &DataDir) -> anyhow::Result<Arc<Transport>> {
+    let own;
+    let tls = match &config.tls {
+        Some(tls) => tls,
+        None => {
+            own = lone_certificate(config, data)?;
+            &own
+        }
+    };
+    let (id, named) = (config.node.id, tls::node_in_file(&tls.cert)?);
+    anyhow::ensure!(named == id, "tls.cert is the certificate of node {named}, this is node {id}");
+    Transport::bind(config.listen.peer, &PeerTls::load(&tls.ca, &tls.cert, &tls.key)?)
 }
 
-fn members(config: &Config) -> BTreeMap<NodeId, Member> {
-    let mut members: BTreeMap<_, _> = config
-        .cluster
-        .initial
-        .iter()
-        .map(|member| (member.id, Member { peer: member.peer.clone(), public: member.public.clone() }))
-        .collect();
-    if members.is_empty() {
-        let own = config.member();
-        members.insert(own.id, Member { peer: own.peer, public: own.public });
+/// Who this folder belongs to. An empty folder gets a new identity, unless the cluster knows the node
+/// already: then its disk was lost, and it may not vote as if nothing had happened.
+async fn identify(config: &Config, data: &DataDir, transport: &Arc<Transport>) -> anyhow::Result<Identity> {
+    let (id, name, join) = (config.node.id, &config.cluster.name, &config.cluster.join);
+    if let Some(identity) = Identity::load(data.path())? {
+        identity.check(name, id)?;
+        return Ok(identity);
     }
-    members
+    let partitions = if join.is_empty() {
+        config.cluster.partitions
+    } else {
+        let welcome = membership::find_cluster(transport, join, id, JOIN_PATIENCE).await?;
+        anyhow::ensure!(welcome.cluster == *name, "cluster.name is {name:?}, the cluster's is {:?}", welcome.cluster);
+        welcome.partitions.into()
+    };
+    membership::refuse_if_forgotten(transport, peers_of(config), id).await?;
+    Ok(Identity::create(data.path(), name, id, partitions)?)
+}
+
+/// Addresses at which other members may be found.
+fn peers_of(config: &Config) -> impl Iterator<Item = String> {
+    let others = config.cluster.initial.iter().filter(|member| member.id != config.node.id);
+    others.map(|member| member.peer.clone()).chain(config.cluster.join.iter().cloned())
+}
+
+/// The founding members; none if this node joins.
+fn founders(config: &Config) -> BTreeMap<NodeId, Member> {
+    let founder =
+        |member: &config::Member| (member.id, Member { peer: member.peer.clone(), public: member.public.clone() });
+    let mut founders: BTreeMap<_, _> = config.cluster.initial.iter().map(founder).collect();
+    if founders.is_empty() && config.cluster.join.is_empty() {
+        founders.extend([founder(&config.member())]);
+    }
+    founders
 }
 
 fn log_options(config: &Config) -> LogOptions {
@@ -232,6 +273,9 @@ fn raft_config(config: &Config) -> anyhow::Result<openraft::Config> {
         max_payload_entries: 64,
         install_snapshot_timeout: 600_000,
         enable_leader_restore: Some(false),
+        // A follower whose log went back must not take the leader down with it. Whether it may take part
+        // at all is decided when it starts; see `membership::refuse_if_log_went_back`.
+        allow_log_reversion: Some(true),
         ..openraft::Config::default()
     };
     Ok(built.validate()?)

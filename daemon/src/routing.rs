@@ -34,6 +34,13 @@ pub fn key_home(project: &str, key: &str, partitions: u16) -> u16 {
     partition_of(stable_hash(&["key", project, key]), partitions)
 }
 
+/// The partition of an idempotency key within a project. Keys that share what stands before their
+/// first `/` share a partition: a producer that numbers its calls under a name of its own gets large
+/// entries, and its jobs leave in the order in which they came.
+pub fn idempotency_home(project: &str, key: &str, partitions: u16) -> u16 {
+    key_home(project, key.split_once('/').map_or(key, |(producer, _)| producer), partitions)
+}
+
 /// The partition that a job must go to; `None` if any will do.
 pub fn job_partition(job: &NewJob, homed: bool, partitions: u16) -> Option<u16> {
     if homed {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use futures_util::future::BoxFuture;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -16,10 +17,15 @@ use crate::telemetry::Telemetry;
 const HEALTH_EVERY: Duration = Duration::from_millis(100);
 
 /// Runs the node until SIGTERM or SIGINT, or until its log fails.
-pub async fn run(config: Config) -> anyhow::Result<()> {
+pub fn run(config: Config) -> BoxFuture<'static, anyhow::Result<()>> {
+    Box::pin(run_alone(config))
+}
+
+async fn run_alone(config: Config) -> anyhow::Result<()> {
     let telemetry = Telemetry::init(&config)?;
     let stop = CancellationToken::new();
     tokio::spawn(cancel_on_signal(stop.clone())?);
+    tokio::spawn(telemetry.clone().run(stop.clone()));
     serve(&config, telemetry, stop).await
 }
 

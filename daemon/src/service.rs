@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
-use bravo_model::Time;
+use bravo_model::{Code, Refusal, Time};
 use bravo_storage::snapshot::SnapshotReceiver;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -98,6 +98,10 @@ impl Service for PeerService {
     fn request(self: Arc<Self>, peer: NodeId, request: Request) -> BoxFuture<'static, Response> {
         async move {
             match self.cluster.get() {
+                Some(_) if !self.knows(peer) && !matches!(request, Request::Hello(_) | Request::Join(..)) => {
+                    let detail = format!("node {peer} is not a member");
+                    Response::Refused(Refusal::new(Code::PermissionDenied, detail))
+                }
                 Some(cluster) => cluster.clone().serve(peer, request).await,
                 None => Response::NotLeader(None),
             }

@@ -1,6 +1,7 @@
 //! A batch: what one message carries, and what becomes of its callers.
 
 use bravo_api::{Code, proto};
+use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 
@@ -18,6 +19,8 @@ pub(super) struct Entry {
 
 /// What goes as one message.
 pub(super) struct Batch {
+    /// What its keys begin with.
+    producer: Arc<str>,
     /// The idempotency key: the same as long as it is the same batch.
     key: String,
     entries: Vec<Entry>,
@@ -43,10 +46,22 @@ pub(super) enum Verdict {
 }
 
 impl Batch {
-    pub(super) fn new(entries: Vec<Entry>, now: Instant) -> Self {
+    /// A batch under a new key. Keys of one producer begin alike, so that its batches go to one
+    /// partition: larger entries there, and its jobs keep their order.
+    pub(super) fn new(producer: &Arc<str>, entries: Vec<Entry>, now: Instant) -> Self {
         let end = entries.iter().map(|entry| entry.end).min().unwrap_or(now);
-        let key = uuid::Uuid::new_v4().to_string();
-        Self { key, entries, end, due: now, made: now, unknown: false, failures: 0, backoff: Backoff::default() }
+        let key = format!("{producer}/{}", uuid::Uuid::new_v4().simple());
+        Self {
+            producer: producer.clone(),
+            key,
+            entries,
+            end,
+            due: now,
+            made: now,
+            unknown: false,
+            failures: 0,
+            backoff: Backoff::default(),
+        }
     }
 
     pub(super) fn message(&self, id: u64) -> proto::EnqueueBatch {
@@ -96,7 +111,10 @@ impl Batch {
             // Someone's job is refused, and the others must not suffer. Nothing was changed, so
             // that the halves may go under new keys.
             let rest = self.entries.split_off(self.entries.len() / 2);
-            return Verdict::Again(vec![Self::new(self.entries, now), Self::new(rest, now)]);
+            return Verdict::Again(vec![
+                Self::new(&self.producer, self.entries, now),
+                Self::new(&self.producer, rest, now),
+            ]);
         }
         self.fail(&error);
         Verdict::Over

@@ -30,6 +30,8 @@ pub(super) struct Pump {
     closed: bool,
     /// Did not fit into the last batch, and starts the next one.
     held_over: Option<Entry>,
+    /// What the keys of its batches begin with.
+    name: Arc<str>,
     waiting: VecDeque<Batch>,
     sent: HashMap<u64, Batch>,
     next_id: u64,
@@ -60,6 +62,7 @@ impl Pump {
             inbox,
             closed: false,
             held_over: None,
+            name: uuid::Uuid::new_v4().simple().to_string().into(),
             waiting: VecDeque::new(),
             sent: HashMap::new(),
             next_id: 1,
@@ -133,7 +136,7 @@ impl Pump {
             if entries.is_empty() {
                 return;
             }
-            self.waiting.push_back(Batch::new(entries, now));
+            self.waiting.push_back(Batch::new(&self.name, entries, now));
         }
     }
 

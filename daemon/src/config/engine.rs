@@ -7,12 +7,12 @@ section! {
     ["raft"] Raft {
         /// Milliseconds between two heartbeats of a leader. Those of all groups that two nodes share
         /// travel in one message.
-        heartbeat_interval_ms: u64 = 150, int(10, 10_000);
+        heartbeat_interval_ms: u64 = 200, int(10, 10_000);
         /// Shortest silence in milliseconds after which a follower asks for an election. At least
         /// twice the heartbeat interval, so that one late heartbeat starts nothing.
-        election_timeout_min_ms: u64 = 600, int(50, 60_000);
+        election_timeout_min_ms: u64 = 500, int(50, 60_000);
         /// Longest such silence. Each follower draws its own between the two.
-        election_timeout_max_ms: u64 = 1_200, int(60, 120_000);
+        election_timeout_max_ms: u64 = 700, int(60, 120_000);
         /// Log bytes of a group since its last snapshot below which no new one is made. Above it, a
         /// snapshot is due when this part of the log has outgrown the state.
         snapshot_log_bytes_min: u64 = 64 * MIB, int(MIB, 64 * GIB);
@@ -24,7 +24,7 @@ section! {
         /// Bytes that one log entry may carry. A single call with more goes alone.
         batch_bytes_max: u64 = 4 * MIB, int(64 * KIB, 16 * MIB);
         /// Log entries of one partition that may be on their way at a time.
-        inflight_batches_max: u32 = 8, int(1, 256);
+        inflight_batches_max: u32 = 2, int(1, 256);
         /// Commands that may wait for the next entry of one partition. Further ones are refused with
         /// `shed`.
         queued_commands_max: u32 = 32_768, int(16, 1_048_576);

@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::app::App;
 use super::call::Call;
+use super::depth;
 use super::problem::Refused;
 use crate::telemetry::events::RequestShed;
 
@@ -97,6 +98,7 @@ async fn take(app: &App, headers: &HeaderMap, body: Body) -> Result<Taken, Refus
         }
         bytes.extend_from_slice(&chunk);
     }
+    depth::check_body(&bytes)?;
     Ok(Taken { bytes: bytes.freeze(), _held: held })
 }
 

@@ -12,6 +12,7 @@
 mod app;
 mod body;
 mod call;
+mod depth;
 mod front;
 mod grpc;
 mod listen;

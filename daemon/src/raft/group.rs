@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bravo_model::{Command, Effect, Envelope, Name, Time};
@@ -44,6 +44,8 @@ pub struct GroupState {
     node: NodeId,
     /// The leader as this node knows it; 0 for none.
     leader: AtomicU64,
+    /// The group's core ended, in order or by a panic.
+    stopped: AtomicBool,
     /// Index of the last applied entry.
     applied: watch::Sender<u64>,
     /// When the next timer is due on the state's clock; `u64::MAX` for never.
@@ -77,6 +79,7 @@ impl GroupState {
             clock: StateClock::default(),
             node,
             leader: AtomicU64::new(0),
+            stopped: AtomicBool::new(false),
             applied: watch::channel(0).0,
             due: AtomicU64::new(u64::MAX),
             rearm: Notify::new(),
@@ -246,7 +249,8 @@ impl Group {
 
     /// Whether openraft gave the group up (its storage failed).
     pub fn is_stopped(&self) -> bool {
-        self.raft.metrics().borrow_watched().running_state.is_err()
+        // A core that panicked says nothing any more: its channels are closed.
+        self.shared.stopped.load(Ordering::Acquire) || self.raft.metrics().borrow_watched().running_state.is_err()
     }
 
     /// The digest of this replica's state at a marker, once it is applied here.
@@ -279,6 +283,7 @@ impl Group {
                 self.shared.definitions_changed.notify_one();
             }
             if metrics.changed().await.is_err() {
+                self.shared.stopped.store(true, Ordering::Release);
                 return;
             }
         }

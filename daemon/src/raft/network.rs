@@ -1,7 +1,8 @@
 //! openraft's network over our streams.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
 
 use futures_util::{Stream, StreamExt};
 use openraft::base::{BoxFuture, BoxStream};
@@ -75,6 +76,9 @@ pub struct Network {
 
 impl Network {
     async fn heartbeat(&self, request: AppendRequest) -> Result<StreamAppendResult, RpcError> {
+        // The groups' clocks tick apart: leaving together, their heartbeats and the answers share
+        // packets and wake-ups.
+        tokio::time::sleep(until_departure()).await;
         let call = Control::Heartbeat(self.shared.group, request, self.shared.clock.now());
         match self.peer.control(&call).await.map_err(|error| rpc(&error))? {
             ControlAnswer::Append(result) => Ok(result),
@@ -208,6 +212,16 @@ impl Network {
             other => Err(unexpected(&other)),
         }
     }
+}
+
+/// Heartbeats of all groups leave at multiples of this.
+const DEPARTURE_EVERY: Duration = Duration::from_millis(50);
+
+/// How long until the next departure of heartbeats.
+fn until_departure() -> Duration {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    let gone = START.elapsed().as_micros() as u64 % DEPARTURE_EVERY.as_micros() as u64;
+    DEPARTURE_EVERY - Duration::from_micros(gone)
 }
 
 /// Unreachable makes openraft back off; a broken connection is tried again at once.

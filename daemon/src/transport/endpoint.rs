@@ -10,9 +10,11 @@ use parking_lot::RwLock;
 use quinn::{ClientConfig, Endpoint, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::TransportError;
 use super::peer::Peer;
 use super::server::{self, Service};
 use super::tls::PeerTls;
+use super::wire::{Request, Response};
 use crate::raft::types::NodeId;
 use crate::tasks::Tasks;
 
@@ -53,6 +55,12 @@ impl Transport {
         }
         let new = || Peer::new(node, address.to_owned(), self.endpoint.clone(), self.client.clone());
         self.peers.write().entry(node).or_insert_with(new).clone()
+    }
+
+    /// Asks whoever listens at `address`, be it who it may, as long as it has a certificate of this cluster.
+    pub async fn ask_stranger(&self, address: &str, request: &Request) -> Result<Response, TransportError> {
+        let stranger = Peer::stranger(address.to_owned(), self.endpoint.clone(), self.client.clone());
+        stranger.request(request).await
     }
 
     /// The handle of a peer that was named before.

@@ -54,12 +54,7 @@ pub(super) async fn serve_connection(incoming: Incoming, service: Arc<dyn Servic
         return;
     };
     let peer = match tls::peer_node(&connection) {
-        Ok(peer) if service.knows(peer) => peer,
-        Ok(peer) => {
-            tracing::warn!(%from, peer, "refused a node that is not a member");
-            connection.close(2u32.into(), b"not a member");
-            return;
-        }
+        Ok(peer) => peer,
         Err(error) => {
             tracing::warn!(%from, %error, "refused a peer");
             connection.close(2u32.into(), b"no node certificate");
@@ -77,6 +72,10 @@ async fn serve_stream(peer: NodeId, send: SendStream, mut receive: RecvStream, s
         return;
     }
     match StreamKind::parse(header) {
+        // A stranger may say hello and ask to join; the service refuses it the rest.
+        Some((kind, _)) if kind != StreamKind::Client && !service.knows(peer) => {
+            tracing::warn!(peer, ?kind, "refused a node that is not a member");
+        }
         Some((StreamKind::Control, _)) => {
             let _ = send.set_priority(3);
             let handle = move |body: Bytes| {

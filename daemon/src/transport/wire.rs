@@ -11,7 +11,7 @@ use super::TransportError;
 use crate::raft::types::alias::{
     AppendRequest, SnapshotMeta, StreamAppendResult, TransferRequest, Vote, VoteRequest, VoteResponse,
 };
-use crate::raft::types::{GroupId, NodeId};
+use crate::raft::types::{GroupId, Member, NodeId};
 
 /// What a stream carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +95,14 @@ pub enum Request {
     Transfer(GroupId, NodeId),
     /// Asks for the workers that the node saw lately.
     Workers,
+    /// Asks for the cluster's facts and for what is known of this node; anybody with a certificate may.
+    Hello(NodeId),
+    /// Asks to be added, under this number at this place; anybody with a certificate may.
+    Join(NodeId, Member),
+    /// Adds a node to the group, at its leader.
+    AddMember(GroupId, NodeId, Member),
+    /// Removes a node from the group, at its leader.
+    RemoveMember(GroupId, NodeId),
 }
 
 /// The answer to a [`Request`].
@@ -122,6 +130,8 @@ pub enum Response {
     Unknown(String),
     /// To `Workers`.
     Workers(Vec<WorkerSeen>),
+    /// To `Hello`.
+    Welcome(Welcome),
 }
 
 /// Leased jobs on their way to a worker.
@@ -223,6 +233,19 @@ pub struct QueueCounts {
     pub version: u64,
     /// The state's time when this was counted.
     pub now: Time,
+}
+
+/// What a node that says hello is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// The cluster's name.
+    pub cluster: String,
+    /// Its job partitions.
+    pub partitions: u16,
+    /// The incarnation under which the node is known, if it is.
+    pub incarnation: Option<String>,
+    /// The last entry that the node is known to have on disk, of each group that the answering node leads.
+    pub acknowledged: Vec<(GroupId, u64)>,
 }
 
 /// What a node knows about itself.

@@ -125,10 +125,8 @@ async fn a_worker_gets_as_many_jobs_as_it_granted_from_whatever_queue_has_them()
     assert_eq!(got.len(), 30);
     assert!(worker.next(300).await.is_none(), "more than was granted");
 
-    let acks: Vec<_> = got
-        .iter()
-        .map(|job| proto::Ack { id: job.id.clone(), lease_token: job.lease_token, result: None })
-        .collect();
+    let acks: Vec<_> =
+        got.iter().map(|job| proto::Ack { id: job.id.clone(), lease_token: job.lease_token, result: None }).collect();
     worker.ask(Ask::Ack(proto::AckBatch { sequence: 7, acks })).await;
     match worker.next(5_000).await {
         Some(Said::Results(results)) => {

@@ -1,4 +1,5 @@
 //! The public interface of a real cluster of three nodes, over real sockets.
+#![allow(clippy::unwrap_used)]
 
 mod grpc;
 mod harness;

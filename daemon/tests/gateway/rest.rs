@@ -42,7 +42,8 @@ async fn a_key_makes_a_write_once_wherever_its_jobs_go() {
         call_at(nodes()[node], Method::POST, "/api/v1/jobs", &[("idempotency-key", key)], body.to_string()).await
     };
     let plain = json!({"queue": "once", "payload": 1});
-    let spread = json!({"jobs": (0..20).map(|n| json!({"queue": "once", "order_key": format!("k{n}")})).collect::<Vec<_>>()});
+    let spread =
+        json!({"jobs": (0..20).map(|n| json!({"queue": "once", "order_key": format!("k{n}")})).collect::<Vec<_>>()});
     let narrow = json!({"queue": "once", "order_key": "k7"});
     for (key, body) in [("plain", plain), ("spread", spread), ("narrow", narrow)] {
         let first = keyed(key, body.clone(), 0).await;
@@ -104,8 +105,7 @@ async fn a_lease_waits_for_the_first_job_and_no_longer_than_it_may() {
 
     let headers = [("x-timeout-ms", "200")];
     let began = Instant::now();
-    let early =
-        call_at(nodes()[0], Method::POST, "/api/v1/queues/slow/lease", &headers, r#"{"wait_ms":20000}"#).await;
+    let early = call_at(nodes()[0], Method::POST, "/api/v1/queues/slow/lease", &headers, r#"{"wait_ms":20000}"#).await;
     assert_eq!(early.ok()["jobs"], json!([]));
     assert!(began.elapsed() < Duration::from_secs(2));
 
@@ -141,7 +141,10 @@ async fn a_queue_is_configured_switched_swept_and_deleted() {
     assert_eq!(get(&format!("/api/v1/jobs/{id}/why")).await.ok()["reason"], "paused");
     assert_eq!(post("/api/v1/queues/shop/drain", "").await.ok()["draining"], true);
     assert_eq!(post("/api/v1/jobs", r#"{"queue":"shop"}"#).await.code(), "conflict");
-    assert_eq!(post("/api/v1/queues/shop/resume", "").await.ok(), json!({"name":"shop","paused":false,"draining":false}));
+    assert_eq!(
+        post("/api/v1/queues/shop/resume", "").await.ok(),
+        json!({"name":"shop","paused":false,"draining":false})
+    );
 
     let leased = post("/api/v1/queues/shop/lease", r#"{"wait_ms":2000}"#).await.ok();
     let token = &leased["jobs"][0]["lease_token"];

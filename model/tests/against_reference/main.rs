@@ -1,8 +1,10 @@
 //! The real model against a plain reference, over random histories.
 //!
-//! `BRAVO_SEED` sets the first seed, `BRAVO_HISTORIES` how many follow. A failure prints its seed
+//! `BRAVO_SEED` sets the first seed, `BRAVO_HISTORIES` how many follow, `BRAVO_WITHOUT` (any value)
+//! leaves concurrency keys out. A failure prints its seed
 //! and the shortest history that shows it.
 
+mod cases;
 mod fairness;
 mod history;
 mod hostile;
@@ -26,6 +28,11 @@ fn the_judge_notices_each_damage_to_the_mirror() {
 
 /// Each damage is noticed, in a history to which the undamaged machine gives no cause for complaint.
 fn notices_all<M: judge::Machine>(new: impl Fn() -> M) {
+    for seed in 0..200 {
+        let control = judge::judge_seed(seed, &|| judge::Mutant::new(new(), judge::Damage::None));
+        let undamaged = judge::judge_seed(seed, &new);
+        assert_eq!(control.is_err(), undamaged.is_err(), "seed {seed}: the wrapper itself is noticed");
+    }
     let mut unnoticed = Vec::new();
     for damage in judge::Damage::ALL {
         let noticed = (0..2_000).find_map(|seed| {
@@ -42,7 +49,7 @@ fn notices_all<M: judge::Machine>(new: impl Fn() -> M) {
 
 #[test]
 fn the_model_agrees_with_the_reference() {
-    judge::run_histories(setting("BRAVO_SEED", 1), setting("BRAVO_HISTORIES", 12_000), &judge::Real::new);
+    judge::run_histories(setting("BRAVO_SEED", 1), setting("BRAVO_HISTORIES", 10_000), &judge::Real::new);
 }
 
 #[test]
@@ -74,4 +81,10 @@ fn extreme_numbers_are_bounded() {
 #[test]
 fn sweeps_yield() {
     hostile::sweeps_yield(judge::Real::new());
+}
+
+#[test]
+fn a_freed_slot_goes_to_the_highest_priority() {
+    let verdict = judge::judge_history(&cases::a_freed_slot_goes_to_the_highest_priority(), &judge::Real::new);
+    assert!(verdict.is_ok(), "{}", verdict.unwrap_err());
 }

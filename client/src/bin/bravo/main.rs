@@ -44,6 +44,10 @@ commands! {
     cluster => Cluster,
     /// Make the certificates of a cluster's nodes
     certs => Certs,
+    /// Load a cluster and measure it
+    bench => Bench,
+    /// Run a cluster of three, kill its leader, and prove that nothing was lost
+    demo => Demo,
 }
 
 /// The command line of Bravo, a distributed job queue.

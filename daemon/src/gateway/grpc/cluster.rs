@@ -1,6 +1,5 @@
 //! `bravo.v1.Cluster`.
 
-use bravo_api::problem::status_of;
 use bravo_api::proto::{self, cluster_server::Cluster, transfer_request::Group};
 use bravo_model::{Code, Refusal};
 use tonic::{Request, Response, Status};
@@ -20,15 +19,21 @@ impl Cluster for Api {
         unary(&call, digest::compare(&self.app, &call, request.into_inner().at)).await
     }
 
-    async fn add_member(&self, _: Request<proto::AddMemberRequest>) -> Result<Response<proto::Node>, Status> {
-        Err(not_yet())
+    async fn add_member(&self, request: Request<proto::AddMemberRequest>) -> Result<Response<proto::Node>, Status> {
+        let call = call_of(&request)?;
+        unary(&call, cluster::add_member(&self.app, request.into_inner())).await
     }
 
     async fn remove_member(
         &self,
-        _: Request<proto::RemoveMemberRequest>,
+        request: Request<proto::RemoveMemberRequest>,
     ) -> Result<Response<proto::RemoveMemberResponse>, Status> {
-        Err(not_yet())
+        let call = call_of(&request)?;
+        unary(&call, async {
+            cluster::remove_member(&self.app, request.into_inner().id).await?;
+            Ok(proto::RemoveMemberResponse {})
+        })
+        .await
     }
 
     async fn transfer(
@@ -48,8 +53,4 @@ impl Cluster for Api {
         })
         .await
     }
-}
-
-fn not_yet() -> Status {
-    status_of(Refusal::new(Code::NotFound, "this version does not change members"))
 }

@@ -194,7 +194,7 @@ impl Session {
     }
 
     /// Hands a batch in; `ends` says whether its items end leases.
-    fn batch<T: Send + 'static>(
+    fn batch<T: items::Part + Send + 'static>(
         &mut self,
         sequence: u64,
         ends: bool,

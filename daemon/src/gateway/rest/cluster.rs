@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{Path, State};
+use axum::response::IntoResponse;
 use bravo_api::Timestamp;
-use bravo_api::json::{self, ClusterAnswer, DigestAnswer, DigestQuery, Group, TransferBody};
+use bravo_api::json::{self, AddMemberBody, ClusterAnswer, DigestAnswer, DigestQuery, Group, NodeAnswer, TransferBody};
+use bravo_model::{Code, Refusal};
+use http::StatusCode;
 use serde::Serialize;
 use serde_json::json;
 
@@ -31,6 +34,17 @@ pub(super) async fn transfer(State(app): State<Arc<App>>, call: Call, body: Take
     };
     cluster::transfer(&app, &call, number, to).await?;
     problem::ok(&json!({ "partition": partition, "leader": to }))
+}
+
+pub(super) async fn add_member(State(app): State<Arc<App>>, body: Taken) -> Answered {
+    let body: AddMemberBody = json::parse(&body.bytes)?;
+    problem::json(StatusCode::CREATED, &NodeAnswer::from(cluster::add_member(&app, body.into()).await?))
+}
+
+pub(super) async fn remove_member(State(app): State<Arc<App>>, Path(id): Path<String>) -> Answered {
+    let unknown = || Refusal::new(Code::NotFound, format!("there is no node {id:?}"));
+    cluster::remove_member(&app, id.parse().map_err(|_| unknown())?).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 #[derive(Serialize)]

@@ -14,7 +14,7 @@ use axum::Router;
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use bravo_model::{Code, Refusal};
 use http::{Method, Uri};
 
@@ -44,6 +44,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/workers", get(cluster::workers))
         .route("/api/v1/cluster", get(cluster::overview))
         .route("/api/v1/cluster/digest", get(cluster::digests))
+        .route("/api/v1/cluster/members", post(cluster::add_member))
+        .route("/api/v1/cluster/members/{id}", delete(cluster::remove_member))
         .route("/api/v1/cluster/transfer", post(cluster::transfer))
         .route("/api/openapi.json", get(pages::openapi))
         .route("/", get(pages::dashboard))

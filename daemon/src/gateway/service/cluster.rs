@@ -12,7 +12,7 @@ use openraft::async_runtime::watch::WatchReceiver;
 use crate::gateway::app::App;
 use crate::gateway::call::Call;
 use crate::raft::group::Group;
-use crate::raft::types::{GroupId, META_GROUP, NodeId, partition_group};
+use crate::raft::types::{GroupId, META_GROUP, Member, NodeId, partition_group};
 use crate::transport::wire::{NodeStatus, Request, Response};
 
 /// Longest wait for a node to say how it is.
@@ -48,7 +48,7 @@ fn nodes(app: &App, statuses: &Statuses) -> Vec<proto::Node> {
         let metrics = metrics.borrow_watched();
         metrics.membership_config.membership().voter_ids().collect()
     });
-    let node = |(id, member): (NodeId, crate::raft::types::Member)| {
+    let node = |(id, member): (NodeId, Member)| {
         let status = statuses.get(&id);
         proto::Node {
             id,
@@ -106,6 +106,35 @@ pub(crate) fn group_of(app: &App, partition: Option<u32>) -> Result<GroupId, Ref
     let number = u16::try_from(number).ok().filter(|number| *number < app.cluster.partitions());
     let unknown = || Refusal::new(Code::NotFound, "partition: there is no such partition");
     Ok(partition_group(number.ok_or_else(unknown)?))
+}
+
+/// Adds a node to every group; answers when it has caught up and votes where there is room.
+pub(crate) async fn add_member(app: &Arc<App>, asked: proto::AddMemberRequest) -> Result<proto::Node, Refusal> {
+    let bad = |detail: &str| Refusal::new(Code::InvalidArgument, detail);
+    if asked.id == 0 {
+        return Err(bad("id: a node's number is at least 1"));
+    }
+    for (key, address) in [("peer", &asked.peer), ("public", &asked.public)] {
+        let port = address.rsplit_once(':').and_then(|(host, port)| (!host.is_empty()).then(|| port.parse::<u16>()));
+        if !matches!(port, Some(Ok(_))) {
+            return Err(bad(&format!("{key}: host:port")));
+        }
+    }
+    let member = Member { peer: asked.peer, public: asked.public };
+    app.cluster.add_member(asked.id, member).await?;
+    let added = nodes(app, &statuses(app).await).into_iter().find(|node| node.id == asked.id);
+    added.ok_or_else(|| Refusal::retry_after(Code::NoLeader, "the node is not seen among the members yet", 100))
+}
+
+/// Removes a node from every group.
+pub(crate) async fn remove_member(app: &Arc<App>, node: NodeId) -> Result<(), Refusal> {
+    if !app.cluster.members().contains_key(&node) {
+        return Err(Refusal::new(Code::NotFound, format!("there is no node {node}")));
+    }
+    if app.cluster.members().len() == 1 {
+        return Err(Refusal::new(Code::Conflict, "the last node cannot be removed"));
+    }
+    app.cluster.remove_member(node).await
 }
 
 /// Moves leadership; answers when the node leads.

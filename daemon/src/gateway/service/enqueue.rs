@@ -24,6 +24,7 @@ use super::wrong_reply;
 use crate::cluster::Repeat;
 use crate::gateway::app::App;
 use crate::gateway::call::Call;
+use crate::gateway::depth;
 use crate::raft::types::partition_group;
 use crate::routing;
 
@@ -37,6 +38,8 @@ pub(crate) async fn enqueue(
     jobs: Vec<NewJob>,
     digest: impl FnOnce() -> [u8; 16],
 ) -> Result<proto::EnqueueResponse, Refusal> {
+    let texts = jobs.iter().filter(|job| job.payload.json).map(|job| job.payload.bytes.as_ref());
+    depth::check_text("payload", texts.chain(jobs.iter().map(|job| job.metadata.as_ref())))?;
     let definitions = app.definitions.get(&app.cluster);
     let homed = |job: &NewJob| definitions.get(&job.queue).is_some_and(|definition| definition.config.is_homed());
     let partitions = app.cluster.partitions();
@@ -45,7 +48,7 @@ pub(crate) async fn enqueue(
         return anywhere(app, call, jobs, homed).await;
     };
     let scope = jobs.first().map_or_else(String::new, |job| job.project.to_string());
-    let home = routing::key_home(&scope, key.text(), partitions);
+    let home = routing::idempotency_home(&scope, key.text(), partitions);
     let parts = split(jobs, partitions, homed, || home);
     let keyed = Keyed { app, call, scope, home, digest: digest() };
     match <[Part; 1]>::try_from(parts) {

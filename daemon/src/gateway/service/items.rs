@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bravo_api::convert::leases::Item;
 use bravo_api::proto;
+use bravo_model::command::{Ack, Extend, Nack};
 use bravo_model::reply::ItemResult;
 use bravo_model::{Code, Command, Envelope, Refusal, Reply};
 use futures_util::future::join_all;
@@ -13,11 +14,12 @@ use super::wrong_reply;
 use crate::cluster::Repeat;
 use crate::gateway::app::App;
 use crate::gateway::call::Call;
+use crate::gateway::depth;
 use crate::raft::types::partition_group;
 
 /// Does what the items ask; each one is answered in its place. The call as a whole fails if no
 /// partition answered; if some did, the items of the others carry the failure's code.
-pub(crate) async fn each<T>(
+pub(crate) async fn each<T: Part>(
     app: &Arc<App>,
     call: &Call,
     items: Vec<Item<T>>,
@@ -50,15 +52,40 @@ pub(crate) async fn each<T>(
     Ok(results)
 }
 
+/// An item as a partition takes it.
+pub(crate) trait Part {
+    /// JSON text in it.
+    fn text(&self) -> Option<&[u8]>;
+}
+
+impl Part for Ack {
+    fn text(&self) -> Option<&[u8]> {
+        self.result.as_ref().filter(|result| result.json).map(|result| result.bytes.as_ref())
+    }
+}
+
+impl Part for Nack {
+    fn text(&self) -> Option<&[u8]> {
+        None
+    }
+}
+
+impl Part for Extend {
+    fn text(&self) -> Option<&[u8]> {
+        self.progress.as_deref()
+    }
+}
+
 /// Items by partition, each part with the places of its items.
 type Parts<T> = BTreeMap<u16, (Vec<usize>, Vec<T>)>;
 
 /// Items that cannot be are answered already; the rest goes to its partitions.
-fn split<T>(items: Vec<Item<T>>, partitions: u16) -> (Vec<proto::ItemResult>, Parts<T>) {
+fn split<T: Part>(items: Vec<Item<T>>, partitions: u16) -> (Vec<proto::ItemResult>, Parts<T>) {
     let mut results = Vec::with_capacity(items.len());
     let mut parts = Parts::new();
     for (place, item) in items.into_iter().enumerate() {
         results.push(proto::ItemResult::default());
+        let item = item.and_then(|(id, item)| depth::check_text("item", item.text()).map(|()| (id, item)));
         match item {
             Ok((id, item)) if id.partition < partitions => {
                 let (places, items) = parts.entry(id.partition).or_default();
@@ -87,12 +114,13 @@ mod tests {
 
     #[test]
     fn items_find_their_partitions_and_keep_their_places() {
-        let item = |partition, seq| Ok((JobId { partition, seq }, seq));
+        let nack = |seq| Nack { seq, token: 1, error: None, retry_in_ms: None, dead: false };
+        let item = |partition, seq| Ok((JobId { partition, seq }, nack(seq)));
         let bad = Err(Refusal::new(Code::PayloadTooLarge, "result"));
         let items = vec![item(1, 10), bad, item(0, 20), item(9, 30), item(1, 40)];
         let (results, parts) = split(items, 2);
-        assert_eq!(parts[&0], (vec![2], vec![20]));
-        assert_eq!(parts[&1], (vec![0, 4], vec![10, 40]));
+        assert_eq!(parts[&0], (vec![2], vec![nack(20)]));
+        assert_eq!(parts[&1], (vec![0, 4], vec![nack(10), nack(40)]));
         let codes: Vec<&str> = results.iter().map(|result| result.code.as_str()).collect();
         assert_eq!(codes, ["", "payload_too_large", "", "not_found", ""]);
     }

@@ -52,7 +52,7 @@ impl Generator {
             deadlines: flag(40),
             unique: flag(40),
             order: flag(45),
-            concurrency: flag(40),
+            concurrency: flag(40) && std::env::var("BRAVO_WITHOUT").is_err(),
             lanes: flag(25),
             limits: flag(45),
             switches: flag(40),
@@ -67,7 +67,7 @@ impl Generator {
 
     /// Entries of this history.
     pub(crate) fn entries(&mut self) -> u64 {
-        if self.rng.chance(2) { 300 } else { 10 + self.rng.below(40) }
+        if self.rng.chance(1) { 150 } else { 10 + self.rng.below(40) }
     }
 
     /// Commands of the next entry.

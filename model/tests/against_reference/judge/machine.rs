@@ -57,15 +57,22 @@ pub(crate) struct Shown {
 }
 
 /// A worker's words are kept as they are; the model's own are free. Whether a success wipes them out
-/// is not promised.
-pub(crate) fn own_words(error: Option<String>, state: JobState) -> Option<String> {
+/// is not promised, nor whose words stay with a job that failed and was too late as well.
+pub(crate) fn own_words(error: Option<String>, state: JobState, late: bool) -> Option<String> {
     let error = error.filter(|_| state != JobState::Succeeded)?;
-    Some(if error.starts_with("broke") { error } else { "the model's words".into() })
+    let free = state == JobState::Dead && late || !error.starts_with("broke");
+    Some(if free { "the model's words".into() } else { error })
+}
+
+/// Whether a job ended when its deadline had passed.
+pub(crate) fn was_late(deadline: Option<Time>, finished_at: Option<Time>) -> bool {
+    deadline.zip(finished_at).is_some_and(|(deadline, finished)| deadline <= finished)
 }
 
 impl From<&RefJob> for Shown {
     fn from(job: &RefJob) -> Self {
         let job = job.clone();
+        let late = was_late(job.deadline, job.finished_at);
         Self {
             seq: job.seq,
             queue: job.queue,
@@ -84,7 +91,7 @@ impl From<&RefJob> for Shown {
             worker: job.worker,
             cancel_requested: job.cancel_requested && job.state == JobState::Leased,
             progress: job.progress,
-            error: own_words(job.error, job.state),
+            error: own_words(job.error, job.state, late),
             metadata: job.metadata,
             workflow: job.workflow,
             order_key: job.order_key,

@@ -1,7 +1,7 @@
 //! The reference in the place of the machine: shows that judge and histories are sound by themselves.
 
 use bravo_model::command::{Envelope, ListFilter};
-use bravo_model::reply::{Effect, Outcome, Reply};
+use bravo_model::reply::{Effect, Outcome};
 use bravo_model::{Name, Time};
 use bytes::Bytes;
 
@@ -21,7 +21,7 @@ impl Mirror {
 
 impl Machine for Mirror {
     fn apply(&mut self, at: Time, commands: Vec<Bytes>) -> Vec<Outcome> {
-        let seen = Seen { reply: &Reply::Done, job: &|_| None };
+        let seen = Seen { reply: None, job: &|_| None };
         let mut apply = |bytes: &Bytes| {
             let reply = self.0.apply(at, &Envelope::decode(bytes).expect("a known command"), &seen);
             // Everybody is woken by everything.

@@ -15,6 +15,8 @@ use crate::reference::{Counts, Reason};
 /// and hidden from a mere look at the job's fields where that is possible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Damage {
+    /// Nothing: the wrapper alone must go unnoticed.
+    None,
     DropAcks,
     ReuseTokens,
     AcceptOldTokens,
@@ -120,7 +122,8 @@ impl<M: Machine> Mutant<M> {
         if let Reply::Enqueued(taken) = &mut outcome.reply {
             for (Enqueued { seq, duplicate, .. }, job) in taken.iter().zip(wanted) {
                 if !duplicate {
-                    self.asked.insert(*seq, job);
+                    // A repeated idempotency key answers for the first body, whatever this one is.
+                    self.asked.entry(*seq).or_insert(job);
                 }
             }
         }

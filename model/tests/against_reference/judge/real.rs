@@ -8,7 +8,7 @@ use bravo_model::reply::Outcome;
 use bravo_model::{Entry, Key, Name, Time, Value, invariant, view};
 use bytes::Bytes;
 
-use super::machine::{Machine, Shown, own_words};
+use super::machine::{Machine, Shown, own_words, was_late};
 use super::trial::PARTITION;
 use crate::reference::{Counts, Reason};
 
@@ -32,6 +32,7 @@ impl Machine for Real {
 
     fn job(&self, seq: u64) -> Option<Shown> {
         let job = view::job(&self.0, seq)?;
+        let late = was_late(job.deadline, job.finished_at);
         Some(Shown {
             seq: job.seq,
             queue: job.queue,
@@ -50,7 +51,7 @@ impl Machine for Real {
             worker: job.worker,
             cancel_requested: job.cancel_requested && job.state == JobState::Leased,
             progress: job.progress,
-            error: own_words(job.error, job.state),
+            error: own_words(job.error, job.state, late),
             metadata: job.metadata,
             workflow: job.workflow,
             order_key: job.order_key,

@@ -12,6 +12,9 @@ use crate::history::History;
 /// Kinds of complaints after which a run ends early.
 const KINDS_MAX: usize = 8;
 
+/// Pieces that are left out on trial before a history counts as short enough.
+const TRIES_MAX: usize = 600;
+
 /// Judges the histories of `count` seeds from `seed` on, on two threads; panics with the shortest
 /// history for each kind of complaint.
 pub(crate) fn run_histories<M: Machine>(seed: u64, count: u64, new: &(dyn Fn() -> M + Sync)) {
@@ -57,10 +60,15 @@ pub(crate) fn shortest<M: Machine>(
 ) -> (History, Complaint) {
     let (mut history, mut complaint) = (history, complaint);
     let mut piece = history.commands().max(1);
+    let mut tries = 0;
     loop {
         let before = history.commands();
         let mut from = 0;
         while from < history.commands() {
+            tries += 1;
+            if tries > TRIES_MAX {
+                return (history, complaint);
+            }
             let candidate = history.without(from, from + piece);
             match judge_history(&candidate, new) {
                 Err(again) if again.kind == complaint.kind => (history, complaint) = (candidate, again),

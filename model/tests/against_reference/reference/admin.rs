@@ -58,6 +58,7 @@ impl Reference {
             }
         }
         self.make_ready(seq);
+        self.take_turn(seq);
     }
 
     pub(super) fn purge(&mut self, queue: &Name) -> Reply {
@@ -67,6 +68,7 @@ impl Reference {
             self.jobs.remove(seq);
             self.uniques.retain(|held| held.seq != *seq);
         }
+        self.pass_turns();
         Reply::Swept { done: waiting.len() as u64, more: false }
     }
 

@@ -6,24 +6,26 @@ use bravo_model::reply::{Enqueued, Reply};
 use bravo_model::{Code, JobId, Name, Time, limits};
 use bytes::Bytes;
 
-use super::{RefJob, Reference, Unique, refuse};
+use super::{RefJob, Reference, Seen, Unique, refuse};
 
 impl Reference {
-    pub(super) fn enqueue(&mut self, asked: &[NewJob]) -> Reply {
+    pub(super) fn enqueue(&mut self, asked: &[NewJob], seen: &Seen<'_>) -> Reply {
         if let Some(code) = self.refusal(asked) {
             return refuse(code);
         }
-        // All or none: try on a copy.
+        // All or none: try on a copy. If more than one thing is wrong, any of them may be named.
         let mut next = self.clone();
-        let mut taken = Vec::new();
-        for job in asked {
-            match next.enqueue_one(job) {
-                Ok(enqueued) => taken.push(enqueued),
-                Err(code) => return refuse(code),
-            }
+        let tried: Vec<_> = asked.iter().map(|job| next.enqueue_one(job)).collect();
+        let named = match seen.reply {
+            Some(Reply::Refused(refusal)) => Some(refusal.code),
+            _ => None,
+        };
+        let wrong: Vec<Code> = tried.iter().filter_map(|one| one.err()).collect();
+        if let Some(&first) = wrong.first() {
+            return refuse(named.filter(|code| wrong.contains(code)).unwrap_or(first));
         }
         *self = next;
-        Reply::Enqueued(taken)
+        Reply::Enqueued(tried.into_iter().flatten().collect())
     }
 
     /// What is wrong with the request by itself.
@@ -122,6 +124,7 @@ impl Reference {
             });
         }
         self.jobs.insert(seq, job);
+        self.take_turn(seq);
         if due {
             self.make_ready(seq);
         }

@@ -102,7 +102,8 @@ struct Remembered {
 
 /// What the real model did with the command, for the choices that the contract leaves to it.
 pub(crate) struct Seen<'a> {
-    pub(crate) reply: &'a Reply,
+    /// Nothing, if nobody looked.
+    pub(crate) reply: Option<&'a Reply>,
     /// A job's state and `run_at` after it.
     pub(crate) job: &'a dyn Fn(u64) -> Option<(JobState, Time)>,
 }
@@ -117,6 +118,8 @@ pub(crate) struct Reference {
     pub(crate) jobs: BTreeMap<u64, RefJob>,
     pub(crate) queues: BTreeMap<Name, RefQueue>,
     uniques: Vec<Unique>,
+    /// Whose turn it is, of the jobs of one queue, project and order key.
+    turns: BTreeMap<(Name, Name, String), u64>,
     remembered: Vec<Remembered>,
 }
 
@@ -130,6 +133,7 @@ impl Reference {
             jobs: BTreeMap::new(),
             queues: BTreeMap::new(),
             uniques: Vec::new(),
+            turns: BTreeMap::new(),
             remembered: Vec::new(),
         }
     }
@@ -151,14 +155,16 @@ impl Reference {
         let reply = self.command(&envelope.command, seen);
         if !matches!(reply, Reply::Refused(_)) {
             let until = now.saturating_add(asked.kept_ms.min(bravo_model::limits::IDEMPOTENCY_KEPT_MS));
-            self.remembered.push(Remembered { asked, until, reply: reply.clone() });
+            // The answer as it was given: the judge has seen to it that it is one that may be given.
+            let given = seen.reply.unwrap_or(&reply).clone();
+            self.remembered.push(Remembered { asked, until, reply: given });
         }
         reply
     }
 
     fn command(&mut self, command: &Command, seen: &Seen<'_>) -> Reply {
         match command {
-            Command::Enqueue(jobs) => self.enqueue(jobs),
+            Command::Enqueue(jobs) => self.enqueue(jobs, seen),
             Command::Lease(lease) => self.lease(lease, seen),
             Command::Ack(acks) => self.ack(acks),
             Command::Nack(nacks) => self.nack(nacks, seen),
@@ -199,6 +205,7 @@ impl Reference {
         job.lease_expires_at = None;
         self.uniques.retain(|held| held.seq != seq || held.until.is_some());
         self.uniques.iter_mut().filter(|held| held.seq == seq).for_each(|held| held.ended = state);
+        self.pass_turns();
         if state == JobState::Dead {
             self.copy_to_dead_letters(seq);
         }

@@ -55,17 +55,20 @@ impl Reference {
     }
 
     pub(super) fn set_queue(&mut self, definition: &QueueDefinition) -> Reply {
-        let old = self.queues.get(&definition.name);
-        if old.is_some_and(|old| old.version > definition.version) {
+        if self.queues.get(&definition.name).is_some_and(|old| old.version > definition.version) {
             return Reply::Done;
         }
-        let same_rate = old.is_some_and(|old| old.config.rate_limit == definition.config.rate_limit);
+        // A bucket that was used keeps its level when its rate changes. The new rate holds from the
+        // last lease on.
+        let old = self.queues.get(&definition.name);
+        let limited = definition.config.rate_limit.is_some() && old.is_some_and(|old| old.config.rate_limit.is_some());
+        let bucket = old.and_then(|old| old.bucket).filter(|_| limited);
         let queue = RefQueue {
             version: definition.version,
             config: definition.config.clone(),
             paused: definition.paused,
             draining: definition.draining,
-            bucket: old.and_then(|old| old.bucket).filter(|_| same_rate),
+            bucket,
         };
         self.queues.insert(definition.name.clone(), queue);
         Reply::Done
@@ -81,6 +84,10 @@ impl Reference {
             return refuse(Code::Conflict);
         }
         self.queues.remove(name);
+        // Until retention takes the last of its jobs, older definitions are not let in again.
+        if self.jobs.values().any(|job| job.queue == *name) {
+            self.queues.insert(name.clone(), RefQueue { version, ..RefQueue::default() });
+        }
         Reply::Done
     }
 
@@ -125,16 +132,33 @@ impl Reference {
         Some(full.min(level + self.rate(name)? * u128::from(self.now - at)))
     }
 
-    /// Another job of its order key runs, or waits and was enqueued before it.
+    /// It is another job's turn.
     pub(super) fn is_behind_order_key(&self, job: &RefJob) -> bool {
-        job.order_key.is_some()
-            && self.jobs.values().any(|other| {
-                other.seq != job.seq
-                    && other.order_key == job.order_key
-                    && other.queue == job.queue
-                    && other.project == job.project
-                    && (other.state == JobState::Leased || (other.waits() && other.seq < job.seq))
-            })
+        turn_of(job).is_some_and(|key| self.turns.get(&key) != Some(&job.seq))
+    }
+
+    /// A job comes in, or back: turns are by enqueue, but one that is leased keeps its turn until it is final.
+    pub(super) fn take_turn(&mut self, seq: u64) {
+        let Some(key) = turn_of(&self.jobs[&seq]) else { return };
+        let goes_first =
+            self.turns.get(&key).is_none_or(|holder| *holder > seq && self.jobs[holder].state != JobState::Leased);
+        if goes_first {
+            self.turns.insert(key, seq);
+        }
+    }
+
+    /// Jobs that are final or gone give their turn to the first that was enqueued of those that are not.
+    pub(super) fn pass_turns(&mut self) {
+        let jobs = &self.jobs;
+        let has_end = |seq: &u64| jobs.get(seq).is_none_or(|job| job.state.is_final());
+        let passed: Vec<_> = self.turns.iter().filter(|(_, seq)| has_end(seq)).map(|(key, _)| key.clone()).collect();
+        for key in passed {
+            let next = jobs.values().find(|job| !job.state.is_final() && turn_of(job).as_ref() == Some(&key));
+            match next {
+                Some(job) => self.turns.insert(key, job.seq),
+                None => self.turns.remove(&key),
+            };
+        }
     }
 
     /// As many of its concurrency key run as may.
@@ -147,9 +171,13 @@ impl Reference {
     pub(super) fn slots_are_spoken_for(&self, job: &RefJob) -> bool {
         let max = self.queue_or_default(&job.queue).config.concurrency_per_key as usize;
         let in_front = |other: &RefJob| {
-            other.state == JobState::Ready && (other.priority, job.place) > (job.priority, other.place)
+            other.state == JobState::Ready
+                && !self.is_behind_order_key(other)
+                && !self.is_late(other)
+                && (other.priority, job.place) > (job.priority, other.place)
         };
-        self.of_its_key(job).filter(|other| other.state == JobState::Leased || in_front(other)).count() >= max
+        job.concurrency_key.is_some()
+            && self.of_its_key(job).filter(|other| other.state == JobState::Leased || in_front(other)).count() >= max
     }
 
     /// The other jobs of its concurrency key.
@@ -159,4 +187,9 @@ impl Reference {
             other.seq != seq && other.concurrency_key == key && other.queue == queue && other.project == project
         })
     }
+}
+
+/// The order key of a job with its scope.
+fn turn_of(job: &RefJob) -> Option<(Name, Name, String)> {
+    Some((job.queue.clone(), job.project.clone(), job.order_key.clone()?))
 }

@@ -1,5 +1,7 @@
 //! What workers ask: lease, ack, nack, extend.
 
+use std::cmp::Reverse;
+
 use bravo_model::command::{Ack, Extend, Lease, Nack};
 use bravo_model::job::JobState;
 use bravo_model::reply::{ItemResult, Leased, LeasedJob, Reply};
@@ -14,17 +16,24 @@ impl Reference {
             return refuse(Code::InvalidArgument);
         }
         let chosen: &[LeasedJob] = match seen.reply {
-            Reply::Leased(leased) => &leased.jobs,
+            Some(Reply::Leased(leased)) => &leased.jobs,
             _ => &[],
         };
         let mut jobs: Vec<LeasedJob> = Vec::new();
         let mut bytes = 0;
         while jobs.len() < asked.max as usize {
-            self.bury_late(&asked.queue, seen);
-            let next = self.next_candidates(&asked.queue);
-            let Some(&first) = next.first() else { break };
-            // Which lane comes next is the real model's choice; anything else is not.
+            // Which lane comes next is the real model's choice; anything else is not. A late job may
+            // be met before or after it.
             let chosen = chosen.get(jobs.len());
+            let mut next = self.next_candidates(&asked.queue);
+            while chosen.is_none_or(|job| !next.contains(&job.seq)) && self.bury_one(&asked.queue, seen) {
+                next = self.next_candidates(&asked.queue);
+            }
+            let Some(&first) = next.first() else { break };
+            let full = |seq: &u64| bytes + self.jobs[seq].payload.bytes.len() as u64 > u64::from(asked.bytes_max);
+            if chosen.is_none() && !jobs.is_empty() && next.iter().any(full) {
+                break; // A lane came next whose first job does not fit.
+            }
             let seq = chosen.map(|job| job.seq).filter(|seq| next.contains(seq)).unwrap_or(first);
             let size = self.jobs[&seq].payload.bytes.len() as u64;
             if !jobs.is_empty() && bytes + size > u64::from(asked.bytes_max) {
@@ -35,7 +44,7 @@ impl Reference {
             let token = chosen.filter(|job| job.seq == seq && job.token > last).map_or(last + 1, |job| job.token);
             jobs.push(self.lease_one(seq, token, asked));
         }
-        self.bury_late(&asked.queue, seen);
+        while self.bury_one(&asked.queue, seen) {}
         let more = !self.next_candidates(&asked.queue).is_empty();
         let next_at = self.next_token_at(&asked.queue);
         Reply::Leased(Leased { jobs, more, next_at })
@@ -43,16 +52,15 @@ impl Reference {
 
     /// Jobs whose deadline has passed are never delivered. Those that a lease meets at the front die
     /// of it; how far it looks is up to the model.
-    fn bury_late(&mut self, queue: &Name, seen: &Seen<'_>) {
-        loop {
-            let late = self.first_of_lanes(queue, true);
-            let found = late.into_iter().find(|&seq| {
-                self.is_late(&self.jobs[&seq]) && (seen.job)(seq).is_some_and(|(state, _)| state == JobState::Dead)
-            });
-            let Some(seq) = found else { return };
-            self.jobs.get_mut(&seq).expect("it is there").error = Some("deadline_exceeded".into());
-            self.finish(seq, JobState::Dead);
-        }
+    fn bury_one(&mut self, queue: &Name, seen: &Seen<'_>) -> bool {
+        let dead = |seq| (seen.job)(seq).is_some_and(|(state, _)| state == JobState::Dead);
+        let ready = self.jobs.values().filter(|job| job.queue == *queue && job.state == JobState::Ready);
+        let late = ready.filter(|job| self.is_late(job) && dead(job.seq));
+        let found = late.min_by_key(|job| (Reverse(job.priority), job.place)).map(|job| job.seq);
+        let Some(seq) = found else { return false };
+        self.jobs.get_mut(&seq).expect("it is there").error = Some("deadline_exceeded".into());
+        self.finish(seq, JobState::Dead);
+        true
     }
 
     /// Whether jobs are ready that are too late, or have no free slot of their concurrency key.
@@ -61,7 +69,7 @@ impl Reference {
         ready.any(|job| self.is_late(job) || self.is_concurrency_limited(job))
     }
 
-    fn is_late(&self, job: &RefJob) -> bool {
+    pub(super) fn is_late(&self, job: &RefJob) -> bool {
         job.deadline.is_some_and(|deadline| deadline <= self.now)
     }
 
@@ -114,15 +122,14 @@ impl Reference {
             .filter(|job| !self.is_behind_order_key(job) && !self.is_concurrency_limited(job))
             .collect();
         let Some(top) = free.iter().map(|job| job.priority).max() else { return Vec::new() };
-        let mut first: Vec<_> = free
-            .iter()
-            .filter(|job| job.priority == top)
-            .filter(|job| {
-                !free.iter().any(|other| {
-                    other.priority == top && other.fairness_key == job.fairness_key && other.place < job.place
-                })
-            })
-            .collect();
+        let top: Vec<_> = free.into_iter().filter(|job| job.priority == top).collect();
+        // A lane is served in order, but where the free slots of a concurrency key are left to jobs of
+        // other lanes, those behind may go first.
+        let unspoken: Vec<_> = top.iter().filter(|job| !self.slots_are_spoken_for(job)).collect();
+        let is_first = |job: &RefJob| {
+            !unspoken.iter().any(|other| other.fairness_key == job.fairness_key && other.place < job.place)
+        };
+        let mut first: Vec<_> = top.iter().filter(|job| is_first(job)).collect();
         first.sort_by_key(|job| job.place);
         first.iter().map(|job| job.seq).collect()
     }
@@ -187,7 +194,11 @@ impl Reference {
         if job.cancel_requested {
             return self.finish(seq, JobState::Cancelled);
         }
-        if no_more || job.attempt >= job.max_attempts || job.deadline.is_some_and(|deadline| deadline <= now) {
+        let late = job.deadline.is_some_and(|deadline| deadline <= now);
+        if no_more || job.attempt >= job.max_attempts || late {
+            if late && !no_more {
+                job.error = Some("deadline_exceeded".into());
+            }
             return self.finish(seq, JobState::Dead);
         }
         let run_at = match retry_in_ms {
