@@ -97,8 +97,8 @@ impl Client {
             // Every tenth has a delay, every third a unique key that its repetitions share.
             let task = Task {
                 key: Some(format!("k-{tag}")),
-                unique: (number % 3 == 0).then(|| format!("u-{tag}")),
-                delay_ms: if number % 10 == 0 { 500 } else { 0 },
+                unique: number.is_multiple_of(3).then(|| format!("u-{tag}")),
+                delay_ms: if number.is_multiple_of(10) { 500 } else { 0 },
                 padding: self.options.padding,
                 tag,
             };

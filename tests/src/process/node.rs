@@ -1,6 +1,6 @@
 //! One `bravod` process.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -39,7 +39,7 @@ impl Proc {
         let log = OpenOptions::new().create(true).append(true).open(&self.stderr)?;
         let mut command = Command::new(&self.program);
         command.arg("--config").arg(&self.config).stdin(Stdio::null());
-        command.stdout(File::from(log.try_clone()?)).stderr(log);
+        command.stdout(log.try_clone()?).stderr(log);
         // openraft tells of every heartbeat that fails.
         command.env("RUST_LOG", "info,openraft=error");
         command.envs(self.env.iter().map(|(name, value)| (name, value)));

@@ -1,5 +1,7 @@
 //! Real `bravod` processes, broken on purpose. docs/faults.md tells what each case is for.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
 mod abuse;
 mod cancels;
 mod clocks;
