@@ -1,1 +1,38 @@
-//! Criterion benches of Bravo's parts.
+//! What the benches share: jobs to feed to the parts that are measured.
+
+use bravo_model::command::NewJob;
+use bravo_model::{Command, Envelope, Name, Payload};
+use bytes::Bytes;
+
+/// A checked name.
+///
+/// # Panics
+/// If `text` is no name.
+pub fn name(text: &str) -> Name {
+    Name::parse("name", text).expect("a good name")
+}
+
+/// A job with a payload of `bytes` bytes and no keys.
+pub fn job(bytes: usize) -> NewJob {
+    NewJob {
+        queue: name("bench"),
+        project: name("default"),
+        payload: Payload { json: false, bytes: Bytes::from(vec![b'x'; bytes]) },
+        priority: 4,
+        run_at: None,
+        deadline: None,
+        max_attempts: None,
+        unique_key: None,
+        unique_for_ms: None,
+        order_key: None,
+        concurrency_key: None,
+        fairness_key: None,
+        metadata: Bytes::new(),
+        workflow: None,
+    }
+}
+
+/// An encoded enqueue of `jobs` jobs of 256 bytes.
+pub fn enqueue(jobs: usize) -> Bytes {
+    Envelope::plain(Command::Enqueue(vec![job(256); jobs])).encode()
+}

@@ -1,1 +1,25 @@
 //! bravod: one node of a Bravo cluster.
+//!
+//! ```text
+//!  gateway (REST, gRPC) ─► cluster (routes to leaders) ─► raft (batches, replicates, applies)
+//!          │                     ▲                            │
+//!          └─► dispatch ─────────┘                        transport (QUIC)
+//! ```
+
+pub mod cluster;
+pub mod config;
+pub mod dev;
+pub mod dispatch;
+pub mod gateway;
+pub mod keeper;
+pub mod membership;
+pub mod node;
+pub mod query;
+pub mod raft;
+pub mod routing;
+pub mod run;
+pub mod sd;
+pub mod service;
+pub mod tasks;
+pub mod telemetry;
+pub mod transport;

@@ -1,2 +1,66 @@
-//! The Bravo daemon.
-fn main() {}
+//! `bravod`: runs a node, checks a configuration, or runs an embedded cluster to try things out.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use bravo_daemon::config::{self, Config};
+use bravo_daemon::{dev, run};
+use clap::{Parser, Subcommand};
+
+/// One node of a Bravo cluster.
+#[derive(Parser)]
+#[command(name = "bravod", version, args_conflicts_with_subcommands = true)]
+struct Args {
+    /// The node's configuration file.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Validates a configuration file and prints every error with its key.
+    Check {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Runs an embedded cluster in this process, with throw-away certificates and open access on loopback.
+    Dev(dev::Options),
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match (args.command, args.config) {
+        (Some(Command::Check { config }), _) => config::check(&config),
+        (Some(Command::Dev(options)), _) => finish(block_on(dev::run(options))),
+        (None, Some(path)) => match Config::load(&path, std::env::vars()) {
+            Ok(config) => finish(block_on(run::run(config))),
+            Err(errors) => {
+                for error in errors {
+                    eprintln!("bravod: {error}");
+                }
+                ExitCode::from(2)
+            }
+        },
+        (None, None) => {
+            eprintln!("bravod: --config FILE is needed (or a command: check, dev; see --help)");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("bravod").build()?.block_on(work)
+}
+
+fn finish(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bravod: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

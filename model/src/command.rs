@@ -233,6 +233,8 @@ pub struct NodeRecord {
     pub public: String,
     /// The version of its program.
     pub version: String,
+    /// Made with its data folder: a node that lost its disk comes back under another one.
+    pub incarnation: String,
 }
 
 /// Format of an encoded envelope.

@@ -1,1 +1,7 @@
 //! The durable side of one Bravo node: shared Raft log, state store, snapshots, payload cache.
+
+pub mod cache;
+pub mod identity;
+pub mod log;
+pub mod snapshot;
+pub mod state;

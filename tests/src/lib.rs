@@ -1,1 +1,4 @@
-//! Bravo's test harness and suites by kind: model, cluster, process.
+//! Bravo's test harness. Suites by kind stand in `tests/tests/`.
+
+pub mod embedded;
+pub mod process;

@@ -58,7 +58,13 @@ mod tests {
     #[test]
     fn nodes_come_and_go() {
         let mut world = World::new();
-        let node = |id| NodeRecord { id, peer: "a:1".into(), public: "a:2".into(), version: "1".into() };
+        let node = |id| NodeRecord {
+            id,
+            peer: "a:1".into(),
+            public: "a:2".into(),
+            version: "1".into(),
+            incarnation: "i".into(),
+        };
         world.ask(Command::PutNode(node(2)));
         world.ask(Command::PutNode(node(1)));
         assert_eq!(view::nodes(&world.rows), [node(1), node(2)]);

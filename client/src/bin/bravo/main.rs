@@ -1,2 +1,76 @@
 //! The Bravo command line.
-fn main() {}
+//!
+//! Each command is one file with `Args` and `run`; [`commands!`] lists them.
+
+mod exit;
+mod global;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use exit::Failure;
+use global::Global;
+
+/// Declares the commands: a module, its place in the help, its call.
+macro_rules! commands {
+    ($($(#[doc = $help:literal])+ $module:ident => $variant:ident,)+) => {
+        $(mod $module;)+
+
+        #[derive(Subcommand)]
+        enum Command {
+            $($(#[doc = $help])+ #[command(subcommand_required = false)] $variant($module::Args),)+
+        }
+
+        impl Command {
+            async fn run(self, global: &Global) -> Result<(), Failure> {
+                match self {
+                    $(Self::$variant(args) => $module::run(args, global).await,)+
+                }
+            }
+        }
+    };
+}
+
+commands! {
+    /// Enqueue and look at jobs
+    job => Job,
+    /// Configure, look at, switch and sweep queues
+    queue => Queue,
+    /// Run a command per job
+    worker => Worker,
+    /// Look at the cluster and change its members
+    cluster => Cluster,
+    /// Make the certificates of a cluster's nodes
+    certs => Certs,
+    /// Load a cluster and measure it
+    bench => Bench,
+    /// Run a cluster of three, kill its leader, and prove that nothing was lost
+    demo => Demo,
+}
+
+/// The command line of Bravo, a distributed job queue.
+///
+/// Exit codes: 0 done, 1 the server said no, 2 bad usage, 3 unreachable.
+#[derive(Parser)]
+#[command(name = "bravo", version)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    global::log();
+    match cli.command.run(&cli.global).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,52 @@
+//! The JSON bodies of the REST calls.
+//!
+//! Requests refuse unknown fields by name and turn into protobuf messages, which are checked like
+//! those of gRPC. Answers are made from protobuf messages. JSON that callers gave (payloads,
+//! results, metadata, progress) is carried as text and never rewritten.
+
+mod cluster;
+mod enqueue;
+mod jobs;
+mod leases;
+mod queues;
+mod raw;
+
+pub use cluster::{
+    AddMemberBody, ClusterAnswer, DigestAnswer, DigestQuery, Group, GroupDigest, Member, NodeAnswer, PartitionAnswer,
+    ReplicaDigest, TransferBody,
+};
+pub use enqueue::{EnqueueAnswer, EnqueueBody, EnqueuedAnswer, EtaAnswer};
+pub use jobs::{JobAnswer, JobListAnswer, JobStateAnswer, ListJobsQuery, ReadQuery, State, WhyAnswer};
+pub use leases::{
+    AckBody, AckItem, ExtendBody, ExtendItem, ItemAnswer, ItemsAnswer, LeaseBody, LeasedAnswer, LeasedJobAnswer,
+    NackBody, NackItem,
+};
+pub use queues::{
+    BackoffBody, FairnessBody, ListQueuesQuery, PurgeAnswer, QueueAnswer, QueueConfigBody, QueueListAnswer,
+    QueueSwitchesAnswer, RateLimitBody, RedriveAnswer,
+};
+pub use raw::RawJson;
+
+use serde::de::DeserializeOwned;
+
+use crate::{Code, Refusal};
+
+/// Reads a body. A refusal names the field it is about; an empty body is an empty object.
+pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
+    let body: &[u8] = if body.trim_ascii().is_empty() { b"{}" } else { body };
+    if body.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
+        // Serde would take a list for an object's fields in order.
+        return Err(Refusal::new(Code::InvalidArgument, "body: not a JSON object"));
+    }
+    serde_json::from_slice(body).map_err(|error| {
+        // Only what failed is read again with its path kept.
+        let mut reader = serde_json::Deserializer::from_slice(body);
+        let detail = match serde_path_to_error::deserialize::<_, T>(&mut reader) {
+            Err(error) if error.inner().is_data() && error.path().iter().next().is_some() => {
+                format!("{}: {}", error.path(), error.inner())
+            }
+            _ => format!("body: {error}"),
+        };
+        Refusal::new(Code::InvalidArgument, detail)
+    })
+}

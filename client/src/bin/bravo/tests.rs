@@ -1,0 +1,95 @@
+//! What the command line takes and refuses.
+
+use clap::{CommandFactory, Parser};
+
+use super::*;
+use crate::global::Format;
+
+fn parse(line: &str) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(std::iter::once("bravo").chain(line.split_whitespace()))
+}
+
+#[test]
+fn the_definition_is_sound() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn global_options_go_anywhere() {
+    let cli = parse("--server http://a:1,http://b:1 job get j0-1 --output json --server http://c:1 --key k");
+    assert!(cli.is_err() || cli.is_ok_and(|cli| cli.global.servers.len() == 1), "clap keeps the innermost list");
+    let cli = parse("job get j0-1 --output json --server http://a:1 --server http://b:1,http://c:1 --key k").unwrap();
+    assert_eq!(cli.global.servers, ["http://a:1", "http://b:1", "http://c:1"]);
+    assert_eq!(cli.global.output, Format::Json);
+    assert_eq!(cli.global.key.as_deref(), Some("k"));
+    assert!(cli.global.client().is_err() || cli.global.builder().is_ok());
+}
+
+#[test]
+fn every_command_of_the_contract_is_taken() {
+    for line in [
+        "job enqueue --queue q",
+        "job enqueue --queue q --payload {} --project p --priority 9 --delay-ms 5 --unique-key u --order-key o",
+        "job enqueue --queue q --run-at 2026-11-24T18:13:31Z --ttl-ms 5 --metadata {}",
+        "job enqueue --queue q --lines",
+        "job enqueue --queue q --lines --json-lines",
+        "job enqueue --queue q --file -",
+        "job list --queue q --state dead --limit 5 --cursor c",
+        "job cancel j0-1",
+        "job retry j0-1",
+        "job why j0-1",
+        "queue put q --max-attempts 3 --rate-per-second 2.5 --rate-burst 3 --fairness-weight a=b=3",
+        "queue get q",
+        "queue list",
+        "queue pause q",
+        "queue resume q",
+        "queue drain q",
+        "queue purge q",
+        "queue redrive q",
+        "queue delete q",
+        "cluster status",
+        "cluster digest",
+        "cluster add --id 4 --peer a:1 --public a:2",
+        "cluster remove 4",
+        "cluster transfer --partition 3 --to 1",
+        "cluster transfer --partition meta --to 1",
+        "certs init DIR",
+        "certs node DIR --id 1 --host 127.0.0.1 --host a",
+        "worker --queue q --exec true --concurrency 4 --lease-ms 1000",
+    ] {
+        if let Err(error) = parse(line) {
+            panic!("{line}: {error}");
+        }
+    }
+}
+
+#[test]
+fn bad_usage_is_2() {
+    for line in [
+        "",
+        "nothing",
+        "job enqueue",
+        "job enqueue --queue q --priority 10",
+        "job enqueue --queue q --payload 1 --lines",
+        "job enqueue --queue q --json-lines",
+        "job enqueue --queue q --run-at soon",
+        "job get j0-1 --output xml",
+        "cluster transfer --partition x --to 1",
+        "queue put q --rate-burst 3",
+        "queue put q --fairness-weight a",
+        "certs node DIR --id 1",
+        "worker --queue q",
+    ] {
+        let Err(error) = parse(line) else { panic!("{line} was taken") };
+        assert_eq!(error.exit_code(), 2, "{line}");
+    }
+}
+
+#[test]
+fn errors_have_their_exit_codes() {
+    use bravo_client::{Code, Error, Refusal};
+    assert!(matches!(Failure::from(Error::Refused(Refusal::new(Code::NotFound, ""))), Failure::No(_)));
+    assert!(matches!(Failure::from(Error::Invalid(String::new())), Failure::Usage(_)));
+    assert!(matches!(Failure::from(Error::Unreachable(String::new())), Failure::Unreachable(_)));
+    assert!(matches!(Failure::from(Error::TimedOut(String::new())), Failure::Unreachable(_)));
+}

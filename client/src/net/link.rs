@@ -1,0 +1,76 @@
+//! A connection to one node, with the caller's key on every call.
+
+use std::sync::Arc;
+
+use bravo_api::MESSAGE_BYTES_MAX;
+use bravo_api::proto::cluster_client::ClusterClient;
+use bravo_api::proto::jobs_client::JobsClient;
+use bravo_api::proto::queues_client::QueuesClient;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Channel;
+use tonic::{Request, Status};
+
+use crate::Error;
+
+/// Puts the API key on a call.
+#[derive(Clone, Default)]
+pub(crate) struct Auth(Option<MetadataValue<Ascii>>);
+
+impl Auth {
+    pub(crate) fn new(key: Option<&str>) -> Result<Self, Error> {
+        let value = |key: &str| {
+            let mut value: MetadataValue<Ascii> = format!("Bearer {key}")
+                .parse()
+                .map_err(|_| Error::Invalid("the API key has characters that a header cannot carry".into()))?;
+            value.set_sensitive(true);
+            Ok::<_, Error>(value)
+        };
+        Ok(Self(key.map(value).transpose()?))
+    }
+}
+
+impl Interceptor for Auth {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(value) = &self.0 {
+            request.metadata_mut().insert("authorization", value.clone());
+        }
+        Ok(request)
+    }
+}
+
+type Service = InterceptedService<Channel, Auth>;
+
+/// A connection to one node; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Link {
+    /// Which node.
+    pub(crate) url: Arc<str>,
+    channel: Channel,
+    auth: Auth,
+}
+
+impl Link {
+    pub(crate) fn new(url: Arc<str>, channel: Channel, auth: Auth) -> Self {
+        Self { url, channel, auth }
+    }
+
+    fn service(&self) -> Service {
+        InterceptedService::new(self.channel.clone(), self.auth.clone())
+    }
+
+    pub(crate) fn jobs(&self) -> JobsClient<Service> {
+        JobsClient::new(self.service())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn queues(&self) -> QueuesClient<Service> {
+        QueuesClient::new(self.service()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn cluster(&self) -> ClusterClient<Service> {
+        ClusterClient::new(self.service()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+}

@@ -1,0 +1,423 @@
+//! The whole cluster as one node sees it: routes commands, leases and reads to the leaders.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bravo_model::command::{Lease, Nack};
+use bravo_model::{Code, Command, Envelope, Name, Refusal, Reply, view};
+use bytes::Bytes;
+use parking_lot::RwLock;
+
+use crate::dispatch::Dispatcher;
+use crate::dispatch::hungry::Hungry;
+use crate::membership;
+use crate::query;
+use crate::raft::group::Group;
+use crate::raft::proposer::ProposeError;
+use crate::raft::types::{Batch, GroupId, Member, NodeId, partition_group};
+use crate::tasks::Tasks;
+use crate::transport::wire::{Answer, Delivery, Query, Request, Response};
+use crate::transport::{Transport, TransportError};
+
+/// Pause before a leader is looked for again.
+const RETRY_PAUSE: Duration = Duration::from_millis(10);
+
+/// One node's handle of the cluster. Shared by gateway, dispatcher and peers' requests.
+pub struct Cluster {
+    /// This node.
+    pub node: NodeId,
+    /// The cluster's name.
+    pub name: String,
+    groups: Vec<Group>,
+    transport: Option<Arc<Transport>>,
+    members: RwLock<BTreeMap<NodeId, Member>>,
+    /// Waiting workers at this node.
+    pub dispatcher: Dispatcher,
+    hungry: Hungry,
+    /// The node's background tasks.
+    pub tasks: Tasks,
+}
+
+/// How often a command may be sent when the outcome of the first try is unknown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeat {
+    /// Repeating it changes nothing more: it carries an idempotency key, or is such by nature.
+    Safe,
+    /// It could be done twice.
+    Never,
+}
+
+impl Cluster {
+    /// A handle over running groups; group `g` is at index `g`.
+    pub fn new(
+        node: NodeId,
+        name: String,
+        groups: Vec<Group>,
+        transport: Option<Arc<Transport>>,
+        members: BTreeMap<NodeId, Member>,
+        tasks: Tasks,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            node,
+            name,
+            groups,
+            transport,
+            members: RwLock::new(members),
+            dispatcher: Dispatcher::default(),
+            hungry: Hungry::default(),
+            tasks,
+        })
+    }
+
+    /// Number of job partitions.
+    pub fn partitions(&self) -> u16 {
+        (self.groups.len() - 1) as u16
+    }
+
+    /// A group's replica on this node.
+    pub fn group(&self, group: GroupId) -> Option<&Group> {
+        self.groups.get(group as usize)
+    }
+
+    /// Every group's replica on this node.
+    pub fn groups(&self) -> &[Group] {
+        &self.groups
+    }
+
+    /// Whether this node leads the group.
+    pub fn leads(&self, group: GroupId) -> bool {
+        self.group(group).is_some_and(|group| group.shared.is_leader())
+    }
+
+    /// The members as this node knows them.
+    pub fn members(&self) -> BTreeMap<NodeId, Member> {
+        self.members.read().clone()
+    }
+
+    /// Takes over the members that the meta group has now.
+    pub(crate) fn set_members(&self, members: BTreeMap<NodeId, Member>) {
+        *self.members.write() = members;
+    }
+
+    /// Whether the node is a member. A node that joins knows nobody yet and believes the certificates.
+    pub fn knows(&self, node: NodeId) -> bool {
+        let members = self.members.read();
+        members.is_empty() || members.contains_key(&node)
+    }
+
+    /// Proposes a command at the group's leader, wherever it is, until `deadline`.
+    pub async fn propose(
+        self: &Arc<Self>,
+        group: GroupId,
+        envelope: &Envelope,
+        repeat: Repeat,
+        deadline: Instant,
+    ) -> Result<Reply, Refusal> {
+        let repeat = if envelope.idempotency.is_some() { Repeat::Safe } else { repeat };
+        let command = envelope.encode();
+        let answer = self.at_leader(group, deadline, repeat, || Request::Propose(group, command.clone())).await?;
+        match answer {
+            Response::Reply(Reply::Refused(refusal)) => Err(refusal),
+            Response::Reply(reply) => Ok(reply),
+            other => Err(wrong_answer(&other)),
+        }
+    }
+
+    /// Asks the group's leader once for ready jobs.
+    pub async fn lease(self: &Arc<Self>, group: GroupId, lease: Lease) -> Result<Delivery, Refusal> {
+        let deadline = Instant::now();
+        match self.at_leader(group, deadline, Repeat::Never, || Request::Lease(group, lease.clone())).await? {
+            Response::Leased(delivery) => Ok(delivery),
+            other => Err(wrong_answer(&other)),
+        }
+    }
+
+    /// Reads at the group's leader, linearizably.
+    pub async fn read(self: &Arc<Self>, group: GroupId, query: Query, deadline: Instant) -> Result<Answer, Refusal> {
+        match self.at_leader(group, deadline, Repeat::Safe, || Request::Query(group, query.clone(), true)).await? {
+            Response::Answer(answer) => Ok(*answer),
+            other => Err(wrong_answer(&other)),
+        }
+    }
+
+    /// Reads this node's own replica as it is.
+    pub fn read_stale(&self, group: GroupId, query: &Query) -> Result<Answer, Refusal> {
+        let group = self.group(group).ok_or_else(|| no_group(group))?;
+        Ok(query::answer(&group.shared, query))
+    }
+
+    /// Puts a marker into the group's log; answers its index.
+    pub async fn mark(self: &Arc<Self>, group: GroupId, deadline: Instant) -> Result<u64, Refusal> {
+        match self.at_leader(group, deadline, Repeat::Safe, || Request::Marker(group)).await? {
+            Response::Index(index) => Ok(index),
+            other => Err(wrong_answer(&other)),
+        }
+    }
+
+    /// Moves the group's leadership to a node; answers when the leader has begun to.
+    pub async fn transfer(self: &Arc<Self>, group: GroupId, to: NodeId, deadline: Instant) -> Result<(), Refusal> {
+        self.done_at_leader(group, deadline, || Request::Transfer(group, to)).await
+    }
+
+    /// Has the group's leader do what may be repeated and has no answer but done.
+    pub(crate) async fn done_at_leader(
+        self: &Arc<Self>,
+        group: GroupId,
+        deadline: Instant,
+        request: impl Fn() -> Request,
+    ) -> Result<(), Refusal> {
+        match self.at_leader(group, deadline, Repeat::Safe, request).await? {
+            Response::Done => Ok(()),
+            other => Err(wrong_answer(&other)),
+        }
+    }
+
+    /// Calls one node, this one included.
+    pub async fn call(self: &Arc<Self>, node: NodeId, request: Request) -> Result<Response, TransportError> {
+        if node == self.node {
+            return Ok(self.clone().serve(node, request).await);
+        }
+        let unreachable = || TransportError::Unreachable { node, detail: "it is not a member".into() };
+        let address = self.members.read().get(&node).map(|member| member.peer.clone()).ok_or_else(unreachable)?;
+        let transport = self.transport.as_ref().ok_or_else(unreachable)?;
+        transport.peer(node, &address).request(&request).await
+    }
+
+    /// Tries at the leader until it answers or `deadline` passes; at least once.
+    async fn at_leader(
+        self: &Arc<Self>,
+        group: GroupId,
+        deadline: Instant,
+        repeat: Repeat,
+        request: impl Fn() -> Request,
+    ) -> Result<Response, Refusal> {
+        let replica = self.group(group).ok_or_else(|| no_group(group))?;
+        let mut hint = None;
+        loop {
+            let target = hint.take().or_else(|| replica.shared.leader());
+            let problem = match target {
+                None => "no leader is known".to_owned(),
+                Some(node) => match tokio::time::timeout_at(
+                    // Longer than the deadline: an answer under way is worth a moment more.
+                    (deadline + Duration::from_secs(5)).into(),
+                    self.call(node, request()),
+                )
+                .await
+                {
+                    Ok(Ok(Response::NotLeader(leader))) => {
+                        hint = leader.filter(|leader| Some(*leader) != target);
+                        format!("node {node} does not lead any more")
+                    }
+                    Ok(Ok(Response::Refused(refusal))) => return Err(refusal),
+                    Ok(Ok(Response::Unknown(detail))) if repeat == Repeat::Never => {
+                        return Err(unknown(group, &detail));
+                    }
+                    Ok(Ok(Response::Unknown(detail))) => detail,
+                    Ok(Ok(response)) => return Ok(response),
+                    Ok(Err(error @ TransportError::Unreachable { .. })) => error.to_string(),
+                    Ok(Err(error)) if repeat == Repeat::Never => return Err(unknown(group, &error.to_string())),
+                    Ok(Err(error)) => error.to_string(),
+                    Err(_) => return Err(unknown(group, "no answer in time")),
+                },
+            };
+            if Instant::now() + RETRY_PAUSE >= deadline {
+                return Err(unknown(group, &problem));
+            }
+            if hint.is_none() {
+                tokio::time::sleep(RETRY_PAUSE).await;
+            }
+        }
+    }
+
+    /// Does what a node (this one or a peer) asks of this node.
+    pub async fn serve(self: Arc<Self>, from: NodeId, request: Request) -> Response {
+        match request {
+            Request::Propose(group, command) => match self.group(group) {
+                Some(group) => respond(group.propose(command).await, Response::Reply),
+                None => Response::Refused(no_group(group)),
+            },
+            Request::Lease(group, lease) => self.serve_lease(from, group, lease).await,
+            Request::Query(group, query, linearizable) => match self.group(group) {
+                Some(group) => {
+                    let ready = if linearizable { group.linearize().await } else { Ok(()) };
+                    respond(ready, |()| Response::Answer(Box::new(query::answer(&group.shared, &query))))
+                }
+                None => Response::Refused(no_group(group)),
+            },
+            Request::Ready(group, queue, ready) => {
+                self.dispatcher.ready(&queue, group, ready);
+                Response::Done
+            }
+            Request::Marker(group) => match self.group(group) {
+                Some(group) => respond(group.mark().await, Response::Index),
+                None => Response::Refused(no_group(group)),
+            },
+            Request::Digest(group, index) => match self.group(group) {
+                Some(group) => match group.digest(index).await {
+                    Some(digest) => Response::Digest(digest),
+                    None => Response::Unknown(format!("no marker at index {index}")),
+                },
+                None => Response::Refused(no_group(group)),
+            },
+            Request::Transfer(group, to) => match self.group(group) {
+                Some(group) => respond(group.transfer(to).await, |()| Response::Done),
+                None => Response::Refused(no_group(group)),
+            },
+            Request::Hello(node) => Response::Welcome(membership::welcome(&self, node)),
+            // Boxed, since adding a member calls nodes, this one included.
+            Request::Join(node, member) => match Box::pin(self.add_member(node, member)).await {
+                Ok(()) => Response::Done,
+                Err(refusal) => Response::Refused(refusal),
+            },
+            Request::AddMember(group, node, member) => match self.group(group) {
+                Some(group) => respond(group.add_member(node, member).await, |()| Response::Done),
+                None => Response::Refused(no_group(group)),
+            },
+            Request::RemoveMember(group, node) => match self.group(group) {
+                Some(group) => respond(group.remove_member(node).await, |()| Response::Done),
+                None => Response::Refused(no_group(group)),
+            },
+            Request::Workers => Response::Workers(self.dispatcher.workers.list()),
+            Request::Status => Response::Status(crate::transport::wire::NodeStatus {
+                id: self.node,
+                version: env!("CARGO_PKG_VERSION").into(),
+                applied: self.groups.iter().map(|g| (g.shared.group, g.shared.applied())).collect(),
+            }),
+        }
+    }
+
+    async fn serve_lease(self: Arc<Self>, from: NodeId, id: GroupId, lease: Lease) -> Response {
+        let Some(group) = self.group(id) else { return Response::Refused(no_group(id)) };
+        if let Some(leader) = group.shared.foreign_leader() {
+            return Response::NotLeader(leader);
+        }
+        if lease.max == 0 || self.ready_or_register(group, from, &lease.queue) == 0 {
+            let ready_left = self.ready_or_register(group, from, &lease.queue);
+            return Response::Leased(Delivery { ready_left, ..Delivery::default() });
+        }
+        let queue = lease.queue.clone();
+        let leased = match group.propose(Envelope::plain(Command::Lease(lease)).encode()).await {
+            Ok(Reply::Leased(leased)) => leased,
+            Ok(Reply::Refused(refusal)) => return Response::Refused(refusal),
+            Ok(other) => return Response::Unknown(format!("a lease was answered by {other:?}")),
+            Err(error) => return refused(error),
+        };
+        let now = group.shared.clock.now();
+        let retry_in_ms = leased.next_at.map(|at| at.saturating_sub(now).clamp(1, 60_000));
+        let jobs = {
+            let state = group.shared.state.read();
+            let payload = |seq| view::payload(&*state, seq);
+            leased.jobs.into_iter().filter_map(|job| payload(job.seq).map(|payload| (job, payload))).collect()
+        };
+        let ready_left = self.ready_or_register(group, from, &queue);
+        Response::Leased(Delivery { jobs, ready_left, retry_in_ms, partition: group.shared.partition })
+    }
+
+    /// Ready jobs of the queue here; if there are none, remembers to tell the node when there are.
+    fn ready_or_register(&self, group: &Group, node: NodeId, queue: &Name) -> u64 {
+        let ready = || view::deliverable(&*group.shared.state.read(), queue);
+        match ready() {
+            0 => {
+                self.hungry.register(group.shared.group, queue, node);
+                // What became ready between the look and the note was not told to anybody.
+                ready()
+            }
+            some => some,
+        }
+    }
+
+    /// Something of the queue became deliverable in a group that this node leads.
+    pub(crate) fn became_ready(self: &Arc<Self>, group: GroupId, queue: &Name) {
+        let nodes = self.hungry.take(group, queue);
+        if nodes.is_empty() {
+            return;
+        }
+        let Some(replica) = self.group(group) else { return };
+        let ready = view::deliverable(&*replica.shared.state.read(), queue);
+        for node in nodes {
+            if node == self.node {
+                self.dispatcher.ready(queue, group, ready);
+            } else {
+                let (cluster, queue) = (self.clone(), queue.clone());
+                self.tasks.spawn(async move { cluster.call(node, Request::Ready(group, queue, ready)).await });
+            }
+        }
+    }
+
+    /// Ends leases whose worker left before it got them, so that others can have the jobs now.
+    pub(crate) fn give_back(self: &Arc<Self>, partition: u16, delivery: Delivery) {
+        let nack = |job: &bravo_model::reply::LeasedJob| Nack {
+            seq: job.seq,
+            token: job.token,
+            error: Some("the worker left before the job reached it".into()),
+            retry_in_ms: Some(0),
+            dead: false,
+        };
+        let nacks = delivery.jobs.iter().map(|(job, _)| nack(job)).collect();
+        let cluster = self.clone();
+        self.tasks.spawn(async move {
+            let envelope = Envelope::plain(Command::Nack(nacks));
+            let deadline = Instant::now() + Duration::from_secs(5);
+            cluster.propose(partition_group(partition), &envelope, Repeat::Safe, deadline).await
+        });
+    }
+}
+
+impl Group {
+    /// Hands leadership to a node, if this one leads.
+    pub(crate) async fn transfer(&self, to: NodeId) -> Result<(), ProposeError> {
+        if let Some(leader) = self.shared.foreign_leader() {
+            return Err(ProposeError::NotLeader(leader));
+        }
+        if self.shared.leader() == Some(to) {
+            return Ok(());
+        }
+        self.raft.trigger().transfer_leader(to).await.map_err(|error| ProposeError::Unknown(error.to_string()))
+    }
+
+    /// Puts a marker into the log; answers its index.
+    pub(crate) async fn mark(&self) -> Result<u64, ProposeError> {
+        if let Some(leader) = self.shared.foreign_leader() {
+            return Err(ProposeError::NotLeader(leader));
+        }
+        let written = self.raft.client_write(Batch::marker()).await;
+        written.map(|written| written.log_id.index).map_err(|error| ProposeError::Unknown(error.to_string()))
+    }
+}
+
+fn respond<T>(result: Result<T, ProposeError>, ok: impl FnOnce(T) -> Response) -> Response {
+    match result {
+        Ok(value) => ok(value),
+        Err(error) => refused(error),
+    }
+}
+
+fn refused(error: ProposeError) -> Response {
+    match error {
+        ProposeError::NotLeader(leader) => Response::NotLeader(leader),
+        ProposeError::Overloaded => Response::Refused(Refusal::retry_after(Code::Shed, error.to_string(), 100)),
+        ProposeError::Unknown(detail) => Response::Unknown(detail),
+    }
+}
+
+fn unknown(group: GroupId, detail: &str) -> Refusal {
+    Refusal::retry_after(
+        Code::NoLeader,
+        format!("partition group {group} did not answer ({detail}); the outcome is unknown: repeat with the same key"),
+        100,
+    )
+}
+
+fn no_group(group: GroupId) -> Refusal {
+    Refusal::new(Code::NotFound, format!("there is no partition group {group}"))
+}
+
+fn wrong_answer(response: &Response) -> Refusal {
+    Refusal::new(Code::Internal, format!("a peer answered with the wrong kind: {response:?}"))
+}
+
+/// The bytes of an envelope, for callers that route it themselves.
+pub fn encoded(command: Command) -> Bytes {
+    Envelope::plain(command).encode()
+}

@@ -1,0 +1,96 @@
+//! The edge of a node: what it takes from clients, what it writes for its operator, how it stops.
+
+use super::key::{GIB, KIB, Kind, MIB, int, section};
+use serde::{Deserialize, Serialize};
+
+section! {
+    /// Bounds of the public interface. Over a bound the caller is refused with a code that says which
+    /// kind of bound it was.
+    ["limits"] Limits {
+        /// Bytes of one request body, after decompression. The default has room for 8 MiB of
+        /// payloads as base64.
+        request_body_bytes_max: u64 = 12 * MIB, int(64 * KIB, GIB);
+        /// Open client connections.
+        connections_max: u32 = 10_000, int(16, 1_000_000);
+        /// Requests that are worked on at a time, lease calls that wait for a job not counted.
+        /// Further ones are refused with `shed`.
+        requests_in_flight_max: u32 = 4_096, int(16, 1_000_000);
+        /// Lease calls that may wait for a job at a time. Further ones are refused with `shed`.
+        waiting_leases_max: u32 = 10_000, int(16, 1_000_000);
+        /// Bytes of the header lines of one request; over it, 431.
+        header_bytes_max: u64 = 32 * KIB, int(4 * KIB, MIB);
+        /// Milliseconds in which the header lines of a request must have come.
+        header_read_timeout_ms: u64 = 10_000, int(100, 600_000);
+        /// Milliseconds that a request may take when it names no `X-Timeout-Ms`; over it,
+        /// `deadline_exceeded`.
+        request_timeout_ms: u64 = 30_000, int(100, 600_000);
+        /// Longest `wait_ms` of a lease call.
+        wait_ms_max: u64 = 60_000, int(0, 600_000);
+        /// How old an answer with `?consistency=stale` may be, in milliseconds.
+        max_staleness_ms: u64 = 1_000, int(10, 600_000);
+        /// Streams that one HTTP/2 connection may have open.
+        http2_streams_max: u32 = 256, int(1, 65_536);
+        /// Distinct queue names that metrics may carry as a label. Further ones are counted together
+        /// under `other`.
+        queue_labels_max: u32 = 1_000, int(1, 100_000);
+    }
+}
+
+section! {
+    /// What the daemon writes to standard error.
+    ["log"] Log {
+        /// Lines below this level are left out. The variable `RUST_LOG` (`info,quinn=warn`) has the
+        /// last word where it is set.
+        level: Level = Level::Info, Kind::OneOf(&["error", "warn", "info", "debug", "trace"]);
+        /// Lines for people, or one JSON object a line.
+        format: Format = Format::Text, Kind::OneOf(&["text", "json"]);
+    }
+}
+
+section! {
+    /// How a node stops on SIGTERM or SIGINT.
+    ["shutdown"] Shutdown {
+        /// Milliseconds that requests in flight and leadership transfers are given before the node
+        /// stops all the same.
+        drain_ms: u64 = 10_000, int(0, 600_000);
+    }
+}
+
+/// The least important level that is still written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Something is broken.
+    Error,
+    /// Something may break, or was refused in a way that an operator should know.
+    Warn,
+    /// The node's life: starts, stops, elections, membership.
+    Info,
+    /// Single requests and batches.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl Level {
+    /// The word of the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Level::Error => "error",
+            Level::Warn => "warn",
+            Level::Info => "info",
+            Level::Debug => "debug",
+            Level::Trace => "trace",
+        }
+    }
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// For people.
+    Text,
+    /// One JSON object a line, for machines.
+    Json,
+}

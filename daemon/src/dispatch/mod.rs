@@ -1,0 +1,76 @@
+//! Brings ready jobs and waiting workers together.
+//!
+//! ```text
+//!  worker ── credit ──► gateway's QueueDispatch ── ask(max) ──► leader of a partition
+//!                            ▲   │                                 │ nothing ready: remembers who asked
+//!                            │   └── jobs ──► worker               │
+//!                            └────────── ready(n) ◄────────────────┘ when something becomes ready
+//! ```
+//!
+//! Partitions are not polled: a leader that has nothing remembers which nodes asked ([`hungry`]) and
+//! tells them once when it has. A slow safety round covers what a broken connection lost.
+
+pub mod credit;
+pub mod hungry;
+pub mod queue;
+pub mod workers;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bravo_model::Name;
+use parking_lot::Mutex;
+
+pub use credit::Credit;
+pub use queue::{QueueDispatch, Waiter};
+
+use crate::cluster::Cluster;
+use crate::raft::types::GroupId;
+
+/// All queues that somebody at this node waits for.
+#[derive(Default)]
+pub struct Dispatcher {
+    queues: Mutex<HashMap<Name, Arc<QueueDispatch>>>,
+    /// Workers that were seen at this node lately.
+    pub workers: workers::Workers,
+}
+
+impl Dispatcher {
+    /// Adds a waiting worker to its queue.
+    pub fn wait(&self, cluster: &Arc<Cluster>, queue: &Name, waiter: Waiter) {
+        let mut queues = self.queues.lock();
+        let dispatch = match queues.get(queue) {
+            Some(dispatch) if !dispatch.is_finished() => dispatch.clone(),
+            _ => {
+                let dispatch = QueueDispatch::start(cluster.clone(), queue.clone());
+                queues.insert(queue.clone(), dispatch.clone());
+                dispatch
+            }
+        };
+        dispatch.push(waiter);
+    }
+
+    /// A leader says that its partition has `ready` jobs of the queue.
+    pub fn ready(&self, queue: &Name, group: GroupId, ready: u64) {
+        if let Some(dispatch) = self.queues.lock().get(queue) {
+            dispatch.ready(group, ready);
+        }
+    }
+
+    /// A group has another leader: what the last one remembered is gone.
+    pub fn leader_changed(&self, group: GroupId) {
+        for dispatch in self.queues.lock().values() {
+            dispatch.forget(group);
+        }
+    }
+
+    /// Forgets a queue whose last worker left, if nobody came meanwhile.
+    fn retire(&self, queue: &Name, dispatch: &QueueDispatch) -> bool {
+        let mut queues = self.queues.lock();
+        if !dispatch.try_finish() {
+            return false;
+        }
+        queues.remove(queue);
+        true
+    }
+}

@@ -1,0 +1,59 @@
+//! What all requests of a gateway share.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::body::Budget;
+use super::service::definitions::Definitions;
+use crate::cluster::Cluster;
+use crate::config::{Config, Limits};
+use crate::telemetry::Telemetry;
+use crate::telemetry::samples::QueueGauges;
+
+/// The gateway's state; one per node.
+pub(crate) struct App {
+    /// The cluster as this node sees it.
+    pub(crate) cluster: Arc<Cluster>,
+    /// Bounds.
+    pub(crate) limits: Limits,
+    /// Whether every request must say who it is from.
+    pub(crate) auth_required: bool,
+    /// Metrics.
+    pub(crate) telemetry: Telemetry,
+    /// Queue definitions as this node's replica has them.
+    pub(crate) definitions: Definitions,
+    /// Requests under way.
+    pub(crate) in_flight: Arc<Semaphore>,
+    /// Lease calls that wait.
+    pub(crate) waiting: Arc<Semaphore>,
+    /// Bytes of bodies held.
+    pub(crate) bodies: Budget,
+    /// Cancelled when the node takes its leave.
+    pub(crate) drain: CancellationToken,
+    /// Gauges of queues.
+    pub(crate) gauges: QueueGauges,
+    /// When the gateway began.
+    pub(crate) began: Instant,
+}
+
+impl App {
+    pub(crate) fn new(cluster: Arc<Cluster>, config: &Config, telemetry: Telemetry) -> Arc<Self> {
+        let limits = config.limits.clone();
+        Arc::new(Self {
+            cluster,
+            auth_required: config.auth.required,
+            telemetry,
+            definitions: Definitions::default(),
+            in_flight: Arc::new(Semaphore::new(limits.requests_in_flight_max as usize)),
+            waiting: Arc::new(Semaphore::new(limits.waiting_leases_max as usize)),
+            bodies: Budget::default(),
+            drain: CancellationToken::new(),
+            gauges: QueueGauges::default(),
+            began: Instant::now(),
+            limits,
+        })
+    }
+}

@@ -1,0 +1,171 @@
+//! Takes in request bodies: of a known form, never more than the limit, and not all memory together.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{FromRequest, Request};
+use bravo_model::{Code, Refusal};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use http::HeaderMap;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::app::App;
+use super::call::Call;
+use super::depth;
+use super::problem::Refused;
+use crate::telemetry::events::RequestShed;
+
+/// Bytes of bodies that may be held at a time, over all requests.
+const HELD_BYTES_MAX: usize = 256 << 20;
+/// What one permit stands for.
+const UNIT_BYTES: usize = 4 << 10;
+/// A body that is too large is read this much further, so that its sender gets to see the answer.
+const LINGER_BYTES: u64 = 64 << 20;
+/// And no longer than this.
+const LINGER: Duration = Duration::from_secs(3);
+
+/// Memory for bodies.
+pub(crate) struct Budget(Arc<Semaphore>);
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(HELD_BYTES_MAX / UNIT_BYTES)))
+    }
+}
+
+/// A body that was taken in, and its place in the budget.
+pub(crate) struct Taken {
+    /// The bytes.
+    pub(crate) bytes: Bytes,
+    _held: Option<OwnedSemaphorePermit>,
+}
+
+impl FromRequest<Arc<App>> for Taken {
+    type Rejection = Refused;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Refused> {
+        let (parts, body) = request.into_parts();
+        check_form(&parts.headers)?;
+        let take = take(app, &parts.headers, body);
+        let Some(call) = parts.extensions.get::<Call>() else { return Ok(take.await?) };
+        match tokio::time::timeout_at(call.deadline.into(), take).await {
+            Ok(taken) => Ok(taken?),
+            Err(_) => Err(Refusal::new(Code::DeadlineExceeded, "the body did not come in time").into()),
+        }
+    }
+}
+
+/// Only JSON, as it is. A body without a type is taken for JSON.
+fn check_form(headers: &HeaderMap) -> Result<(), Refusal> {
+    let refuse = |detail: String| Err(Refusal::new(Code::UnsupportedMediaType, detail));
+    if let Some(encoding) = headers.get(CONTENT_ENCODING)
+        && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
+    {
+        return refuse(format!("Content-Encoding: {encoding:?} is not supported, send the body as it is"));
+    }
+    let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(()) };
+    let media = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    let json = media.eq_ignore_ascii_case(b"application/json") || media.to_ascii_lowercase().ends_with(b"+json");
+    if json { Ok(()) } else { refuse(format!("Content-Type: {value:?} is not supported, application/json is")) }
+}
+
+async fn take(app: &App, headers: &HeaderMap, body: Body) -> Result<Taken, Refusal> {
+    let limit = app.limits.request_body_bytes_max;
+    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let mut stream = body.into_data_stream();
+    if announced.is_some_and(|bytes| bytes > limit) {
+        if !headers.contains_key(EXPECT) {
+            linger(stream).await;
+        }
+        return Err(too_large(limit));
+    }
+    let mut bytes = BytesMut::new();
+    let mut held: Option<OwnedSemaphorePermit> = None;
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk.map_err(|error| Refusal::new(Code::InvalidArgument, format!("body: {error}")))?;
+        let wanted = bytes.len() + chunk.len();
+        if wanted as u64 > limit {
+            drop((bytes, held));
+            linger(stream).await;
+            return Err(too_large(limit));
+        }
+        hold(&app.bodies, &mut held, wanted)?;
+        if bytes.is_empty() {
+            bytes.reserve(announced.map_or(0, |all| all as usize).min(wanted.max(64 << 10)));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    depth::check_body(&bytes)?;
+    Ok(Taken { bytes: bytes.freeze(), _held: held })
+}
+
+fn hold(budget: &Budget, held: &mut Option<OwnedSemaphorePermit>, bytes: usize) -> Result<(), Refusal> {
+    let units = bytes.div_ceil(UNIT_BYTES);
+    let more = units.saturating_sub(held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits));
+    if more == 0 {
+        return Ok(());
+    }
+    let Ok(permit) = budget.0.clone().try_acquire_many_owned(u32::try_from(more).unwrap_or(u32::MAX)) else {
+        RequestShed { reason: "bodies" }.emit();
+        return Err(Refusal::retry_after(Code::Shed, "too many bytes of request bodies are held", 500));
+    };
+    match held {
+        Some(held) => held.merge(permit),
+        None => *held = Some(permit),
+    }
+    Ok(())
+}
+
+async fn linger(mut stream: axum::body::BodyDataStream) {
+    let mut left = LINGER_BYTES;
+    let read = async {
+        while let Some(Ok(chunk)) = stream.next().await {
+            left = left.saturating_sub(chunk.len() as u64);
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(LINGER, read).await;
+}
+
+fn too_large(limit: u64) -> Refusal {
+    Refusal::new(Code::PayloadTooLarge, format!("the body is larger than {limit} bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_json_as_it_is_gets_in() {
+        let check = |name: http::HeaderName, value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, value.parse().unwrap());
+            check_form(&headers).map_err(|refusal| refusal.code)
+        };
+        assert_eq!(check(CONTENT_TYPE, "application/json; charset=utf-8"), Ok(()));
+        assert_eq!(check(CONTENT_TYPE, "Application/JSON"), Ok(()));
+        assert_eq!(check(CONTENT_TYPE, "application/vnd.x+json"), Ok(()));
+        assert_eq!(check(CONTENT_ENCODING, "identity"), Ok(()));
+        assert_eq!(check_form(&HeaderMap::new()), Ok(()));
+        for bad in ["text/plain", "application/x-www-form-urlencoded", ""] {
+            assert_eq!(check(CONTENT_TYPE, bad), Err(Code::UnsupportedMediaType), "{bad}");
+        }
+        assert_eq!(check(CONTENT_ENCODING, "gzip"), Err(Code::UnsupportedMediaType));
+    }
+
+    #[test]
+    fn bodies_share_a_budget() {
+        let budget = Budget::default();
+        let mut first = None;
+        hold(&budget, &mut first, 10).unwrap();
+        hold(&budget, &mut first, HELD_BYTES_MAX).unwrap();
+        assert_eq!(hold(&budget, &mut None, 1).map_err(|refusal| refusal.code), Err(Code::Shed));
+        drop(first);
+        hold(&budget, &mut None, 1).unwrap();
+    }
+}

@@ -1,0 +1,68 @@
+//! `EnqueueStream`: batch after batch, many under way at a time, each answered under its own id.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bravo_api::convert::jobs as checked;
+use bravo_api::proto::{self, enqueue_result::Outcome};
+use bravo_model::{Code, Refusal};
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use tonic::{Status, Streaming};
+
+use super::digest;
+use super::jobs::ENQUEUE;
+use crate::gateway::app::App;
+use crate::gateway::call::Call;
+use crate::gateway::service;
+use crate::telemetry::events::RequestShed;
+
+/// Batches of one stream that are under way; the rest waits in the connection's window.
+const BATCHES_MAX: usize = 64;
+
+/// Answers batches until the caller half-closes the stream or the node takes its leave.
+pub(super) fn run(
+    app: Arc<App>,
+    batches: Streaming<proto::EnqueueBatch>,
+) -> BoxStream<'static, Result<proto::EnqueueResult, Status>> {
+    let leave = app.drain.clone().cancelled_owned();
+    let answer = move |batch: Result<proto::EnqueueBatch, Status>| {
+        let app = app.clone();
+        async move {
+            let batch = batch?;
+            let id = batch.id;
+            let outcome = match enqueue(&app, batch).await {
+                Ok(response) => Outcome::Enqueued(response),
+                Err(refusal) => Outcome::Problem(refusal.into()),
+            };
+            Ok(proto::EnqueueResult { id, outcome: Some(outcome) })
+        }
+    };
+    batches.take_until(leave).map(answer).buffer_unordered(BATCHES_MAX).boxed()
+}
+
+async fn enqueue(app: &Arc<App>, batch: proto::EnqueueBatch) -> Result<proto::EnqueueResponse, Refusal> {
+    let Ok(_place) = app.in_flight.try_acquire() else {
+        RequestShed { reason: "limits.requests_in_flight_max" }.emit();
+        return Err(Refusal::retry_after(Code::Shed, "this node works on as many requests as it may", 100));
+    };
+    let call =
+        Call::within(Duration::from_millis(app.limits.request_timeout_ms)).keyed(ENQUEUE, &batch.idempotency_key)?;
+    let body = call.key.as_ref().map_or([0; 16], |_| digest_of(&batch.jobs));
+    let jobs = checked::new_jobs(batch.jobs)?;
+    let late = || Refusal::retry_after(Code::DeadlineExceeded, "no answer in time; the outcome is unknown", 100);
+    let work = service::enqueue::enqueue(app, &call, jobs, || body);
+    tokio::time::timeout_at(call.deadline.into(), work).await.unwrap_or_else(|_| Err(late()))
+}
+
+/// The hash of the jobs alone: one key may come by stream and by call.
+pub(super) fn digest_of(jobs: &[proto::NewJob]) -> [u8; 16] {
+    digest(&proto::EnqueueRequest { jobs: jobs.to_vec(), idempotency_key: String::new() })
+}
+
+impl Call {
+    /// A call that begins now, without a key.
+    pub(crate) fn within(timeout: Duration) -> Self {
+        Self { deadline: Instant::now() + timeout, timeout_given: false, key: None }
+    }
+}

@@ -1,0 +1,83 @@
+//! The public interface: REST, gRPC, health, readiness and metrics on one TCP port.
+//!
+//! ```text
+//!  listen ─► front ─┬─► rest ──┐  translate: JSON, status codes, headers
+//!  (sockets) (ids,  └─► grpc ──┤  translate: protobuf, statuses, streams
+//!             auth,            ▼
+//!             bounds)       service ─► cluster, dispatch      what a call does
+//! ```
+//!
+//! `front` holds what is the same for every request; `service` knows neither HTTP nor gRPC.
+
+mod app;
+mod body;
+mod call;
+mod depth;
+mod front;
+mod grpc;
+mod listen;
+mod problem;
+mod rest;
+mod service;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+
+use crate::cluster::Cluster;
+use crate::config::Config;
+use crate::telemetry::Telemetry;
+use app::App;
+use front::Front;
+use service::readiness;
+
+/// How often those who watch the health over gRPC are told.
+const HEALTH_EVERY: Duration = Duration::from_millis(250);
+
+/// The gateway of one node, bound to its port.
+pub struct Gateway {
+    app: Arc<App>,
+    listener: TcpListener,
+    drain: Duration,
+}
+
+impl Gateway {
+    /// Binds the public port; nothing is served before [`Gateway::run`].
+    pub async fn bind(cluster: Arc<Cluster>, config: &Config, telemetry: Telemetry) -> anyhow::Result<Self> {
+        let address = config.listen.public;
+        let listener = TcpListener::bind(address).await.with_context(|| format!("listen.public: {address}"))?;
+        let app = App::new(cluster, config, telemetry);
+        Ok(Self { app, listener, drain: Duration::from_millis(config.shutdown.drain_ms) })
+    }
+
+    /// The address that it is bound to.
+    pub fn address(&self) -> anyhow::Result<std::net::SocketAddr> {
+        Ok(self.listener.local_addr()?)
+    }
+
+    /// Serves until `shutdown`; then `/ready` turns 503, waiting leases end empty, and requests under
+    /// way have `shutdown.drain_ms` to finish.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let (routes, reporter) = grpc::router(self.app.clone())?;
+        let front = Arc::new(Front::new(self.app.clone(), routes));
+        tokio::spawn(report_health(self.app.clone(), reporter));
+        listen::serve(self.app, front, self.listener, shutdown, self.drain).await;
+        Ok(())
+    }
+}
+
+/// `grpc.health.v1` follows readiness, until the node takes its leave.
+async fn report_health(app: Arc<App>, reporter: tonic_health::server::HealthReporter) {
+    let mut last = None;
+    while !app.drain.is_cancelled() {
+        let serves = readiness::look(&app).is_ready();
+        if last != Some(serves) {
+            grpc::report(&reporter, serves).await;
+            last = Some(serves);
+        }
+        let _ = tokio::time::timeout(HEALTH_EVERY, app.drain.cancelled()).await;
+    }
+    grpc::report(&reporter, false).await;
+}

@@ -1,0 +1,46 @@
+"use strict";
+// Refreshes the tables every two seconds; text only ever enters the page as text.
+const every = 2000;
+const ask = async (path) => {
+  const answer = await fetch(path, { headers: { accept: "application/json" } });
+  if (!answer.ok) throw new Error(path + ": " + answer.status);
+  return answer.json();
+};
+const fill = (id, rows) => {
+  const lines = rows.map((cells) => {
+    const line = document.createElement("tr");
+    for (const cell of cells) {
+      const [text, bad] = Array.isArray(cell) ? cell : [cell, false];
+      const field = document.createElement("td");
+      field.textContent = text ?? "–";
+      if (typeof text === "number") field.classList.add("number");
+      if (bad) field.classList.add("bad");
+      line.append(field);
+    }
+    return line;
+  });
+  document.getElementById(id).replaceChildren(...lines);
+};
+const span = (ms) => (ms == null ? null : ms < 1000 ? ms + " ms" : (ms / 1000).toFixed(1) + " s");
+const refresh = async () => {
+  const status = document.getElementById("status");
+  try {
+    const [cluster, queues, workers] = await Promise.all(
+      ["/api/v1/cluster", "/api/v1/queues?limit=1000", "/api/v1/workers"].map(ask));
+    document.getElementById("name").textContent = cluster.name;
+    fill("queues", queues.queues.map((q) => [q.name, q.ready, q.scheduled, q.blocked, q.leased, [q.dead, q.dead > 0],
+      span(q.oldest_ready_ms), q.paused ? "paused" : q.draining ? "draining" : "open"]));
+    fill("workers", workers.workers.map((w) => [w.worker_id, w.agent_type, w.queues.join(", "), w.capacity,
+      w.in_flight, w.node, w.last_heartbeat]));
+    fill("nodes", cluster.nodes.map((n) => [n.id, n.public, n.peer, n.role, [n.state, n.state !== "up"], n.version]));
+    fill("partitions", [cluster.meta, ...cluster.partitions].filter(Boolean).map((p) => [String(p.id),
+      [p.leader, p.leader == null], p.term, p.last_applied, Math.max(0, ...p.members.map((m) => m.lag ?? 0))]));
+    status.className = "";
+    status.textContent = "as of " + queues.as_of;
+  } catch (error) {
+    status.className = "bad";
+    status.textContent = String(error.message ?? error);
+  }
+  setTimeout(refresh, every);
+};
+refresh();

@@ -1,0 +1,84 @@
+//! What handlers take out of a request. Each refusal is a problem.
+
+use axum::extract::{FromRequestParts, Path, Query};
+use bravo_api::convert::reads::Freshness;
+use bravo_api::json::ReadQuery;
+use bravo_model::{Code, JobId, Name, Refusal};
+use http::request::Parts;
+use serde::de::DeserializeOwned;
+
+use crate::gateway::call::Call;
+use crate::gateway::front::InFlight;
+use crate::gateway::problem::Refused;
+
+impl<S: Send + Sync> FromRequestParts<S> for Call {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refused> {
+        parts.extensions.get::<Self>().cloned().ok_or_else(no_front)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for InFlight {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refused> {
+        parts.extensions.get::<Self>().cloned().ok_or_else(no_front)
+    }
+}
+
+fn no_front() -> Refused {
+    Refused(Refusal::new(Code::Internal, "the request did not come through the front"))
+}
+
+/// The job in the path; one that cannot be is not found.
+pub(crate) struct Job(pub(crate) JobId);
+
+impl<S: Send + Sync> FromRequestParts<S> for Job {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
+        Ok(Self(segment(parts, state).await?.parse()?))
+    }
+}
+
+/// The queue in the path.
+pub(crate) struct Queue(pub(crate) Name);
+
+impl<S: Send + Sync> FromRequestParts<S> for Queue {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
+        Ok(Self(Name::parse("queue", &segment(parts, state).await?)?))
+    }
+}
+
+async fn segment<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<String, Refused> {
+    let path = Path::<String>::from_request_parts(parts, state).await;
+    path.map(|Path(text)| text).map_err(|error| Refused(Refusal::new(Code::InvalidArgument, error.body_text())))
+}
+
+/// The query, refused by name where it is wrong.
+pub(crate) struct Asked<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refused> {
+        match Query::try_from_uri(&parts.uri) {
+            Ok(Query(query)) => Ok(Self(query)),
+            Err(error) => {
+                let text = error.body_text();
+                let detail = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
+                Err(Refused(Refusal::new(Code::InvalidArgument, format!("query: {detail}"))))
+            }
+        }
+    }
+}
+
+impl Asked<ReadQuery> {
+    /// How fresh the read must be.
+    pub(crate) fn freshness(self) -> Result<Freshness, Refusal> {
+        Ok(self.0.into_message()?.into())
+    }
+}

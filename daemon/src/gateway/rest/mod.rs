@@ -1,0 +1,97 @@
+//! REST: routes, and what the handlers share. Handlers translate; what a call does is in `service`.
+
+mod cluster;
+mod extract;
+mod jobs;
+mod leases;
+mod node;
+mod pages;
+mod queues;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post};
+use bravo_model::{Code, Refusal};
+use http::{Method, Uri};
+
+use super::app::App;
+use super::call::Call;
+use super::front::Endpoint;
+use super::problem::Refused;
+
+/// All routes.
+pub(crate) fn router(app: Arc<App>) -> Router {
+    let timed = Router::new()
+        .route("/api/v1/jobs", post(jobs::enqueue).get(jobs::list))
+        .route("/api/v1/jobs/ack", post(leases::ack))
+        .route("/api/v1/jobs/nack", post(leases::nack))
+        .route("/api/v1/jobs/extend", post(leases::extend))
+        .route("/api/v1/jobs/{id}", get(jobs::read))
+        .route("/api/v1/jobs/{id}/why", get(jobs::why))
+        .route("/api/v1/jobs/{id}/cancel", post(jobs::cancel))
+        .route("/api/v1/jobs/{id}/retry", post(jobs::retry))
+        .route("/api/v1/queues", get(queues::list))
+        .route("/api/v1/queues/{queue}", get(queues::read).put(queues::put).delete(queues::delete))
+        .route("/api/v1/queues/{queue}/pause", post(queues::pause))
+        .route("/api/v1/queues/{queue}/resume", post(queues::resume))
+        .route("/api/v1/queues/{queue}/drain", post(queues::drain))
+        .route("/api/v1/queues/{queue}/purge", post(queues::purge))
+        .route("/api/v1/queues/{queue}/redrive", post(queues::redrive))
+        .route("/api/v1/workers", get(cluster::workers))
+        .route("/api/v1/cluster", get(cluster::overview))
+        .route("/api/v1/cluster/digest", get(cluster::digests))
+        .route("/api/v1/cluster/members", post(cluster::add_member))
+        .route("/api/v1/cluster/members/{id}", delete(cluster::remove_member))
+        .route("/api/v1/cluster/transfer", post(cluster::transfer))
+        .route("/api/openapi.json", get(pages::openapi))
+        .route("/", get(pages::dashboard))
+        .route("/dashboard.js", get(pages::script))
+        .route("/dashboard.css", get(pages::style))
+        .route("/health", get(node::health))
+        .route("/ready", get(node::ready))
+        .route("/metrics", get(node::metrics))
+        .route_layer(from_fn(within_deadline));
+    Router::new()
+        .route("/api/v1/queues/{queue}/lease", post(leases::lease))
+        .merge(timed)
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn(label))
+        .with_state(app)
+}
+
+async fn not_found(uri: Uri) -> Refused {
+    Refused(Refusal::new(Code::NotFound, format!("there is nothing at {}", uri.path())))
+}
+
+async fn method_not_allowed(method: Method, uri: Uri) -> Refused {
+    Refused(Refusal::new(Code::MethodNotAllowed, format!("{} cannot be asked with {method}", uri.path())))
+}
+
+/// Tells the front which route answered.
+async fn label(request: Request, next: Next) -> Response {
+    let path = request.extensions().get::<MatchedPath>().cloned();
+    let mut response = next.run(request).await;
+    if let Some(path) = path {
+        response.extensions_mut().insert(Endpoint(path));
+    }
+    response
+}
+
+/// Ends a call when its caller stops waiting. Lease calls see to that themselves.
+async fn within_deadline(request: Request, next: Next) -> Response {
+    let Some(deadline) = request.extensions().get::<Call>().map(|call| call.deadline) else {
+        return next.run(request).await;
+    };
+    match tokio::time::timeout_at(deadline.into(), next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            let detail = "the time that the call may take is over; the outcome is unknown: repeat with the same key";
+            Refused(Refusal::retry_after(Code::DeadlineExceeded, detail, 100)).into_response()
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! Enqueue: each partition gets its part of the call as one command.
+//!
+//! ```text
+//!   one partition      ──► Enqueue under the key
+//!   several, or a key  ──► Reserve under the key at the key's home (finds its reuse with another
+//!   that lives elsewhere     body), then each partition's Enqueue under the same key, at once
+//! ```
+//!
+//! A call that spans partitions is not atomic. If one partition refuses its part, the others' jobs
+//! are cancelled before the refusal is answered, so that nothing of the call is delivered later; a
+//! worker may have got some of them in between.
+
+use std::sync::Arc;
+
+use bravo_api::convert::jobs::enqueued;
+use bravo_api::proto;
+use bravo_model::command::{Idempotency, NewJob};
+use bravo_model::reply::Enqueued;
+use bravo_model::{Code, Command, Envelope, Refusal, Reply};
+use futures_util::future::join_all;
+
+use super::placement::{Part, free_partition, split};
+use super::wrong_reply;
+use crate::cluster::Repeat;
+use crate::gateway::app::App;
+use crate::gateway::call::Call;
+use crate::gateway::depth;
+use crate::raft::types::partition_group;
+use crate::routing;
+
+/// Partitions that are tried for jobs that may go anywhere when one has too much to do.
+const TRIES: usize = 3;
+
+/// Takes jobs in. `digest` is the hash of the request's body, asked for where a key came with it.
+pub(crate) async fn enqueue(
+    app: &Arc<App>,
+    call: &Call,
+    jobs: Vec<NewJob>,
+    digest: impl FnOnce() -> [u8; 16],
+) -> Result<proto::EnqueueResponse, Refusal> {
+    let texts = jobs.iter().filter(|job| job.payload.json).map(|job| job.payload.bytes.as_ref());
+    depth::check_text("payload", texts.chain(jobs.iter().map(|job| job.metadata.as_ref())))?;
+    let definitions = app.definitions.get(&app.cluster);
+    let homed = |job: &NewJob| definitions.get(&job.queue).is_some_and(|definition| definition.config.is_homed());
+    let partitions = app.cluster.partitions();
+    let total = jobs.len();
+    let Some(key) = &call.key else {
+        return anywhere(app, call, jobs, homed).await;
+    };
+    let scope = jobs.first().map_or_else(String::new, |job| job.project.to_string());
+    let home = routing::idempotency_home(&scope, key.text(), partitions);
+    let parts = split(jobs, partitions, homed, || home);
+    let keyed = Keyed { app, call, scope, home, digest: digest() };
+    match <[Part; 1]>::try_from(parts) {
+        Ok([part]) if part.partition == home => keyed.at_home(part).await,
+        Ok([part]) => keyed.spread(vec![part], total).await,
+        Err(parts) => keyed.spread(parts, total).await,
+    }
+}
+
+/// Without a key: jobs that may go anywhere try another partition when one has too much to do.
+async fn anywhere(
+    app: &Arc<App>,
+    call: &Call,
+    jobs: Vec<NewJob>,
+    homed: impl Fn(&NewJob) -> bool,
+) -> Result<proto::EnqueueResponse, Refusal> {
+    let total = jobs.len();
+    let mut is_free = false;
+    let mut parts = split(jobs, app.cluster.partitions(), homed, || {
+        is_free = true;
+        free_partition(&app.cluster, app.began, 0)
+    });
+    if parts.len() > 1 {
+        let proposals = join_all(parts.into_iter().map(|part| propose(app, call, part, None))).await;
+        return together(app, call, proposals, total).await;
+    }
+    let Some(mut part) = parts.pop() else { return Ok(proto::EnqueueResponse::default()) };
+    for attempt in 1.. {
+        let retry = is_free && attempt < TRIES;
+        let again = retry.then(|| part.jobs.clone());
+        match propose(app, call, part, None).await {
+            (partition, _, Ok(answers)) => return Ok(response(answers.into_iter().map(|one| (partition, one)))),
+            (_, places, Err(refusal)) => match again {
+                Some(jobs) if refusal.code == Code::Shed => {
+                    part = Part { partition: free_partition(&app.cluster, app.began, attempt), places, jobs };
+                }
+                _ => return Err(refusal),
+            },
+        }
+    }
+    Ok(proto::EnqueueResponse::default())
+}
+
+/// A call under an idempotency key.
+struct Keyed<'a> {
+    app: &'a Arc<App>,
+    call: &'a Call,
+    scope: String,
+    home: u16,
+    digest: [u8; 16],
+}
+
+impl Keyed<'_> {
+    fn idempotency(&self, part: &str) -> Option<Idempotency> {
+        self.call.idempotency(&self.scope, self.digest, part)
+    }
+
+    /// All jobs go to the key's home: one command finds out all there is.
+    async fn at_home(&self, part: Part) -> Result<proto::EnqueueResponse, Refusal> {
+        let envelope = Envelope { idempotency: self.idempotency(""), command: Command::Enqueue(part.jobs) };
+        match self.propose(&envelope).await? {
+            Reply::Enqueued(answers) => Ok(response(answers.into_iter().map(|one| (self.home, one)))),
+            // The same call went to several partitions before, as its queue was configured otherwise.
+            Reply::Done => Err(Refusal::new(
+                Code::Conflict,
+                "the queue was configured anew since this key first came; look for the first call's jobs",
+            )),
+            other => Err(wrong_reply(&other)),
+        }
+    }
+
+    /// Notes the key at its home, then hands each part in under the same key.
+    async fn spread(&self, parts: Vec<Part>, total: usize) -> Result<proto::EnqueueResponse, Refusal> {
+        let reserve = Envelope { idempotency: self.idempotency(""), command: Command::Reserve };
+        match self.propose(&reserve).await? {
+            Reply::Done => {}
+            // The same call went to the home alone before, as its queue was configured otherwise.
+            Reply::Enqueued(answers) => return Ok(response(answers.into_iter().map(|one| (self.home, one)))),
+            other => return Err(wrong_reply(&other)),
+        }
+        let proposals = parts.into_iter().map(|part| {
+            // At home the key itself stands for the reservation.
+            let name = if part.partition == self.home { "part" } else { "" };
+            propose(self.app, self.call, part, self.idempotency(name))
+        });
+        together(self.app, self.call, join_all(proposals).await, total).await
+    }
+
+    async fn propose(&self, envelope: &Envelope) -> Result<Reply, Refusal> {
+        self.app.cluster.propose(partition_group(self.home), envelope, Repeat::Safe, self.call.deadline).await
+    }
+}
+
+/// A part's partition, the places of its jobs in the call, and what became of them.
+type Proposed = (u16, Vec<usize>, Result<Vec<Enqueued>, Refusal>);
+
+async fn propose(app: &Arc<App>, call: &Call, part: Part, idempotency: Option<Idempotency>) -> Proposed {
+    let Part { partition, places, jobs } = part;
+    let envelope = Envelope { idempotency, command: Command::Enqueue(jobs) };
+    let reply = app.cluster.propose(partition_group(partition), &envelope, Repeat::Never, call.deadline).await;
+    let answers = reply.and_then(|reply| match reply {
+        Reply::Enqueued(answers) if answers.len() == places.len() => Ok(answers),
+        other => Err(wrong_reply(&other)),
+    });
+    (partition, places, answers)
+}
+
+/// Puts the parts' answers back in the call's order; if one was refused, undoes the others.
+async fn together(
+    app: &Arc<App>,
+    call: &Call,
+    proposals: Vec<Proposed>,
+    total: usize,
+) -> Result<proto::EnqueueResponse, Refusal> {
+    let mut refusal = None;
+    let mut all = Vec::with_capacity(total);
+    for (partition, places, answers) in proposals {
+        match answers {
+            Ok(answers) => all.extend(places.into_iter().zip(answers).map(|(place, one)| (place, partition, one))),
+            // A failure whose outcome is unknown says more than a refusal.
+            Err(new) if refusal.as_ref().is_none_or(|old: &Refusal| old.code.http_status() < 500) => {
+                refusal = Some(new);
+            }
+            Err(_) => {}
+        }
+    }
+    let Some(refusal) = refusal else {
+        all.sort_unstable_by_key(|(place, ..)| *place);
+        return Ok(response(all.into_iter().map(|(_, partition, one)| (partition, one))));
+    };
+    let fresh = all.iter().filter(|(.., one)| !one.duplicate);
+    let cancels = fresh.map(|(_, partition, one)| {
+        let envelope = Envelope::plain(Command::Cancel(one.seq));
+        let group = partition_group(*partition);
+        async move { app.cluster.propose(group, &envelope, Repeat::Safe, call.deadline).await }
+    });
+    join_all(cancels).await;
+    Err(refusal)
+}
+
+fn response(answers: impl Iterator<Item = (u16, Enqueued)>) -> proto::EnqueueResponse {
+    proto::EnqueueResponse { jobs: answers.map(|(partition, one)| enqueued(partition, one, None)).collect() }
+}

@@ -1,0 +1,77 @@
+//! One job: read, why, cancel, retry.
+
+use std::sync::Arc;
+
+use bravo_api::convert::{self, reads::Freshness};
+use bravo_api::proto;
+use bravo_model::{Code, Command, Envelope, JobId, JobState, Refusal, Reply};
+
+use super::reads::{read as read_group, wrong_answer};
+use super::wrong_reply;
+use crate::cluster::Repeat;
+use crate::gateway::app::App;
+use crate::gateway::call::{Call, hash};
+use crate::raft::types::{GroupId, partition_group};
+use crate::transport::wire::{Answer, Query};
+
+/// The job with payload and result.
+pub(crate) async fn read(app: &Arc<App>, call: &Call, id: JobId, freshness: Freshness) -> Result<proto::Job, Refusal> {
+    let answer = read_group(app, call, group(app, id)?, Query::Job(id.seq), freshness).await?;
+    let Answer::Job(found) = answer else { return Err(wrong_answer()) };
+    let (job, payload, result) = found.ok_or_else(|| no_job(id))?;
+    Ok(convert::jobs::job(id.partition, job, payload, result))
+}
+
+/// The one reason why the job waits.
+pub(crate) async fn why(app: &Arc<App>, call: &Call, id: JobId) -> Result<proto::WhyResponse, Refusal> {
+    let answer = read_group(app, call, group(app, id)?, Query::Why(id.seq), Freshness::Linearizable).await?;
+    let Answer::Why(why) = answer else { return Err(wrong_answer()) };
+    let why = why.ok_or_else(|| no_job(id))?;
+    if why.reason == "deliverable" {
+        return nobody_took_it(app, call, id).await;
+    }
+    Ok(proto::WhyResponse { reason: why.reason, detail: why.detail, until_at_ms: why.until })
+}
+
+/// Nothing in the state holds the job: either no worker asks, or it is about to be delivered.
+async fn nobody_took_it(app: &Arc<App>, call: &Call, id: JobId) -> Result<proto::WhyResponse, Refusal> {
+    let job = read(app, call, id, Freshness::Linearizable).await?;
+    let (reason, detail) = if super::workers::anyone_serves(app, &job.queue).await {
+        ("behind", "it is next: a worker will get it with its next lease")
+    } else {
+        ("no_workers", "no worker asked for jobs of this queue lately; start one")
+    };
+    Ok(proto::WhyResponse { reason: reason.into(), detail: detail.into(), until_at_ms: None })
+}
+
+/// Cancels a waiting job, asks the worker of a leased one.
+pub(crate) async fn cancel(app: &Arc<App>, call: &Call, id: JobId) -> Result<proto::JobStateResponse, Refusal> {
+    change(app, call, id, Command::Cancel(id.seq)).await
+}
+
+/// Puts a dead or cancelled job back.
+pub(crate) async fn retry(app: &Arc<App>, call: &Call, id: JobId) -> Result<proto::JobStateResponse, Refusal> {
+    change(app, call, id, Command::Retry(id.seq)).await
+}
+
+async fn change(app: &Arc<App>, call: &Call, id: JobId, command: Command) -> Result<proto::JobStateResponse, Refusal> {
+    // A retry that is repeated after the job died again would grant attempts twice.
+    let repeat = if matches!(command, Command::Cancel(_)) { Repeat::Safe } else { Repeat::Never };
+    let envelope = Envelope { idempotency: call.idempotency("", hash(&[]), ""), command };
+    match app.cluster.propose(group(app, id)?, &envelope, repeat, call.deadline).await? {
+        Reply::State(state) => Ok(state_of(id, state)),
+        other => Err(wrong_reply(&other)),
+    }
+}
+
+fn state_of(id: JobId, state: JobState) -> proto::JobStateResponse {
+    proto::JobStateResponse { id: id.to_string(), state: proto::JobState::from(state).into() }
+}
+
+fn group(app: &App, id: JobId) -> Result<GroupId, Refusal> {
+    if id.partition < app.cluster.partitions() { Ok(partition_group(id.partition)) } else { Err(no_job(id)) }
+}
+
+fn no_job(id: JobId) -> Refusal {
+    Refusal::new(Code::NotFound, format!("there is no job {id}"))
+}

@@ -1,0 +1,346 @@
+//! One Raft group on this node: its replica, its clock, its batching, its timers.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use bravo_model::{Command, Effect, Envelope, Name, Time};
+use bravo_storage::log::GroupLog;
+use bravo_storage::state::{Frozen, StateStore};
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::{LinearizerOption, Raft, ReadPolicy};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{Notify, mpsc, watch};
+
+use super::clock::StateClock;
+use super::log::RaftLog;
+use super::machine::Machine;
+use super::network::NetworkFactory;
+use super::proposer::{ProposeError, Proposer, ProposerOptions};
+use super::types::{GroupId, META_GROUP, Member, NodeId, TypeConfig};
+use crate::tasks::Tasks;
+
+/// Steps of maintenance in one round.
+const MAINTENANCE_STEPS: usize = 16;
+
+/// openraft's handle with our types.
+pub type RaftHandle = Raft<TypeConfig, Machine>;
+
+/// Markers whose frozen state is kept for digests.
+const MARKERS_KEPT: usize = 4;
+
+/// What the replica, its proposer and its readers share.
+pub struct GroupState {
+    /// The group.
+    pub group: GroupId,
+    /// Its job partition, or `u16::MAX` for meta.
+    pub partition: u16,
+    /// The tables.
+    pub state: RwLock<StateStore>,
+    /// The state's clock.
+    pub clock: StateClock,
+    /// Who this node is.
+    node: NodeId,
+    /// The leader as this node knows it; 0 for none.
+    leader: AtomicU64,
+    /// The group's core ended, in order or by a panic.
+    stopped: AtomicBool,
+    /// Index of the last applied entry.
+    applied: watch::Sender<u64>,
+    /// When the next timer is due on the state's clock; `u64::MAX` for never.
+    due: AtomicU64,
+    /// Wakes the timer task.
+    rearm: Notify,
+    /// Queues that became deliverable, for the dispatcher; told while leading only.
+    ready: mpsc::UnboundedSender<(GroupId, Name)>,
+    /// Wakes whoever pushes queue definitions.
+    pub definitions_changed: Notify,
+    /// The state at the last markers, by log index.
+    markers: Mutex<Vec<(u64, Frozen)>>,
+    /// Bytes held, refreshed by maintenance.
+    bytes: AtomicU64,
+    /// Bytes of entries applied since the last snapshot was begun.
+    pub(crate) log_since_snapshot: AtomicU64,
+}
+
+impl GroupState {
+    /// Shared parts of a group that has not started.
+    pub fn new(
+        group: GroupId,
+        node: NodeId,
+        state: StateStore,
+        ready: mpsc::UnboundedSender<(GroupId, Name)>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            group,
+            partition: if group == META_GROUP { u16::MAX } else { (group - 1) as u16 },
+            state: RwLock::new(state),
+            clock: StateClock::default(),
+            node,
+            leader: AtomicU64::new(0),
+            stopped: AtomicBool::new(false),
+            applied: watch::channel(0).0,
+            due: AtomicU64::new(u64::MAX),
+            rearm: Notify::new(),
+            ready,
+            definitions_changed: Notify::new(),
+            markers: Mutex::new(Vec::new()),
+            bytes: AtomicU64::new(0),
+            log_since_snapshot: AtomicU64::new(0),
+        })
+    }
+
+    /// The leader as this node knows it.
+    pub fn leader(&self) -> Option<NodeId> {
+        match self.leader.load(Ordering::Acquire) {
+            0 => None,
+            id => Some(id),
+        }
+    }
+
+    /// Whether this node leads.
+    pub fn is_leader(&self) -> bool {
+        self.leader.load(Ordering::Acquire) == self.node
+    }
+
+    /// `Some(who leads instead)` if this node does not lead.
+    pub(crate) fn foreign_leader(&self) -> Option<Option<NodeId>> {
+        (!self.is_leader()).then(|| self.leader())
+    }
+
+    /// Acts on what an entry did: the leader wakes waiting workers; every replica arms its timer.
+    pub(crate) fn after_apply(&self, effects: Vec<Effect>, next_due: Option<Time>, commands: usize, elapsed: Duration) {
+        metrics::histogram!("bravo_raft_apply_seconds").record(elapsed.as_secs_f64());
+        metrics::histogram!("bravo_raft_batch_commands").record(commands as f64);
+        let leading = self.is_leader();
+        for effect in effects {
+            match effect {
+                Effect::QueueReady(queue) if leading => {
+                    let _ = self.ready.send((self.group, queue));
+                }
+                Effect::QueuesChanged => self.definitions_changed.notify_one(),
+                Effect::QueueReady(_) => {}
+            }
+        }
+        self.arm(next_due);
+    }
+
+    /// Notes when the next timer is due.
+    pub(crate) fn arm(&self, next_due: Option<Time>) {
+        let due = next_due.unwrap_or(u64::MAX);
+        let before = self.due.swap(due, Ordering::AcqRel);
+        if due < before {
+            self.rearm.notify_one();
+        }
+    }
+
+    pub(crate) fn applied_index(&self, index: u64) {
+        self.applied.send_replace(index);
+    }
+
+    /// Waits until the entry at `index` is applied here.
+    pub async fn wait_applied(&self, index: u64) {
+        // The sender lives as long as `self`.
+        let _ = self.applied.subscribe().wait_for(|applied| *applied >= index).await;
+    }
+
+    /// Index of the last applied entry.
+    pub fn applied(&self) -> u64 {
+        *self.applied.borrow()
+    }
+
+    /// Keeps the present state for a digest at this index.
+    pub(crate) fn keep_marker(&self, index: u64, frozen: Frozen) {
+        let mut markers = self.markers.lock();
+        if markers.len() == MARKERS_KEPT {
+            markers.remove(0);
+        }
+        markers.push((index, frozen));
+    }
+
+    /// Bytes of entries applied since the last snapshot was begun.
+    pub fn log_since_snapshot(&self) -> u64 {
+        self.log_since_snapshot.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of state held in memory, as of the last maintenance.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// A running group. Cheap to clone.
+#[derive(Clone)]
+pub struct Group {
+    /// openraft's handle.
+    pub raft: RaftHandle,
+    /// State, clock and leader.
+    pub shared: Arc<GroupState>,
+    proposer: Proposer,
+}
+
+/// What a group needs to start.
+pub struct GroupOptions {
+    /// openraft's configuration.
+    pub raft: Arc<openraft::Config>,
+    /// Batching.
+    pub proposer: ProposerOptions,
+    /// Folder of snapshots.
+    pub snapshots: PathBuf,
+    /// A snapshot is due when the log since the last one is larger than this and than the state.
+    pub snapshot_log_bytes_min: u64,
+}
+
+impl Group {
+    /// Recovers the replica from disk and starts it.
+    pub async fn start(
+        shared: Arc<GroupState>,
+        log: GroupLog,
+        network: NetworkFactory,
+        options: GroupOptions,
+        tasks: &Tasks,
+    ) -> anyhow::Result<Self> {
+        let machine = Machine::new(shared.clone(), options.snapshots);
+        let raft = Raft::new(shared.node, options.raft, network, RaftLog::new(log), machine).await?;
+        let proposer = Proposer::start(raft.clone(), shared.clone(), options.proposer, tasks);
+        let group = Self { raft, shared, proposer };
+        tasks.spawn(group.clone().watch_leader());
+        tasks.spawn(group.clone().run_timers());
+        tasks.spawn(group.clone().maintain(options.snapshot_log_bytes_min));
+        Ok(group)
+    }
+
+    /// Proposes an encoded envelope; this node must lead.
+    pub async fn propose(&self, command: bytes::Bytes) -> Result<bravo_model::Reply, ProposeError> {
+        if let Some(leader) = self.shared.foreign_leader() {
+            return Err(ProposeError::NotLeader(leader));
+        }
+        self.proposer.propose(command).await
+    }
+
+    /// Waits until a read of this node's state is linearizable; this node must lead.
+    pub async fn linearize(&self) -> Result<(), ProposeError> {
+        let lease = LinearizerOption::from(ReadPolicy::LeaseRead);
+        match self.raft.ensure_linearizable(lease).await {
+            Ok(_) => Ok(()),
+            // The lease ran out (a pause, a lost quorum): ask the others before answering.
+            Err(_) => match self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
+                Ok(_) => Ok(()),
+                Err(_) => Err(ProposeError::NotLeader(self.shared.leader().filter(|id| *id != self.shared.node))),
+            },
+        }
+    }
+
+    /// Forms the group with these voters, unless it is formed already.
+    pub async fn form(&self, members: std::collections::BTreeMap<NodeId, Member>) -> anyhow::Result<()> {
+        if self.raft.is_initialized().await? {
+            return Ok(());
+        }
+        match self.raft.initialize(members).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                // Another founder was faster; the same list, so nothing is lost.
+                tracing::debug!(group = self.shared.group, %error, "group was formed meanwhile");
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether openraft gave the group up (its storage failed).
+    pub fn is_stopped(&self) -> bool {
+        // A core that panicked says nothing any more: its channels are closed.
+        self.shared.stopped.load(Ordering::Acquire) || self.raft.metrics().borrow_watched().running_state.is_err()
+    }
+
+    /// The digest of this replica's state at a marker, once it is applied here.
+    pub async fn digest(&self, index: u64) -> Option<[u8; 32]> {
+        self.shared.wait_applied(index).await;
+        let frozen = self.shared.markers.lock().iter().find(|(at, _)| *at == index).map(|(_, f)| f.clone())?;
+        let digest = tokio::task::spawn_blocking(move || frozen.digest()).await.ok()?.ok();
+        self.shared.markers.lock().retain(|(at, _)| *at != index);
+        digest
+    }
+
+    async fn watch_leader(self) {
+        let mut metrics = self.raft.server_metrics();
+        loop {
+            let now = metrics.borrow_and_update().current_leader;
+            let leading = now == Some(self.shared.node) && self.raft.is_leader();
+            if leading && !self.shared.is_leader() {
+                // Reading before this node has applied all earlier entries would be stale.
+                if self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await.is_err() {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                    continue;
+                }
+                self.shared.clock.lead();
+            }
+            let leader = if leading { Some(self.shared.node) } else { now.filter(|id| *id != self.shared.node) };
+            let before = self.shared.leader.swap(leader.unwrap_or(0), Ordering::AcqRel);
+            if before != leader.unwrap_or(0) {
+                tracing::info!(group = self.shared.group, leader = leader.unwrap_or(0), "leader changed");
+                self.shared.rearm.notify_one();
+                self.shared.definitions_changed.notify_one();
+            }
+            if metrics.changed().await.is_err() {
+                self.shared.stopped.store(true, Ordering::Release);
+                return;
+            }
+        }
+    }
+
+    /// Proposes a tick when something is due, while leading.
+    async fn run_timers(self) {
+        let tick = Envelope::plain(Command::Tick).encode();
+        loop {
+            let due = self.shared.due.load(Ordering::Acquire);
+            let now = self.shared.clock.now();
+            if !self.shared.is_leader() || due == u64::MAX {
+                self.shared.rearm.notified().await;
+            } else if due > now {
+                let wait = Duration::from_millis((due - now).min(60_000));
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => {}
+                    () = self.shared.rearm.notified() => {}
+                }
+            } else if self.propose(tick.clone()).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+
+    /// Keeps the state within its budget and the log within about twice the state.
+    async fn maintain(self, snapshot_log_bytes_min: u64) {
+        let mut ticks = tokio::time::interval(Duration::from_millis(100));
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        loop {
+            ticks.tick().await;
+            if self.raft.metrics().borrow_watched().running_state.is_err() {
+                return;
+            }
+            let state_bytes = {
+                let mut more = true;
+                let mut bytes = 0;
+                // In bounded steps, each under its own lock, so that apply is not held up.
+                for _ in 0..MAINTENANCE_STEPS {
+                    if !more {
+                        break;
+                    }
+                    let mut state = self.shared.state.write();
+                    more = state.maintain().more;
+                    bytes = state.bytes();
+                }
+                bytes
+            };
+            self.shared.bytes.store(state_bytes, Ordering::Relaxed);
+            if self.shared.is_leader() {
+                self.shared.clock.pull();
+            }
+            // Twice the state is written at most: once as log, once as snapshot.
+            let log_bytes = self.shared.log_since_snapshot();
+            if log_bytes > snapshot_log_bytes_min.max(state_bytes) && self.raft.trigger().snapshot().await.is_err() {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! What happens in a node, one struct per event: it decides the log line and the metric.
+//!
+//! Events of the hot path stand for a batch, never for a single job, and write no line above `debug`.
+
+use super::{labels, metric};
+use http::{Method, StatusCode};
+use metrics::{counter, histogram};
+use std::time::Duration;
+use tracing::{debug, error, info, trace, warn};
+
+/// A request of a client was answered.
+#[derive(Debug)]
+pub struct RequestDone<'a> {
+    /// Its method.
+    pub method: &'a Method,
+    /// The pattern of its route (`/api/v1/jobs/{id}`), none where no route matched.
+    pub endpoint: Option<&'a str>,
+    /// The status of the answer.
+    pub status: StatusCode,
+    /// From its header lines to the end of the answer.
+    pub took: Duration,
+    /// Its `X-Request-Id`.
+    pub request_id: &'a str,
+}
+
+impl RequestDone<'_> {
+    /// Counts it; a failure of the server is worth a line, the rest is for `debug`.
+    pub fn emit(&self) {
+        let method = method_label(self.method);
+        let endpoint = self.endpoint.unwrap_or("unmatched");
+        let status = self.status.as_u16();
+        let labels =
+            [("method", method.to_string()), ("endpoint", endpoint.to_string()), ("status", status.to_string())];
+        histogram!(metric::REQUEST_SECONDS, &labels).record(self.took.as_secs_f64());
+        let (request_id, took_ms) = (self.request_id, self.took.as_millis() as u64);
+        if self.status == StatusCode::INTERNAL_SERVER_ERROR {
+            error!(method, endpoint, status, took_ms, request_id, "request failed");
+        } else {
+            debug!(method, endpoint, status, took_ms, request_id, "request done");
+        }
+    }
+}
+
+/// The methods that have a route; anything else that a client thinks of is `other`.
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
+
+/// A request was refused early, on purpose.
+#[derive(Debug)]
+pub struct RequestShed {
+    /// The bound that was met: the name of its key in the configuration.
+    pub reason: &'static str,
+}
+
+impl RequestShed {
+    /// Counts it. No line: what is refused to survive a flood must not become a flood of lines.
+    pub fn emit(&self) {
+        counter!(metric::REQUESTS_SHED, "reason" => self.reason).increment(1);
+        trace!(reason = self.reason, "request shed");
+    }
+}
+
+/// Something happened to jobs of one queue, as one batch.
+#[derive(Debug)]
+pub struct JobsMoved<'a> {
+    /// The queue.
+    pub queue: &'a str,
+    /// What happened.
+    pub what: Moved,
+    /// To how many jobs.
+    pub count: u64,
+}
+
+/// What can happen to a batch of jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moved {
+    /// Taken in, duplicates not counted.
+    Enqueued,
+    /// Leased to a worker.
+    Leased,
+    /// Ended with an accepted ack.
+    Acked,
+    /// Given back with an accepted nack.
+    Nacked,
+    /// Taken back, as the lease ran out.
+    Expired,
+}
+
+impl JobsMoved<'_> {
+    /// Counts them. To be called by the leader alone, or each replica counts them again.
+    pub fn emit(&self) {
+        let name = match self.what {
+            Moved::Enqueued => metric::JOBS_ENQUEUED,
+            Moved::Leased => metric::LEASES_GRANTED,
+            Moved::Acked => metric::JOBS_ACKED,
+            Moved::Nacked => metric::JOBS_NACKED,
+            Moved::Expired => metric::LEASES_EXPIRED,
+        };
+        counter!(name, "queue" => labels::queue(self.queue)).increment(self.count);
+        if self.what == Moved::Expired {
+            debug!(queue = self.queue, count = self.count, "leases expired");
+        }
+    }
+}
+
+/// A log entry was applied.
+#[derive(Debug)]
+pub struct BatchApplied {
+    /// Its partition.
+    pub partition: u32,
+    /// Its index.
+    pub index: u64,
+    /// The commands in it.
+    pub commands: usize,
+    /// How long that took.
+    pub took: Duration,
+}
+
+impl BatchApplied {
+    /// Observes it.
+    pub fn emit(&self) {
+        histogram!(metric::RAFT_APPLY_SECONDS).record(self.took.as_secs_f64());
+        histogram!(metric::RAFT_BATCH_COMMANDS).record(self.commands as f64);
+        trace!(partition = self.partition, index = self.index, commands = self.commands, "batch applied");
+    }
+}
+
+/// A partition has another leader, or none.
+#[derive(Debug)]
+pub struct LeaderChanged {
+    /// The partition.
+    pub partition: u32,
+    /// The new leader's node.
+    pub leader: Option<u64>,
+    /// Its term.
+    pub term: u64,
+}
+
+impl LeaderChanged {
+    /// Counts it and says who leads now.
+    pub fn emit(&self) {
+        counter!(metric::RAFT_LEADER_CHANGES, "partition" => self.partition.to_string()).increment(1);
+        let (partition, term) = (self.partition, self.term);
+        match self.leader {
+            Some(leader) => info!(partition, leader, term, "leader changed"),
+            None => warn!(partition, term, "leader lost"),
+        }
+    }
+}
+
+/// A snapshot is durable.
+#[derive(Debug)]
+pub struct SnapshotMade {
+    /// Its partition.
+    pub partition: u32,
+    /// The last entry in it.
+    pub index: u64,
+    /// Its size.
+    pub bytes: u64,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl SnapshotMade {
+    /// Counts it.
+    pub fn emit(&self) {
+        let partition = self.partition.to_string();
+        counter!(metric::RAFT_SNAPSHOTS, "partition" => partition.clone()).increment(1);
+        metrics::gauge!(metric::RAFT_SNAPSHOT_BYTES, "partition" => partition).set(self.bytes as f64);
+        let took_ms = self.took.as_millis() as u64;
+        info!(partition = self.partition, index = self.index, bytes = self.bytes, took_ms, "snapshot made");
+    }
+}
+
+/// The shared log wrote what was waiting and synced it.
+#[derive(Debug)]
+pub struct LogFlushed {
+    /// Records in the write, votes included.
+    pub records: u64,
+    /// Bytes of the write.
+    pub bytes: u64,
+    /// How long its fsync took.
+    pub fsync: Duration,
+}
+
+impl LogFlushed {
+    /// An fsync beyond this is worth a line: it eats into the election timeout.
+    const SLOW: Duration = Duration::from_millis(250);
+
+    /// Counts and observes it.
+    pub fn emit(&self) {
+        histogram!(metric::LOG_FSYNC_SECONDS).record(self.fsync.as_secs_f64());
+        counter!(metric::LOG_WRITES).increment(1);
+        counter!(metric::LOG_RECORDS).increment(self.records);
+        counter!(metric::LOG_WRITTEN_BYTES).increment(self.bytes);
+        if self.fsync > Self::SLOW {
+            warn!(fsync_ms = self.fsync.as_millis() as u64, bytes = self.bytes, "slow fsync");
+        }
+    }
+}
+
+/// The cache was asked.
+#[derive(Debug)]
+pub struct CacheAsked {
+    /// `memory` or `disk`.
+    pub tier: &'static str,
+    /// Whether it had the value.
+    pub hit: bool,
+}
+
+impl CacheAsked {
+    /// Counts it.
+    pub fn emit(&self) {
+        let result = if self.hit { "hit" } else { "miss" };
+        counter!(metric::CACHE_REQUESTS, "tier" => self.tier, "result" => result).increment(1);
+    }
+}
+
+/// A named invariant does not hold.
+#[derive(Debug)]
+pub struct InvariantViolated<'a> {
+    /// Its name.
+    pub name: &'static str,
+    /// What was found.
+    pub detail: &'a str,
+}
+
+impl InvariantViolated<'_> {
+    /// Counts it and says so; in debug builds it ends the test.
+    pub fn emit(&self) {
+        counter!(metric::INVARIANT_VIOLATIONS, "name" => self.name).increment(1);
+        error!(name = self.name, detail = self.detail, "invariant violated");
+        debug_assert!(false, "invariant {} violated: {}", self.name, self.detail);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::recorded;
+
+    #[test]
+    fn a_request_is_counted_by_its_route_and_unknown_methods_share_a_label() {
+        let text = recorded(|| {
+            let method = Method::from_bytes(b"BREW").unwrap();
+            let took = Duration::from_millis(20);
+            RequestDone { method: &method, endpoint: None, status: StatusCode::NOT_FOUND, took, request_id: "r" }
+                .emit();
+        });
+        let line =
+            r#"api_request_duration_seconds_bucket{method="other",endpoint="unmatched",status="404",le="0.025"} 1"#;
+        assert!(text.contains(line), "{text}");
+        assert!(text.contains("# TYPE api_request_duration_seconds histogram"), "{text}");
+    }
+
+    #[test]
+    fn jobs_are_counted_by_batch() {
+        let text = recorded(|| {
+            JobsMoved { queue: "mail", what: Moved::Enqueued, count: 3 }.emit();
+            JobsMoved { queue: "mail", what: Moved::Enqueued, count: 2 }.emit();
+            LogFlushed { records: 5, bytes: 100, fsync: Duration::from_micros(90) }.emit();
+        });
+        assert!(text.contains(r#"bravo_jobs_enqueued_total{queue="mail"} 5"#), "{text}");
+        assert!(text.contains(r#"bravo_log_fsync_seconds_bucket{le="0.0001"} 1"#), "{text}");
+    }
+}

@@ -1,0 +1,197 @@
+//! The metric table: what this node tells Prometheus.
+//!
+//! A metric is declared once, in `METRICS`; the descriptions at `/metrics`, the buckets and
+//! `docs/metrics.md` follow from it. `events.rs` is the only place that writes them.
+
+use std::fmt::Write;
+
+/// One metric.
+#[derive(Debug)]
+pub struct Metric {
+    /// Its name at `/metrics`.
+    pub name: &'static str,
+    /// How it behaves.
+    pub kind: MetricKind,
+    /// What it counts or measures in.
+    pub unit: &'static str,
+    /// Its labels. Their values are bounded.
+    pub labels: &'static [&'static str],
+    /// What it means.
+    pub doc: &'static str,
+}
+
+/// How a metric behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricKind {
+    /// Only grows, from 0 at the start of the process.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Observations in the given buckets.
+    Histogram(Buckets),
+}
+
+/// The buckets of a histogram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Buckets {
+    /// Seconds of a client's request.
+    Request,
+    /// Seconds of something that a disk or one batch takes.
+    Disk,
+    /// Things in a batch.
+    Count,
+}
+
+impl Buckets {
+    /// The upper bounds.
+    pub const fn bounds(self) -> &'static [f64] {
+        match self {
+            Buckets::Request => &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0],
+            Buckets::Disk => &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0],
+            Buckets::Count => &[1.0, 4.0, 16.0, 64.0, 256.0, 1_024.0, 4_096.0, 16_384.0],
+        }
+    }
+}
+
+/// Declares the metrics, each as a constant with its name, and all of them as the table.
+macro_rules! metrics {
+    ($( $(#[doc = $doc:literal])* $const:ident = $name:literal, $kind:expr, $unit:literal, [$($label:literal),*]; )*) => {
+        $( $(#[doc = $doc])* pub(super) const $const: &str = $name; )*
+
+        /// All metrics, in the order of the reference page.
+        pub const METRICS: &[Metric] = &[$(
+            Metric { name: $name, kind: $kind, unit: $unit, labels: &[$($label),*], doc: concat!($($doc),*) },
+        )*];
+    };
+}
+
+use MetricKind::{Counter, Gauge, Histogram};
+
+metrics! {
+    /// Time from a request's header lines to the end of its answer. Lease calls count with the time
+    /// that they waited for a job.
+    REQUEST_SECONDS = "api_request_duration_seconds", Histogram(Buckets::Request), "seconds", ["method", "endpoint", "status"];
+    /// Requests that were refused early, on purpose, by the bound that was met.
+    REQUESTS_SHED = "bravo_requests_shed_total", Counter, "requests", ["reason"];
+    /// Jobs that are ready in the partitions that this node leads. Sum over the nodes.
+    TASK_QUEUE_SIZE = "agent_task_queue_size", Gauge, "jobs", ["agent_type", "queue"];
+    /// Jobs by state in the partitions that this node leads. Sum over the nodes.
+    QUEUE_JOBS = "bravo_queue_jobs", Gauge, "jobs", ["queue", "state"];
+    /// Jobs taken in by the partitions that this node led, duplicates not counted.
+    JOBS_ENQUEUED = "bravo_jobs_enqueued_total", Counter, "jobs", ["queue"];
+    /// Jobs that ended with an accepted ack.
+    JOBS_ACKED = "bravo_jobs_acked_total", Counter, "jobs", ["queue"];
+    /// Accepted nacks.
+    JOBS_NACKED = "bravo_jobs_nacked_total", Counter, "jobs", ["queue"];
+    /// Leases granted to workers.
+    LEASES_GRANTED = "bravo_leases_granted_total", Counter, "leases", ["queue"];
+    /// Leases that ran out before their worker acked, nacked or extended them.
+    LEASES_EXPIRED = "bravo_leases_expired_total", Counter, "leases", ["queue"];
+    /// 1 where this node leads the partition, else 0.
+    RAFT_IS_LEADER = "bravo_raft_is_leader", Gauge, "", ["partition"];
+    /// The Raft term as this node knows it.
+    RAFT_TERM = "bravo_raft_term", Gauge, "", ["partition"];
+    /// Index of the last entry in this node's log.
+    RAFT_LAST_LOG = "bravo_raft_last_log", Gauge, "entries", ["partition"];
+    /// Index of the last entry that this node knows to be committed.
+    RAFT_COMMIT = "bravo_raft_commit", Gauge, "entries", ["partition"];
+    /// Index of the last entry that this node has applied.
+    RAFT_LAST_APPLIED = "bravo_raft_last_applied", Gauge, "entries", ["partition"];
+    /// Changes of leadership that this node has seen.
+    RAFT_LEADER_CHANGES = "bravo_raft_leader_changes_total", Counter, "changes", ["partition"];
+    /// Time to apply one log entry.
+    RAFT_APPLY_SECONDS = "bravo_raft_apply_seconds", Histogram(Buckets::Disk), "seconds", [];
+    /// Commands in one applied log entry.
+    RAFT_BATCH_COMMANDS = "bravo_raft_batch_commands", Histogram(Buckets::Count), "commands", [];
+    /// Snapshots made on this node.
+    RAFT_SNAPSHOTS = "bravo_raft_snapshots_total", Counter, "snapshots", ["partition"];
+    /// Size of the newest snapshot on this node.
+    RAFT_SNAPSHOT_BYTES = "bravo_raft_snapshot_bytes", Gauge, "bytes", ["partition"];
+    /// Time of one fsync of the shared log.
+    LOG_FSYNC_SECONDS = "bravo_log_fsync_seconds", Histogram(Buckets::Disk), "seconds", [];
+    /// Bytes written to the shared log.
+    LOG_WRITTEN_BYTES = "bravo_log_written_bytes_total", Counter, "bytes", [];
+    /// Writes to the shared log, each followed by one fsync.
+    LOG_WRITES = "bravo_log_writes_total", Counter, "writes", [];
+    /// Records written to the shared log, votes included.
+    LOG_RECORDS = "bravo_log_records_total", Counter, "records", [];
+    /// Segments that the shared log holds on disk.
+    LOG_SEGMENTS = "bravo_log_segments", Gauge, "segments", [];
+    /// Questions to the cache by tier (`memory`, `disk`) and result (`hit`, `miss`).
+    CACHE_REQUESTS = "bravo_cache_requests_total", Counter, "requests", ["tier", "result"];
+    /// Named invariants that were found broken. Anything above 0 is a bug: please report it.
+    INVARIANT_VIOLATIONS = "bravo_invariant_violations_total", Counter, "violations", ["name"];
+    /// Always 1; the label tells the version.
+    BUILD_INFO = "bravo_build_info", Gauge, "", ["version"];
+    /// Processor time of this process, in user and system mode. It only grows, though its type is
+    /// gauge, since it has fractions.
+    PROCESS_CPU_SECONDS = "process_cpu_seconds_total", Gauge, "seconds", [];
+    /// Memory of this process that is in RAM.
+    PROCESS_RESIDENT_BYTES = "process_resident_memory_bytes", Gauge, "bytes", [];
+    /// Open file descriptors of this process.
+    PROCESS_OPEN_FDS = "process_open_fds", Gauge, "descriptors", [];
+    /// Most file descriptors that this process may have open.
+    PROCESS_MAX_FDS = "process_max_fds", Gauge, "descriptors", [];
+}
+
+/// The text of `docs/metrics.md`.
+pub fn reference() -> String {
+    let mut page = String::from(INTRO);
+    for metric in METRICS {
+        let labels = metric.labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
+        let kind = match metric.kind {
+            Counter => "counter",
+            Gauge => "gauge",
+            Histogram(_) => "histogram",
+        };
+        let (name, unit, doc) = (metric.name, metric.unit, metric.doc.trim());
+        let _ = writeln!(page, "| `{name}` | {kind} | {unit} | {labels} | {doc} |");
+    }
+    page.push_str("\n## Buckets\n\n");
+    for metric in METRICS {
+        if let Histogram(buckets) = metric.kind {
+            let bounds = buckets.bounds().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            let _ = writeln!(page, "- `{}`: {bounds}", metric.name);
+        }
+    }
+    page
+}
+
+const INTRO: &str = "\
+# Metrics
+
+<!-- Made from daemon/src/telemetry/metric.rs by its tests; do not edit.
+     Renew it with: BRAVO_UPDATE_DOCS=1 cargo test -p bravo-daemon metric -->
+
+`GET /metrics` on the public port, in Prometheus' text format. Label values are bounded: `queue` holds \
+the first `limits.queue_labels_max` names, later ones are counted under `other`; `endpoint` is the \
+route's pattern, never a path.
+
+| name | kind | unit | labels | meaning |
+|---|---|---|---|---|
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_metric_reference_page_is_up_to_date() {
+        crate::config::testing::same_page("metrics.md", &reference());
+    }
+
+    #[test]
+    fn metric_names_are_unique_and_follow_the_rules_of_prometheus() {
+        let mut names: Vec<_> = METRICS.iter().map(|metric| metric.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), METRICS.len());
+        for metric in METRICS {
+            assert!(metric.name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{}", metric.name);
+            assert!(metric.kind != Counter || metric.name.ends_with("_total"), "{}", metric.name);
+            if let Histogram(buckets) = metric.kind {
+                assert!(buckets.bounds().is_sorted(), "{}", metric.name);
+            }
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! What nodes say to each other, in postcard. Variants are only ever added at the end.
+
+use bravo_model::command::{Lease, ListFilter};
+use bravo_model::reply::LeasedJob;
+use bravo_model::{Job, Payload, Refusal, Reply, Time};
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::TransportError;
+use crate::raft::types::alias::{
+    AppendRequest, SnapshotMeta, StreamAppendResult, TransferRequest, Vote, VoteRequest, VoteResponse,
+};
+use crate::raft::types::{GroupId, Member, NodeId};
+
+/// What a stream carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum StreamKind {
+    /// Votes, heartbeats, transfers.
+    Control = 1,
+    /// Log entries of one group.
+    Append = 2,
+    /// Forwarded work and reads.
+    Client = 3,
+    /// One snapshot.
+    Snapshot = 4,
+}
+
+/// A call on the control stream.
+#[derive(Serialize, Deserialize)]
+pub enum Control {
+    /// Asks for a vote.
+    Vote(GroupId, VoteRequest),
+    /// Asks whether a vote would be granted.
+    PreVote(GroupId, VoteRequest),
+    /// An append without entries, and what the leader's clock shows.
+    Heartbeat(GroupId, AppendRequest, Time),
+    /// Asks this node to lead.
+    Transfer(GroupId, TransferRequest),
+}
+
+/// The answer to a [`Control`] call.
+#[derive(Serialize, Deserialize)]
+pub enum ControlAnswer {
+    /// To `Vote` and `PreVote`.
+    Vote(VoteResponse),
+    /// To `Heartbeat`.
+    Append(StreamAppendResult),
+    /// To `Transfer`: whether it was taken up.
+    Transfer(bool),
+    /// The group does not run here.
+    Unavailable(String),
+}
+
+/// A call on a group's append stream, and what the leader's clock shows.
+#[derive(Serialize, Deserialize)]
+pub struct Append {
+    /// The entries.
+    pub request: AppendRequest,
+    /// The leader's clock.
+    pub now: Time,
+}
+
+/// The answer to an [`Append`]; an error text if the group does not run here.
+pub type AppendAnswer = Result<StreamAppendResult, String>;
+
+/// The head of a snapshot stream; the file's bytes follow.
+#[derive(Serialize, Deserialize)]
+pub struct SnapshotHead {
+    /// The leader's vote.
+    pub vote: Vote,
+    /// What is in the snapshot.
+    pub meta: SnapshotMeta,
+}
+
+/// A call on the client stream.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Request {
+    /// Proposes an encoded envelope at the group's leader.
+    Propose(GroupId, Bytes),
+    /// Asks the leader for ready jobs; if there are none, to be told when there are.
+    Lease(GroupId, Lease),
+    /// Reads at the leader (linearizable) or right there (stale).
+    Query(GroupId, Query, bool),
+    /// The queue has this many jobs to deliver in the group now.
+    Ready(GroupId, bravo_model::Name, u64),
+    /// Asks for the digest of the group's state at a marker.
+    Digest(GroupId, u64),
+    /// What this node knows about itself, for the overview.
+    Status,
+    /// Puts a marker into the group's log, at its leader.
+    Marker(GroupId),
+    /// Moves the group's leadership to a node, at its leader.
+    Transfer(GroupId, NodeId),
+    /// Asks for the workers that the node saw lately.
+    Workers,
+    /// Asks for the cluster's facts and for what is known of this node; anybody with a certificate may.
+    Hello(NodeId),
+    /// Asks to be added, under this number at this place; anybody with a certificate may.
+    Join(NodeId, Member),
+    /// Adds a node to the group, at its leader.
+    AddMember(GroupId, NodeId, Member),
+    /// Removes a node from the group, at its leader.
+    RemoveMember(GroupId, NodeId),
+}
+
+/// The answer to a [`Request`].
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Response {
+    /// To `Propose`.
+    Reply(Reply),
+    /// To `Lease`.
+    Leased(Delivery),
+    /// To `Query`.
+    Answer(Box<Answer>),
+    /// To `Ready`.
+    Done,
+    /// To `Digest`.
+    Digest([u8; 32]),
+    /// To `Marker`: its log index.
+    Index(u64),
+    /// To `Status`.
+    Status(NodeStatus),
+    /// This node does not lead; nothing was proposed. Carries who does, if known.
+    NotLeader(Option<NodeId>),
+    /// Refused before anything was proposed.
+    Refused(Refusal),
+    /// The outcome is unknown.
+    Unknown(String),
+    /// To `Workers`.
+    Workers(Vec<WorkerSeen>),
+    /// To `Hello`.
+    Welcome(Welcome),
+}
+
+/// Leased jobs on their way to a worker.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Delivery {
+    /// The jobs with their payloads.
+    pub jobs: Vec<(LeasedJob, Payload)>,
+    /// Ready jobs left at the leader.
+    pub ready_left: u64,
+    /// Milliseconds until a rate limit gives more, if that is what holds them.
+    pub retry_in_ms: Option<u64>,
+    /// The partition that they are in.
+    pub partition: u16,
+}
+
+/// A read of one group's state.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Query {
+    /// A job with payload and result.
+    Job(u64),
+    /// Why a job waits.
+    Why(u64),
+    /// A page of jobs.
+    Jobs {
+        /// Which.
+        filter: ListFilter,
+        /// From the cursor's sequence on.
+        after: Option<u64>,
+        /// At most this many.
+        limit: u32,
+    },
+    /// One queue's counts.
+    Queue(bravo_model::Name),
+    /// All queues' counts.
+    Queues,
+    /// Meta: all queue definitions.
+    Definitions,
+    /// Meta: one queue's definition.
+    Definition(bravo_model::Name),
+    /// Meta: the nodes.
+    Nodes,
+    /// Meta: name and partitions, if the cluster was formed.
+    Formed,
+}
+
+/// The answer to a [`Query`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Answer {
+    /// To `Job`: the record, payload and result.
+    Job(Option<(Job, Option<Payload>, Option<Payload>)>),
+    /// To `Why`.
+    Why(Option<Why>),
+    /// To `Jobs`.
+    Jobs {
+        /// The page.
+        jobs: Vec<Job>,
+        /// Where the next page starts.
+        next: Option<u64>,
+    },
+    /// To `Queue` and `Queues`.
+    Queues(Vec<QueueCounts>),
+    /// To `Definitions` and `Definition`.
+    Definitions(Vec<bravo_model::command::QueueDefinition>),
+    /// To `Nodes`.
+    Nodes(Vec<bravo_model::command::NodeRecord>),
+    /// To `Formed`.
+    Formed(Option<(String, u16)>),
+}
+
+/// Why a job waits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Why {
+    /// The reason's name.
+    pub reason: String,
+    /// What would change it.
+    pub detail: String,
+    /// Until when, where that is known.
+    pub until: Option<Time>,
+}
+
+/// One queue's counts in one partition.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct QueueCounts {
+    /// The queue.
+    pub name: bravo_model::Name,
+    /// Ready jobs, also those behind a limit.
+    pub ready: u64,
+    /// Jobs that wait for their time.
+    pub scheduled: u64,
+    /// Jobs that wait for other tasks.
+    pub blocked: u64,
+    /// Jobs that workers hold.
+    pub leased: u64,
+    /// Dead jobs.
+    pub dead: u64,
+    /// When the oldest ready job became ready.
+    pub oldest_ready_at: Option<Time>,
+    /// The version of its definition that the partition knows; 0 if nobody defined it.
+    pub version: u64,
+    /// The state's time when this was counted.
+    pub now: Time,
+}
+
+/// What a node that says hello is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// The cluster's name.
+    pub cluster: String,
+    /// Its job partitions.
+    pub partitions: u16,
+    /// The incarnation under which the node is known, if it is.
+    pub incarnation: Option<String>,
+    /// The last entry that the node is known to have on disk, of each group that the answering node leads.
+    pub acknowledged: Vec<(GroupId, u64)>,
+}
+
+/// What a node knows about itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// The node.
+    pub id: NodeId,
+    /// Its program's version.
+    pub version: String,
+    /// Applied index of each group.
+    pub applied: Vec<(GroupId, u64)>,
+}
+
+/// A worker that a node saw lately.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkerSeen {
+    /// The worker.
+    pub worker: bravo_model::Name,
+    /// The type that it says it is.
+    pub agent_type: Option<bravo_model::Name>,
+    /// The queues that it asked for.
+    pub queues: Vec<bravo_model::Name>,
+    /// Jobs that it works on at once, or the most that it asked for.
+    pub capacity: u32,
+    /// Jobs that it holds, as far as the node knows.
+    pub in_flight: u32,
+    /// When it was heard of last, by the node's wall clock.
+    pub last_heartbeat: Time,
+}
+
+/// Encodes a message.
+pub fn pack<T: Serialize>(message: &T) -> Result<Bytes, TransportError> {
+    postcard::to_stdvec(message).map(Bytes::from).map_err(|error| TransportError::Malformed(error.to_string()))
+}
+
+/// Decodes a message.
+pub fn unpack<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, TransportError> {
+    postcard::from_bytes(bytes).map_err(|error| TransportError::Malformed(error.to_string()))
+}

@@ -1,0 +1,5 @@
+//! Stories about the state store.
+
+mod differential;
+mod measure;
+mod stories;

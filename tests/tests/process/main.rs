@@ -1,0 +1,16 @@
+//! Real `bravod` processes, broken on purpose. docs/faults.md tells what each case is for.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
+mod abuse;
+mod cancels;
+mod clocks;
+mod damage;
+mod damaged_state;
+mod failed_sync;
+mod full_disk;
+mod kills;
+mod pauses;
+mod power;
+mod repeats;
+mod timers;
