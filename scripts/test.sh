@@ -1,9 +1,7 @@
 #!/usr/bin/env bash
-# Passes every test. Needs a Rust toolchain and, for some fault tests, root on Debian: what those
-# need from Debian's packages is installed by tests/setup.sh.
+# Passes the tests: the model against its reference, storage, contract, client, daemon, and nodes in
+# one process. The suite that breaks real processes is `scripts/faults.sh`. Needs a Rust toolchain.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-if [ -x tests/setup.sh ]; then tests/setup.sh; fi
-# The process suite runs the real programs; it finds them beside itself.
-cargo build --workspace --bins
-cargo test --workspace "$@"
+cargo test --workspace --exclude bravo-tests "$@"
+cargo test -p bravo-tests --lib --test cluster "$@"

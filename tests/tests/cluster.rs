@@ -87,26 +87,6 @@ async fn one_job_goes_through_raft_quic_log_dispatch_and_ack_on_three_nodes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_restarted_cluster_knows_what_it_acknowledged() {
-    let mut embedded = Embedded::start(3).await.unwrap();
-    let seqs = enqueue(&embedded.cluster(0), 3, (0..100).map(|_| job("kept", "7")).collect()).await;
-    for index in 0..3 {
-        embedded.stop_node(index).await;
-    }
-    for index in 0..3 {
-        embedded.start_node(index).await.unwrap();
-    }
-    embedded.settle(Duration::from_secs(20)).await.unwrap();
-    let cluster = embedded.cluster(1);
-    for seq in seqs {
-        let answer = cluster.read(partition_group(3), Query::Job(seq), soon()).await.unwrap();
-        let Answer::Job(Some((job, payload, _))) = answer else { panic!("job {seq} is known: {answer:?}") };
-        assert_eq!(job.state, JobState::Ready);
-        assert_eq!(payload.unwrap().bytes, "7");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replicas_have_equal_digests_at_one_index() {
     let embedded = Embedded::start(3).await.unwrap();
     let cluster = embedded.cluster(0);
