@@ -241,6 +241,7 @@ fn a_queue_is_shown_flat() {
 #[test]
 fn a_job_is_shown_as_it_was_sent() {
     let job = bravo_model::Job {
+        keeping: Default::default(),
         seq: 7,
         queue: Name::parse("queue", "q").unwrap(),
         project: Name::parse("project", "default").unwrap(),

@@ -21,6 +21,8 @@ use crate::transport::wire::{Answer, Query};
 const SPREAD_EVERY: Duration = Duration::from_secs(1);
 /// Groups that are handed over in one round, so that a node that comes back is not swamped.
 const HANDOVERS_PER_ROUND: usize = 3;
+/// Groups that a node may lead beyond its share, so that a transfer that an operator asked for stays.
+const SLACK: usize = 1;
 /// How often the log's size is looked at.
 const FREE_LOG_EVERY: Duration = Duration::from_secs(2);
 /// Definitions are compared again after this long even if nothing is known to have changed.
@@ -52,15 +54,20 @@ pub async fn hand_over(cluster: &Cluster, group: &Group) {
     }
 }
 
-/// Each group has a preferred leader; whoever leads another's group hands it over when that one
-/// has caught up.
+/// Each group has a preferred leader; a node that leads more than its share hands others' groups over
+/// when they have caught up.
 async fn spread_leaders(cluster: Arc<Cluster>) {
     let mut rounds = tokio::time::interval(SPREAD_EVERY);
     rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
         rounds.tick().await;
         let mut moved = 0;
+        let mut led = cluster.groups().iter().filter(|group| group.shared.is_leader()).count();
         for group in cluster.groups() {
+            let share = cluster.groups().len().div_ceil(group.voters().len().max(1));
+            if led <= share + SLACK {
+                break;
+            }
             let Some(preferred) = preferred_leader(group) else { continue };
             if preferred == cluster.node
                 || !group.shared.is_leader()
@@ -72,6 +79,7 @@ async fn spread_leaders(cluster: Arc<Cluster>) {
             tracing::info!(group = group.shared.group, to = preferred, "handing leadership over");
             let _ = group.raft.trigger().transfer_leader(preferred).await;
             moved += 1;
+            led -= 1;
             if moved == HANDOVERS_PER_ROUND {
                 break;
             }

@@ -1,5 +1,7 @@
 //! Nodes in one process, through the cluster's own handle.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers may panic")]
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

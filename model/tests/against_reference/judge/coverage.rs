@@ -109,7 +109,9 @@ impl Coverage {
                 let several = leased.jobs.len() > 1;
                 self.note(if several { "lease: several" } else { "lease: one" });
                 leased.more.then(|| self.note("lease: more"));
-                leased.next_at.map(|_| self.note("lease: next_at"));
+                if leased.next_at.is_some() {
+                    self.note("lease: next_at");
+                }
                 leased.jobs.iter().filter(|job| job.attempt > 1).for_each(|_| self.note("lease: second attempt"));
             }
             Reply::Items(items) => items.iter().for_each(|item| self.item(verb, item)),

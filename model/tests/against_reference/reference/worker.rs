@@ -220,7 +220,7 @@ impl Reference {
     fn backoff(&self, seq: u64, seen: &Seen<'_>) -> u64 {
         let job = &self.jobs[&seq];
         let backoff = self.queue_or_default(&job.queue).config.backoff;
-        let grown = backoff.initial_ms as f64 * backoff.factor.powi(job.attempt as i32 - 1);
+        let grown = (1..job.attempt).fold(backoff.initial_ms as f64, |pause, _| pause * backoff.factor);
         let longest = grown.min(backoff.max_ms as f64);
         let shortest = longest * (1.0 - backoff.jitter);
         let (from, to) = (self.now + shortest.floor() as u64, self.now + longest.ceil() as u64);
