@@ -109,8 +109,8 @@ impl Lane {
     }
 }
 
-/// The slots of one concurrency key. While jobs are parked, `leased + returned` fills the limit,
-/// so that whatever ends lets the next one back.
+/// The slots of one concurrency key. While jobs are parked, `leased + returned` fills the limit, and
+/// those that would go first into the free slots are in the ready order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Slot {
     /// Jobs of the key that are leased.

@@ -26,7 +26,7 @@ impl State<'_> {
         if let Some(hash) = hashes.concurrency
             && slot.parked > 0
         {
-            self.unpark(queue, &hash);
+            self.unpark(queue, &hash, leaves_room(old, new).into());
         }
     }
 
@@ -85,7 +85,7 @@ impl State<'_> {
                     let hashes = Hashes::of(&later);
                     self.write(Some(&later), Some(&behind), &hashes);
                     if let Some(hash) = hashes.concurrency {
-                        self.unpark(queue, &hash);
+                        self.unpark(queue, &hash, 1);
                     }
                 }
                 _ => {}
@@ -129,12 +129,15 @@ impl State<'_> {
         }
     }
 
-    /// Lets parked jobs back to their old places, as many as the key has free slots.
-    pub(crate) fn unpark(&mut self, queue: u32, hash: &H16) {
+    /// Lets parked jobs back to their old places: as many as slots came free, since they may go before
+    /// those that came back earlier, and more until the free slots have somebody.
+    pub(crate) fn unpark(&mut self, queue: u32, hash: &H16, mut came_free: u64) {
         let limit = u64::from(self.queue(queue).def.config.concurrency_per_key);
-        for _ in 0..limits::SWEEP_MAX {
+        for returned in 0..u64::from(limits::SWEEP_MAX) {
             let slot: Slot = self.read(&table::by_key(tag::SLOT, queue, hash)).unwrap_or_default();
-            if slot.parked == 0 || slot.leased.saturating_add(slot.returned) >= limit {
+            let free = limit.saturating_sub(slot.leased);
+            came_free = came_free.min(free);
+            if slot.parked == 0 || free == 0 || (slot.returned >= free && returned >= came_free) {
                 return;
             }
             let front = row::front(self.rows(), &table::by_key(tag::PARKED, queue, hash));
@@ -232,4 +235,11 @@ impl State<'_> {
         }
         slot
     }
+}
+
+/// Whether a job gives up a slot, or its claim to one, that the first parked job may now take.
+fn leaves_room(old: &Job, new: Option<&Job>) -> bool {
+    let leased = |job: &Job| job.state == JobState::Leased;
+    let claims = |job: &Job| leased(job) || job.keeping.place.is_open();
+    (leased(old) && !new.is_some_and(leased)) || (claims(old) && !new.is_some_and(claims))
 }

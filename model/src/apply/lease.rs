@@ -273,6 +273,22 @@ mod tests {
     }
 
     #[test]
+    fn a_freed_slot_is_not_kept_for_the_job_that_came_back_first() {
+        let mut world = World::new();
+        world.set(QueueConfig { concurrency_per_key: 1, ..QueueConfig::default() });
+        let keyed = |world: &mut World, priority| {
+            world.add(|job| (job.concurrency_key, job.priority) = (Some("k".into()), priority))
+        };
+        let (low, high) = (keyed(&mut world, 4), keyed(&mut world, 9));
+        assert_eq!(world.lease(9), [high]);
+        world.nack(high, Some(0), false).expect("nacked");
+        assert_eq!(world.lease(9), [high], "{low} came back when the slot was free, and goes after it");
+        let higher = keyed(&mut world, 9);
+        world.ack(high).expect("acked");
+        assert_eq!(world.lease(9), [higher]);
+    }
+
+    #[test]
     fn damaged_rows_do_not_block_the_front() {
         let mut rows = World::new().rows;
         let entry = |command| crate::Entry { at: 1, commands: vec![crate::Envelope::plain(command).encode()] };

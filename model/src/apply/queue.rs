@@ -46,7 +46,7 @@ impl State<'_> {
             hashes.extend(key.as_slice().last_chunk::<16>());
             hashes.len() < limits::SWEEP_MAX as usize
         });
-        hashes.iter().for_each(|hash| self.unpark(number, hash));
+        hashes.iter().for_each(|hash| self.unpark(number, hash, u64::MAX));
     }
 
     /// A queue with jobs that are not done with stays; one with finished jobs alone falls back to

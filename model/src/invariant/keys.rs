@@ -56,6 +56,31 @@ pub(super) fn slots_match(census: &Census) -> Vec<String> {
     }
     let stuck = stored.iter().filter(|(_, slot)| slot.parked > 0 && slot.leased + slot.returned == 0);
     wrong.extend(stuck.map(|(key, slot)| format!("{key:?} waits for nobody: {slot:?}")));
+    wrong.extend(overtaken(census, &stored));
+    wrong
+}
+
+/// Parked jobs that would go first into a free slot of their key, and so belong in the ready order.
+fn overtaken(census: &Census, slots: &BTreeMap<Key, Slot>) -> Vec<String> {
+    let mut waiting: BTreeMap<Key, Vec<(u8, u64, &Job)>> = BTreeMap::new();
+    for job in census.jobs.values() {
+        let place = job.keeping.place;
+        if let Some(key) = slot_key(job, &Hashes::of(job))
+            && (place.is_open() || place == Place::Parked)
+        {
+            waiting.entry(key).or_default().push((table::rank(job.priority), job.ready_seq, job));
+        }
+    }
+    let mut wrong = Vec::new();
+    for (key, mut jobs) in waiting {
+        jobs.sort_by_key(|(rank, ready_seq, _)| (*rank, *ready_seq));
+        let leased = slots.get(&key).map_or(0, |slot| slot.leased);
+        let number = jobs.first().map_or(0, |(_, _, job)| job.keeping.queue_number);
+        let limit = census.queues.get(&number).map_or(0, |(def, _)| def.config.concurrency_per_key);
+        let free = u64::from(limit).saturating_sub(leased) as usize;
+        let first = jobs.iter().take(free).filter(|(_, _, job)| job.keeping.place == Place::Parked);
+        wrong.extend(first.map(|(_, _, job)| format!("job {} is parked beside a free slot that is its own", job.seq)));
+    }
     wrong
 }
 

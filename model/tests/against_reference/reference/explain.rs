@@ -51,10 +51,14 @@ impl Reference {
         if held.is_empty() {
             let front = self.first_of_lanes(&job.queue, true).contains(&seq);
             held.push(if front { Reason::Front } else { Reason::Behind });
-            // The free slots of its concurrency key are spoken for by jobs in front of it.
-            if job.concurrency_key.is_some() && self.slots_are_spoken_for(job) {
-                held.push(Reason::ConcurrencyLimited);
+            // Those that would be passed over, for want of a slot, do stand in front of it as yet.
+            if front && self.is_behind_in_lane(job) {
+                held.push(Reason::Behind);
             }
+        }
+        // The free slots of its concurrency key are spoken for by jobs in front of it.
+        if job.concurrency_key.is_some() && self.slots_are_spoken_for(job, true) {
+            held.push(Reason::ConcurrencyLimited);
         }
         held
     }

@@ -170,13 +170,25 @@ impl Reference {
         job.concurrency_key.is_some() && self.of_its_key(job).filter(|job| job.state == JobState::Leased).count() >= max
     }
 
-    /// As many of its concurrency key run, or are ready in front of it, as may run.
-    pub(super) fn slots_are_spoken_for(&self, job: &RefJob) -> bool {
+    /// A deliverable job of its fairness lane and priority has an older place.
+    pub(super) fn is_behind_in_lane(&self, job: &RefJob) -> bool {
+        let mut ready = self.jobs.values().filter(|other| other.state == JobState::Ready && other.queue == job.queue);
+        ready.any(|other| {
+            (other.priority, &other.fairness_key) == (job.priority, &job.fairness_key)
+                && other.place < job.place
+                && !self.is_behind_order_key(other)
+                && !self.is_concurrency_limited(other)
+        })
+    }
+
+    /// As many of its concurrency key run, or are ready in front of it, as may run. Late jobs stand in
+    /// front until something meets them.
+    pub(super) fn slots_are_spoken_for(&self, job: &RefJob, with_late: bool) -> bool {
         let max = self.queue_or_default(&job.queue).config.concurrency_per_key as usize;
         let in_front = |other: &RefJob| {
             other.state == JobState::Ready
                 && !self.is_behind_order_key(other)
-                && !self.is_late(other)
+                && (with_late || !self.is_late(other))
                 && (other.priority, job.place) > (job.priority, other.place)
         };
         job.concurrency_key.is_some()

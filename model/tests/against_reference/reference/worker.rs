@@ -126,12 +126,15 @@ impl Reference {
         let Some(top) = free.iter().map(|job| job.priority).max() else { return Vec::new() };
         let top: Vec<_> = free.into_iter().filter(|job| job.priority == top).collect();
         // A lane is served in order, but where the free slots of a concurrency key are left to jobs of
-        // other lanes, those behind may go first.
-        let unspoken: Vec<_> = top.iter().filter(|job| !self.slots_are_spoken_for(job)).collect();
-        let is_first = |job: &RefJob| {
-            !unspoken.iter().any(|other| other.fairness_key == job.fairness_key && other.place < job.place)
+        // other lanes, those behind may go first. A late job may or may not have been met by then.
+        let is_first = |job: &RefJob, with_late: bool| {
+            !top.iter().any(|other| {
+                other.fairness_key == job.fairness_key
+                    && other.place < job.place
+                    && !self.slots_are_spoken_for(other, with_late)
+            })
         };
-        let mut first: Vec<_> = top.iter().filter(|job| is_first(job)).collect();
+        let mut first: Vec<_> = top.iter().filter(|job| is_first(job, false) || is_first(job, true)).collect();
         first.sort_by_key(|job| job.place);
         first.iter().map(|job| job.seq).collect()
     }
