@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Breaks real processes on purpose; see docs/faults.md. Needs root on Debian for what tests/setup.sh
-# installs, and some minutes. BRAVO_LONG=1 makes it an hour and more.
+# Breaks real processes on purpose, the short form; BRAVO_LONG=1 makes it an hour and more. See
+# docs/faults.md. Needs root on Debian for what tests/setup.sh installs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tests/setup.sh
-cargo build -p bravo-daemon --bin bravod
-cargo test -p bravo-tests --test process "$@"
+cargo build --workspace --bins
+cargo test --workspace --test process "$@"

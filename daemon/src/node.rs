@@ -20,9 +20,10 @@ use tokio::sync::mpsc;
 use crate::cluster::Cluster;
 use crate::config::{self, Config, Tls};
 use crate::membership;
-use crate::raft::group::{Group, GroupOptions, GroupState};
+use crate::raft::group::{self, Group, GroupOptions, GroupState};
 use crate::raft::network::NetworkFactory;
 use crate::raft::proposer::ProposerOptions;
+use crate::raft::pulse;
 use crate::raft::types::{GroupId, Member, NodeId};
 use crate::service::PeerService;
 use crate::tasks::Tasks;
@@ -85,6 +86,8 @@ impl Node {
         } else if cluster.groups().iter().any(|group| group.voters().is_empty()) {
             tasks.spawn(membership::join(transport.clone(), config.cluster.join.clone(), id, own));
         }
+        tasks.spawn(group::maintain(cluster.groups().to_vec()));
+        tasks.spawn(pulse::run(id, cluster.groups().to_vec(), timing(config)));
         crate::keeper::start(cluster.clone());
         tasks.spawn(crate::keeper::free_log(cluster.clone(), disk.log.clone(), log_budget(config)));
         Ok(Self { cluster, transport, log: disk.log, tasks, _data: data })
@@ -257,15 +260,30 @@ fn proposer_options(config: &Config) -> ProposerOptions {
     }
 }
 
+fn timing(config: &Config) -> pulse::Timing {
+    pulse::Timing {
+        heartbeat: Duration::from_millis(config.raft.heartbeat_interval_ms),
+        silence_min: Duration::from_millis(config.raft.election_timeout_min_ms),
+        silence_max: Duration::from_millis(config.raft.election_timeout_max_ms),
+    }
+}
+
 fn raft_config(config: &Config) -> anyhow::Result<openraft::Config> {
     let raft = &config.raft;
+    // A leader's lease ends a little before any follower asks for an election, so that the others,
+    // who heard the leader a moment later, do not refuse it.
+    let lease = raft.election_timeout_min_ms - raft.heartbeat_interval_ms / 4;
     let built = openraft::Config {
         cluster_name: config.cluster.name.clone(),
         heartbeat_interval: raft.heartbeat_interval_ms,
-        election_timeout_min: raft.election_timeout_min_ms,
-        election_timeout_max: raft.election_timeout_max_ms,
+        // A follower that has just answered need not be asked again.
+        heartbeat_min_interval: Some(raft.heartbeat_interval_ms / 4),
+        election_timeout_min: lease - 1,
+        election_timeout_max: lease,
+        // Heartbeats and elections are driven by `raft::pulse`.
+        enable_tick: false,
         enable_pre_vote: Some(true),
-        // The node decides by bytes when a snapshot is due; see `Group::maintain`.
+        // The node decides by bytes when a snapshot is due; see `group::maintain`.
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: ENTRIES_KEPT,
         purge_batch_size: ENTRIES_KEPT,

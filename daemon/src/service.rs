@@ -58,7 +58,9 @@ impl PeerService {
         }
         let file = tokio::task::block_in_place(|| receiver.finish())?;
         let snapshot = Snapshot { meta: head.meta, snapshot: file };
+        group.shared.hear();
         let answer = group.raft.install_full_snapshot(head.vote, snapshot).await?;
+        group.shared.hear();
         Ok(wire::pack(&answer.vote)?)
     }
 }
@@ -80,7 +82,12 @@ impl Service for PeerService {
                 return ControlAnswer::Unavailable("the group does not run here yet".into());
             };
             let answer = match call {
-                Control::Vote(_, request) => group.raft.vote(request).await.map(ControlAnswer::Vote),
+                Control::Vote(_, request) => group.raft.vote(request).await.map(|response| {
+                    if response.vote_granted {
+                        group.shared.hear();
+                    }
+                    ControlAnswer::Vote(response)
+                }),
                 Control::PreVote(_, request) => group.raft.pre_vote(request).await.map(ControlAnswer::Vote),
                 Control::Heartbeat(_, request, now) => heartbeat(&group, request, now).await,
                 Control::Transfer(_, request) => group
@@ -113,6 +120,7 @@ impl Service for PeerService {
         if let Some(group) = self.group(group)
             && !group.shared.is_leader()
         {
+            group.shared.hear();
             group.shared.clock.follow(now);
         }
     }
@@ -140,6 +148,7 @@ async fn heartbeat(group: &Group, request: AppendRequest, now: Time) -> Result<C
     let response = group.raft.append_entries(request).await?;
     let result = response.into_stream_result(prev, last);
     if !matches!(result, Err(StreamAppendError::HigherVote(_))) && !group.shared.is_leader() {
+        group.shared.hear();
         group.shared.clock.follow(now);
     }
     Ok(ControlAnswer::Append(result))

@@ -2,11 +2,15 @@
 
 use bravo_api::{Code, proto};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 
 use crate::net::Backoff;
 use crate::{Enqueued, Error};
+
+/// How long a key is kept after the last repetition of its batch was sent: longer than any node works on it.
+const KEY_KEPT_AFTER: Duration = Duration::from_secs(120);
 
 /// What one caller handed over.
 pub(super) struct Entry {
@@ -66,7 +70,10 @@ impl Batch {
 
     pub(super) fn message(&self, id: u64) -> proto::EnqueueBatch {
         let jobs = self.entries.iter().flat_map(|entry| &entry.jobs).cloned().collect();
-        proto::EnqueueBatch { id, jobs, idempotency_key: self.key.clone() }
+        // It is repeated until its callers stop waiting, and no longer.
+        let left = self.end.saturating_duration_since(Instant::now()) + KEY_KEPT_AFTER;
+        let key_kept_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+        proto::EnqueueBatch { id, jobs, idempotency_key: self.key.clone(), key_kept_ms }
     }
 
     /// Tells each caller what became of its jobs.
@@ -101,7 +108,7 @@ impl Batch {
         self.unknown |= error.outcome_unknown();
         let full = error.code() == Some(Code::QueueFull);
         if error.is_retryable() && !full {
-            let pause = error.retry_after_ms().map(std::time::Duration::from_millis);
+            let pause = error.retry_after_ms().map(Duration::from_millis);
             self.due = now + pause.unwrap_or_default().max(self.backoff.pause());
             self.failures += 1;
             if self.due < self.end {

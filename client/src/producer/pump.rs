@@ -171,6 +171,9 @@ impl Pump {
 
     fn answered(&mut self, result: proto::EnqueueResult) {
         let Some(batch) = self.sent.remove(&result.id) else { return };
+        if !result.key_prefix.is_empty() {
+            self.name = result.key_prefix.into();
+        }
         let error = match result.outcome {
             Some(Outcome::Enqueued(response)) => {
                 if let Way::Open(session) = &mut self.way {

@@ -11,7 +11,7 @@ section! {
         /// Shortest silence in milliseconds after which a follower asks for an election. At least
         /// twice the heartbeat interval, so that one late heartbeat starts nothing.
         election_timeout_min_ms: u64 = 500, int(50, 60_000);
-        /// Longest such silence. Each follower draws its own between the two.
+        /// Longest such silence. Each voter draws its own from a part of the span between the two.
         election_timeout_max_ms: u64 = 700, int(60, 120_000);
         /// Log bytes of a group since its last snapshot below which no new one is made. Above it, a
         /// snapshot is due when this part of the log has outgrown the state.

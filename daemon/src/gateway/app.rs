@@ -1,13 +1,13 @@
 //! What all requests of a gateway share.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::body::Budget;
 use super::service::definitions::Definitions;
+use super::service::placement::Placement;
 use crate::cluster::Cluster;
 use crate::config::{Config, Limits};
 use crate::telemetry::Telemetry;
@@ -35,8 +35,8 @@ pub(crate) struct App {
     pub(crate) drain: CancellationToken,
     /// Gauges of queues.
     pub(crate) gauges: QueueGauges,
-    /// When the gateway began.
-    pub(crate) began: Instant,
+    /// Where jobs go that may go anywhere.
+    pub(crate) placement: Placement,
 }
 
 impl App {
@@ -52,7 +52,7 @@ impl App {
             bodies: Budget::default(),
             drain: CancellationToken::new(),
             gauges: QueueGauges::default(),
-            began: Instant::now(),
+            placement: Placement::default(),
             limits,
         })
     }

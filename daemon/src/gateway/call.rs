@@ -29,6 +29,7 @@ pub(crate) struct Call {
 pub(crate) struct Key {
     path: String,
     text: String,
+    kept_ms: u64,
 }
 
 impl Call {
@@ -52,11 +53,19 @@ impl Call {
         Ok(Self { key, ..self.clone() })
     }
 
+    /// The same call, its key kept no longer than that; 0 for as long as may be.
+    pub(crate) fn kept(mut self, ms: u64) -> Self {
+        if let Some(key) = self.key.as_mut().filter(|_| ms > 0) {
+            key.kept_ms = ms.min(limits::IDEMPOTENCY_KEPT_MS);
+        }
+        self
+    }
+
     /// What the state keeps of the key, if there is one; `part` tells apart several writes of one call.
     pub(crate) fn idempotency(&self, scope: &str, body: [u8; 16], part: &str) -> Option<Idempotency> {
-        let key = self.key.as_ref()?;
-        let key = hash(&[scope, &key.path, &key.text, part].map(str::as_bytes));
-        Some(Idempotency { key, body, kept_ms: limits::IDEMPOTENCY_KEPT_MS })
+        let Key { path, text, kept_ms } = self.key.as_ref()?;
+        let key = hash(&[scope, path, text, part].map(str::as_bytes));
+        Some(Idempotency { key, body, kept_ms: *kept_ms })
     }
 }
 
@@ -65,7 +74,7 @@ impl Key {
         if text.is_empty() || text.len() > KEY_BYTES_MAX {
             return Err(invalid(&format!("Idempotency-Key: 1 to {KEY_BYTES_MAX} bytes")));
         }
-        Ok(Self { path: path.into(), text: text.into() })
+        Ok(Self { path: path.into(), text: text.into(), kept_ms: limits::IDEMPOTENCY_KEPT_MS })
     }
 
     /// The key as the caller wrote it.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bravo_model::{Command, Effect, Envelope, Name, Time};
 use bravo_storage::log::GroupLog;
@@ -21,6 +21,8 @@ use super::proposer::{ProposeError, Proposer, ProposerOptions};
 use super::types::{GroupId, META_GROUP, Member, NodeId, TypeConfig};
 use crate::tasks::Tasks;
 
+/// How often groups are maintained.
+const MAINTENANCE_EVERY: Duration = Duration::from_millis(100);
 /// Steps of maintenance in one round.
 const MAINTENANCE_STEPS: usize = 16;
 
@@ -44,6 +46,8 @@ pub struct GroupState {
     node: NodeId,
     /// The leader as this node knows it; 0 for none.
     leader: AtomicU64,
+    /// When this node last heard from the group's leader, or gave its vote.
+    heard: Mutex<Instant>,
     /// The group's core ended, in order or by a panic.
     stopped: AtomicBool,
     /// Index of the last applied entry.
@@ -60,6 +64,8 @@ pub struct GroupState {
     markers: Mutex<Vec<(u64, Frozen)>>,
     /// Bytes held, refreshed by maintenance.
     bytes: AtomicU64,
+    /// Nanoseconds spent on applying entries.
+    apply_ns: AtomicU64,
     /// Bytes of entries applied since the last snapshot was begun.
     pub(crate) log_since_snapshot: AtomicU64,
 }
@@ -79,6 +85,7 @@ impl GroupState {
             clock: StateClock::default(),
             node,
             leader: AtomicU64::new(0),
+            heard: Mutex::new(Instant::now()),
             stopped: AtomicBool::new(false),
             applied: watch::channel(0).0,
             due: AtomicU64::new(u64::MAX),
@@ -87,6 +94,7 @@ impl GroupState {
             definitions_changed: Notify::new(),
             markers: Mutex::new(Vec::new()),
             bytes: AtomicU64::new(0),
+            apply_ns: AtomicU64::new(0),
             log_since_snapshot: AtomicU64::new(0),
         })
     }
@@ -97,6 +105,16 @@ impl GroupState {
             0 => None,
             id => Some(id),
         }
+    }
+
+    /// When this node last heard from the group's leader, or gave its vote.
+    pub(crate) fn heard(&self) -> Instant {
+        *self.heard.lock()
+    }
+
+    /// The group's leader was heard, or this node gave its vote to one that may become it.
+    pub(crate) fn hear(&self) {
+        *self.heard.lock() = Instant::now();
     }
 
     /// Whether this node leads.
@@ -113,6 +131,7 @@ impl GroupState {
     pub(crate) fn after_apply(&self, effects: Vec<Effect>, next_due: Option<Time>, commands: usize, elapsed: Duration) {
         metrics::histogram!("bravo_raft_apply_seconds").record(elapsed.as_secs_f64());
         metrics::histogram!("bravo_raft_batch_commands").record(commands as f64);
+        self.apply_ns.fetch_add(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
         let leading = self.is_leader();
         for effect in effects {
             match effect {
@@ -124,6 +143,11 @@ impl GroupState {
             }
         }
         self.arm(next_due);
+    }
+
+    /// How long this replica has applied entries, in all.
+    pub fn apply_time(&self) -> Duration {
+        Duration::from_nanos(self.apply_ns.load(Ordering::Relaxed))
     }
 
     /// Notes when the next timer is due.
@@ -178,6 +202,7 @@ pub struct Group {
     /// State, clock and leader.
     pub shared: Arc<GroupState>,
     proposer: Proposer,
+    snapshot_log_bytes_min: u64,
 }
 
 /// What a group needs to start.
@@ -204,10 +229,9 @@ impl Group {
         let machine = Machine::new(shared.clone(), options.snapshots);
         let raft = Raft::new(shared.node, options.raft, network, RaftLog::new(log), machine).await?;
         let proposer = Proposer::start(raft.clone(), shared.clone(), options.proposer, tasks);
-        let group = Self { raft, shared, proposer };
+        let group = Self { raft, shared, proposer, snapshot_log_bytes_min: options.snapshot_log_bytes_min };
         tasks.spawn(group.clone().watch_leader());
         tasks.spawn(group.clone().run_timers());
-        tasks.spawn(group.clone().maintain(options.snapshot_log_bytes_min));
         Ok(group)
     }
 
@@ -309,38 +333,42 @@ impl Group {
         }
     }
 
-    /// Keeps the state within its budget and the log within about twice the state.
-    async fn maintain(self, snapshot_log_bytes_min: u64) {
-        let mut ticks = tokio::time::interval(Duration::from_millis(100));
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-        loop {
-            ticks.tick().await;
-            if self.raft.metrics().borrow_watched().running_state.is_err() {
-                return;
-            }
-            let state_bytes = {
-                let mut more = true;
-                let mut bytes = 0;
-                // In bounded steps, each under its own lock, so that apply is not held up.
-                for _ in 0..MAINTENANCE_STEPS {
-                    if !more {
-                        break;
-                    }
-                    let mut state = self.shared.state.write();
-                    more = state.maintain().more;
-                    bytes = state.bytes();
-                }
-                bytes
-            };
-            self.shared.bytes.store(state_bytes, Ordering::Relaxed);
-            if self.shared.is_leader() {
-                self.shared.clock.pull();
-            }
-            // Twice the state is written at most: once as log, once as snapshot.
-            let log_bytes = self.shared.log_since_snapshot();
-            if log_bytes > snapshot_log_bytes_min.max(state_bytes) && self.raft.trigger().snapshot().await.is_err() {
-                return;
+    /// Keeps the state within its budget and the log within about twice the state; called now and then.
+    /// False once the group has ended.
+    async fn maintain(&self) -> bool {
+        if self.raft.metrics().borrow_watched().running_state.is_err() {
+            return false;
+        }
+        // In bounded steps, each under its own lock, so that apply is not held up.
+        for _ in 0..MAINTENANCE_STEPS {
+            let mut state = self.shared.state.write();
+            let more = state.maintain().more;
+            self.shared.bytes.store(state.bytes(), Ordering::Relaxed);
+            if !more {
+                break;
             }
         }
+        if self.shared.is_leader() {
+            self.shared.clock.pull();
+        }
+        // Twice the state is written at most: once as log, once as snapshot.
+        let due = self.snapshot_log_bytes_min.max(self.shared.bytes.load(Ordering::Relaxed));
+        self.shared.log_since_snapshot() <= due || self.raft.trigger().snapshot().await.is_ok()
+    }
+}
+
+/// Maintains a node's groups, one after the other, as long as they run.
+pub async fn maintain(mut groups: Vec<Group>) {
+    let mut ticks = tokio::time::interval(MAINTENANCE_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    while !groups.is_empty() {
+        ticks.tick().await;
+        let mut running = Vec::with_capacity(groups.len());
+        for group in groups {
+            if group.maintain().await {
+                running.push(group);
+            }
+        }
+        groups = running;
     }
 }

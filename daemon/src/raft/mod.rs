@@ -7,4 +7,5 @@ pub mod log;
 pub mod machine;
 pub mod network;
 pub mod proposer;
+pub mod pulse;
 pub mod types;

@@ -1,8 +1,8 @@
 //! openraft's network over our streams.
 
 use std::future::Future;
-use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use openraft::base::{BoxFuture, BoxStream};
@@ -76,9 +76,6 @@ pub struct Network {
 
 impl Network {
     async fn heartbeat(&self, request: AppendRequest) -> Result<StreamAppendResult, RpcError> {
-        // The groups' clocks tick apart: leaving together, their heartbeats and the answers share
-        // packets and wake-ups.
-        tokio::time::sleep(until_departure()).await;
         let call = Control::Heartbeat(self.shared.group, request, self.shared.clock.now());
         match self.peer.control(&call).await.map_err(|error| rpc(&error))? {
             ControlAnswer::Append(result) => Ok(result),
@@ -153,6 +150,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
             }
             let stream = self.append_stream().await?;
             let shared = self.shared.clone();
+            let input = hold_commits(input);
             // Each request is queued on the stream as it is pulled, so their order is kept; the
             // answers are awaited in the same order.
             let answers = input
@@ -205,6 +203,44 @@ impl RaftNetworkV2<TypeConfig> for Network {
     }
 }
 
+/// A commit that no entry carries to a follower waits for one this long.
+pub(crate) const COMMIT_HELD_MAX: Duration = Duration::from_millis(10);
+
+/// Leaves out requests that only tell how far the leader has committed, if one with entries, which
+/// tells the same, follows soon. openraft matches answers to requests by log id, so what is left out
+/// is answered by what comes after it.
+fn hold_commits<S>(input: S) -> impl Stream<Item = AppendRequest> + Send + Unpin + 'static
+where
+    S: Stream<Item = AppendRequest> + Send + Unpin + 'static,
+{
+    struct Held {
+        request: AppendRequest,
+        until: tokio::time::Instant,
+    }
+    let next = |(mut input, mut held): (futures_util::stream::Fuse<S>, Option<Held>)| async move {
+        loop {
+            let request = match &held {
+                None => input.next().await,
+                Some(waiting) => match tokio::time::timeout_at(waiting.until, input.next()).await {
+                    Ok(request) => request,
+                    Err(_) => return held.map(|held| (held.request, (input, None))),
+                },
+            };
+            match request {
+                Some(request) if request.entries.is_empty() => {
+                    let first = || tokio::time::Instant::now() + COMMIT_HELD_MAX;
+                    let until = held.map_or_else(first, |held| held.until);
+                    held = Some(Held { request, until });
+                }
+                Some(request) => return Some((request, (input, None))),
+                // A probe is empty too, and the last of its stream.
+                None => return held.map(|held| (held.request, (input, None))),
+            }
+        }
+    };
+    Box::pin(futures_util::stream::unfold((input.fuse(), None), next))
+}
+
 impl Network {
     async fn ask_vote(&self, call: Control) -> Result<VoteResponse, RpcError> {
         match self.peer.control(&call).await.map_err(|error| rpc(&error))? {
@@ -212,16 +248,6 @@ impl Network {
             other => Err(unexpected(&other)),
         }
     }
-}
-
-/// Heartbeats of all groups leave at multiples of this.
-const DEPARTURE_EVERY: Duration = Duration::from_millis(50);
-
-/// How long until the next departure of heartbeats.
-fn until_departure() -> Duration {
-    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-    let gone = START.elapsed().as_micros() as u64 % DEPARTURE_EVERY.as_micros() as u64;
-    DEPARTURE_EVERY - Duration::from_micros(gone)
 }
 
 /// Unreachable makes openraft back off; a broken connection is tried again at once.

@@ -1,8 +1,9 @@
 //! Makes one Raft entry of whatever commands arrived while the last one was on its way.
 //!
 //! Batches form by themselves: nobody waits for a timer when the pipe is free, and under load they
-//! grow, bounded by count and bytes. A few entries may be in flight at once, so that the next one
-//! is on disk while the last one is being answered.
+//! grow, bounded by count and bytes. Large entries may be in flight several at once, so that the next one
+//! is on disk while the last one is being answered; a small one waits for the last, since an entry costs
+//! much the same however little it carries.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -51,6 +52,11 @@ impl Default for ProposerOptions {
     }
 }
 
+/// A batch of this many commands need not wait for the entry before it.
+const LARGE_COMMANDS: usize = 64;
+/// Nor does one of this many bytes.
+const LARGE_BYTES: usize = 64 << 10;
+
 type ReplySender = oneshot::Sender<Result<Reply, ProposeError>>;
 
 struct Proposal {
@@ -93,7 +99,8 @@ async fn run(
     let mut waiting: VecDeque<Vec<ReplySender>> = VecDeque::new();
     let mut arrived: Vec<Proposal> = Vec::new();
     loop {
-        if !arrived.is_empty() && inflight.len() < options.inflight_max {
+        let may_go = inflight.is_empty() || inflight.len() < options.inflight_max && is_large(&arrived);
+        if !arrived.is_empty() && may_go {
             if let Some(leader) = shared.foreign_leader() {
                 for proposal in arrived.drain(..) {
                     let _ = proposal.reply.send(Err(ProposeError::NotLeader(leader)));
@@ -132,6 +139,11 @@ async fn run(
             }
         }
     }
+}
+
+fn is_large(arrived: &[Proposal]) -> bool {
+    arrived.len() >= LARGE_COMMANDS
+        || arrived.iter().map(|proposal| proposal.command.len()).sum::<usize>() >= LARGE_BYTES
 }
 
 /// Takes the longest front of `arrived` that one entry may hold.

@@ -141,7 +141,8 @@ async fn a_worker_gets_as_many_jobs_as_it_granted_from_whatever_queue_has_them()
     assert_eq!(queues.len(), 2);
 
     worker.ask(Ask::Stop(proto::Stop {})).await;
-    assert!(matches!(worker.next(5_000).await, Some(Said::Stopped(_))));
+    let said = worker.next(5_000).await;
+    assert!(matches!(said, Some(Said::Stopped(_))), "{said:?}");
     jobs.enqueue(proto::EnqueueRequest { jobs: vec![job("left")], ..Default::default() }).await.unwrap();
     assert!(worker.next(300).await.is_none(), "a job after stop");
     drop(worker.asks);

@@ -68,14 +68,14 @@ async fn a_worker_that_leaves_while_it_waits_gets_nothing() {
     let mut stream = TcpStream::connect(nodes()[0]).await.unwrap();
     let body = r#"{"worker_id":"gone","wait_ms":30000}"#;
     let head = format!(
-        "POST /api/v1/queues/left/lease HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        "POST /api/v1/queues/abandoned/lease HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
     stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
     tokio::time::sleep(Duration::from_millis(200)).await;
     drop(stream);
     tokio::time::sleep(Duration::from_millis(200)).await;
-    post("/api/v1/jobs", r#"{"queue":"left"}"#).await.ok();
-    let leased = post("/api/v1/queues/left/lease", r#"{"worker_id":"here","wait_ms":3000}"#).await.ok();
+    post("/api/v1/jobs", r#"{"queue":"abandoned"}"#).await.ok();
+    let leased = post("/api/v1/queues/abandoned/lease", r#"{"worker_id":"here","wait_ms":3000}"#).await.ok();
     assert_eq!(leased["jobs"].as_array().unwrap().len(), 1, "{leased}");
 }

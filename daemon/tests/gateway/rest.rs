@@ -261,7 +261,9 @@ async fn everything_documented_is_there() {
             let answer = call_at(nodes()[0], method.clone(), &path, &[], "").await;
             assert_ne!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{method} {path}");
             assert!(!answer.text.contains("there is nothing at"), "{method} {path}");
-            assert!(answer.status.as_u16() < 500, "{method} {path}: {}", answer.text);
+            // One of them moves a leader, and a node without one is not ready for a moment.
+            let failed = answer.status.as_u16() >= 500 && path != "/ready";
+            assert!(!failed, "{method} {path}: {}", answer.text);
         }
     }
 }

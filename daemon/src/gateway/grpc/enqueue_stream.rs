@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bravo_api::DEFAULT_PROJECT;
 use bravo_api::convert::jobs as checked;
 use bravo_api::proto::{self, enqueue_result::Outcome};
 use bravo_model::{Code, Refusal};
@@ -15,6 +16,7 @@ use super::jobs::ENQUEUE;
 use crate::gateway::app::App;
 use crate::gateway::call::Call;
 use crate::gateway::service;
+use crate::routing;
 use crate::telemetry::events::RequestShed;
 
 /// Batches of one stream that are under way; the rest waits in the connection's window.
@@ -31,14 +33,30 @@ pub(super) fn run(
         async move {
             let batch = batch?;
             let id = batch.id;
+            let key_prefix = better_prefix(&app, &batch);
             let outcome = match enqueue(&app, batch).await {
                 Ok(response) => Outcome::Enqueued(response),
                 Err(refusal) => Outcome::Problem(refusal.into()),
             };
-            Ok(proto::EnqueueResult { id, outcome: Some(outcome) })
+            Ok(proto::EnqueueResult { id, outcome: Some(outcome), key_prefix })
         }
     };
     batches.take_until(leave).map(answer).buffer_unordered(BATCHES_MAX).boxed()
+}
+
+/// A prefix for the keys of the caller's next batches, if those of this one go elsewhere than they had better.
+fn better_prefix(app: &App, batch: &proto::EnqueueBatch) -> String {
+    let Some((prefix, _)) = batch.idempotency_key.split_once('/') else { return String::new() };
+    let project = batch.jobs.first().map_or("", |job| job.project_id.as_str());
+    let project = if project.is_empty() { DEFAULT_PROJECT } else { project };
+    let partitions = app.cluster.partitions();
+    let wanted = app.placement.free_partition(&app.cluster, 0);
+    let is_there = |prefix: &str| routing::key_home(project, prefix, partitions) == wanted;
+    if is_there(prefix) {
+        return String::new();
+    }
+    let draws = std::iter::repeat_with(|| format!("{:016x}", rand::random::<u64>()));
+    draws.take(16 * usize::from(partitions)).find(|draw| is_there(draw)).unwrap_or_default()
 }
 
 async fn enqueue(app: &Arc<App>, batch: proto::EnqueueBatch) -> Result<proto::EnqueueResponse, Refusal> {
@@ -48,6 +66,7 @@ async fn enqueue(app: &Arc<App>, batch: proto::EnqueueBatch) -> Result<proto::En
     };
     let call =
         Call::within(Duration::from_millis(app.limits.request_timeout_ms)).keyed(ENQUEUE, &batch.idempotency_key)?;
+    let call = call.kept(batch.key_kept_ms);
     let body = call.key.as_ref().map_or([0; 16], |_| digest_of(&batch.jobs));
     let jobs = checked::new_jobs(batch.jobs)?;
     let late = || Refusal::retry_after(Code::DeadlineExceeded, "no answer in time; the outcome is unknown", 100);

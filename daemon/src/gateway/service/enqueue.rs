@@ -19,7 +19,7 @@ use bravo_model::reply::Enqueued;
 use bravo_model::{Code, Command, Envelope, Refusal, Reply};
 use futures_util::future::join_all;
 
-use super::placement::{Part, free_partition, split};
+use super::placement::{Part, split};
 use super::wrong_reply;
 use crate::cluster::Repeat;
 use crate::gateway::app::App;
@@ -69,7 +69,7 @@ async fn anywhere(
     let mut is_free = false;
     let mut parts = split(jobs, app.cluster.partitions(), homed, || {
         is_free = true;
-        free_partition(&app.cluster, app.began, 0)
+        app.placement.free_partition(&app.cluster, 0)
     });
     if parts.len() > 1 {
         let proposals = join_all(parts.into_iter().map(|part| propose(app, call, part, None))).await;
@@ -83,7 +83,7 @@ async fn anywhere(
             (partition, _, Ok(answers)) => return Ok(response(answers.into_iter().map(|one| (partition, one)))),
             (_, places, Err(refusal)) => match again {
                 Some(jobs) if refusal.code == Code::Shed => {
-                    part = Part { partition: free_partition(&app.cluster, app.began, attempt), places, jobs };
+                    part = Part { partition: app.placement.free_partition(&app.cluster, attempt), places, jobs };
                 }
                 _ => return Err(refusal),
             },

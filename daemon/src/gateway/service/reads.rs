@@ -7,6 +7,7 @@ use bravo_model::{Code, Refusal, Time};
 
 use crate::gateway::app::App;
 use crate::gateway::call::Call;
+use crate::raft::network::COMMIT_HELD_MAX;
 use crate::raft::types::GroupId;
 use crate::transport::wire::{Answer, Query};
 
@@ -32,7 +33,11 @@ pub(crate) fn staleness_ms(app: &App, group: GroupId) -> u64 {
     match replica.shared.leader() {
         None => u64::MAX,
         Some(leader) if leader == app.cluster.node => 0,
-        Some(_) => u64::try_from(replica.shared.clock.silent_for().as_millis()).unwrap_or(u64::MAX),
+        // What the leader committed is told here a moment after its time is.
+        Some(_) => {
+            let told = replica.shared.clock.silent_for() + COMMIT_HELD_MAX;
+            u64::try_from(told.as_millis()).unwrap_or(u64::MAX)
+        }
     }
 }
 
