@@ -23,6 +23,9 @@ use crate::transport::{Transport, TransportError};
 /// Pause before a leader is looked for again.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
 
+/// When fewer jobs became ready than nodes wait for them, the others are told after this if jobs are left.
+const TOLD_FIRST: Duration = Duration::from_millis(20);
+
 /// One node's handle of the cluster. Shared by gateway, dispatcher and peers' requests.
 pub struct Cluster {
     /// This node.
@@ -245,10 +248,7 @@ impl Cluster {
                 }
                 None => Response::Refused(no_group(group)),
             },
-            Request::Ready(group, queue, ready) => {
-                self.dispatcher.ready(&queue, group, ready);
-                Response::Done
-            }
+            Request::Ready(group, queue, ready) => Response::Waiting(self.dispatcher.ready(&queue, group, ready)),
             Request::Marker(group) => match self.group(group) {
                 Some(group) => respond(group.mark().await, Response::Index),
                 None => Response::Refused(no_group(group)),
@@ -328,19 +328,44 @@ impl Cluster {
     }
 
     /// Something of the queue became deliverable in a group that this node leads.
-    pub(crate) fn became_ready(self: &Arc<Self>, group: GroupId, queue: &Name) {
-        let nodes = self.hungry.take(group, queue);
-        if nodes.is_empty() {
-            return;
+    pub(crate) fn became_ready(self: &Arc<Self>, id: GroupId, queue: &Name) {
+        let Some(group) = self.group(id) else { return };
+        let ready = view::deliverable(&*group.shared.state.read(), queue);
+        self.tell_hungry(id, queue, ready, ready);
+        if ready > 0 && self.hungry.watch(id, queue) {
+            let (cluster, group, queue) = (self.clone(), group.clone(), queue.clone());
+            self.tasks.spawn(async move {
+                tokio::time::sleep(TOLD_FIRST).await;
+                cluster.hungry.looked(id, &queue);
+                let ready = view::deliverable(&*group.shared.state.read(), &queue);
+                if ready > 0 {
+                    cluster.tell_hungry(id, &queue, ready, u64::MAX);
+                }
+            });
         }
-        let Some(replica) = self.group(group) else { return };
-        let ready = view::deliverable(&*replica.shared.state.read(), queue);
-        for node in nodes {
-            if node == self.node {
-                self.dispatcher.ready(queue, group, ready);
-            } else {
+    }
+
+    /// Tells up to `count` nodes that asked for jobs of the queue, and more for those where nobody waits.
+    fn tell_hungry(self: &Arc<Self>, group: GroupId, queue: &Name, ready: u64, count: u64) {
+        let mut missing = count;
+        while missing > 0 {
+            let nodes = self.hungry.take(group, queue, missing);
+            missing = 0;
+            if nodes.is_empty() {
+                return;
+            }
+            for node in nodes {
+                if node == self.node {
+                    missing += u64::from(!self.dispatcher.ready(queue, group, ready));
+                    continue;
+                }
                 let (cluster, queue) = (self.clone(), queue.clone());
-                self.tasks.spawn(async move { cluster.call(node, Request::Ready(group, queue, ready)).await });
+                self.tasks.spawn(async move {
+                    let told = cluster.call(node, Request::Ready(group, queue.clone(), ready)).await;
+                    if !matches!(told, Ok(Response::Waiting(true))) {
+                        cluster.tell_hungry(group, &queue, ready, 1);
+                    }
+                });
             }
         }
     }

@@ -7,6 +7,10 @@ use bravo_daemon::config::{self, Config};
 use bravo_daemon::{dev, run};
 use clap::{Parser, Subcommand};
 
+/// Memory goes back and forth between threads here, and glibc's allocator takes locks and system calls for it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// One node of a Bravo cluster.
 #[derive(Parser)]
 #[command(name = "bravod", version, args_conflicts_with_subcommands = true)]

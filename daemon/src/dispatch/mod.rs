@@ -7,8 +7,9 @@
 //!                            └────────── ready(n) ◄────────────────┘ when something becomes ready
 //! ```
 //!
-//! Partitions are not polled: a leader that has nothing remembers which nodes asked ([`hungry`]) and
-//! tells them once when it has. A slow safety round covers what a broken connection lost.
+//! Partitions are not polled: a leader that has nothing remembers which nodes asked ([`hungry`]). When it
+//! has, it tells as many as there are jobs, once, and the others soon after if jobs are left. A slow safety
+//! round covers what a broken connection lost.
 
 pub mod credit;
 pub mod hungry;
@@ -50,11 +51,10 @@ impl Dispatcher {
         dispatch.push(waiter);
     }
 
-    /// A leader says that its partition has `ready` jobs of the queue.
-    pub fn ready(&self, queue: &Name, group: GroupId, ready: u64) {
-        if let Some(dispatch) = self.queues.lock().get(queue) {
-            dispatch.ready(group, ready);
-        }
+    /// A leader says that its partition has `ready` jobs of the queue; answers whether a worker waits for
+    /// them here.
+    pub fn ready(&self, queue: &Name, group: GroupId, ready: u64) -> bool {
+        self.queues.lock().get(queue).is_some_and(|dispatch| dispatch.ready(group, ready))
     }
 
     /// A group has another leader: what the last one remembered is gone.

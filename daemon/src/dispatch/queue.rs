@@ -139,8 +139,9 @@ impl QueueDispatch {
         self.wake.notify_one();
     }
 
-    pub(super) fn ready(&self, group: GroupId, ready: u64) {
+    pub(super) fn ready(&self, group: GroupId, ready: u64) -> bool {
         self.set(group, Stock::Has(ready.max(1)));
+        self.state.lock().waiters.iter().any(|waiter| !waiter.is_gone() && waiter.credit.open() > 0)
     }
 
     pub(super) fn forget(&self, group: GroupId) {

@@ -1,12 +1,13 @@
 //! Makes one Raft entry of whatever commands arrived while the last one was on its way.
 //!
-//! Batches form by themselves: nobody waits for a timer when the pipe is free, and under load they
-//! grow, bounded by count and bytes. Large entries may be in flight several at once, so that the next one
-//! is on disk while the last one is being answered; a small one waits for the last, since an entry costs
-//! much the same however little it carries.
+//! Batches form by themselves, and grow under load, bounded by count and bytes. Large entries may be in flight several at once, so that the next one
+//! is on disk while the last one is being answered. An entry costs much the same however little it carries,
+//! so a small one waits for the last, and where commands come faster than entries, a moment longer for
+//! company. Whoever is alone, and waits for each answer before the next command, never waits for a timer.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bravo_model::Reply;
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use openraft::impls::ProgressResponder;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::group::{GroupState, RaftHandle};
 use super::types::{Applied, Batch};
@@ -56,6 +58,10 @@ impl Default for ProposerOptions {
 const LARGE_COMMANDS: usize = 64;
 /// Nor does one of this many bytes.
 const LARGE_BYTES: usize = 64 << 10;
+/// A batch of this many commands need not wait for company.
+const COMPANY: usize = 8;
+/// Where commands waited for an entry to be done, the next one begins this long after it began.
+const COMPANY_WAIT: Duration = Duration::from_millis(2);
 
 type ReplySender = oneshot::Sender<Result<Reply, ProposeError>>;
 
@@ -98,9 +104,18 @@ async fn run(
     let mut inflight = FuturesOrdered::new();
     let mut waiting: VecDeque<Vec<ReplySender>> = VecDeque::new();
     let mut arrived: Vec<Proposal> = Vec::new();
+    let mut last_began = Instant::now();
+    let mut company_until = None;
     loop {
-        let may_go = inflight.is_empty() || inflight.len() < options.inflight_max && is_large(&arrived);
-        if !arrived.is_empty() && may_go {
+        let may_go = match company_until {
+            _ if arrived.is_empty() => false,
+            _ if is_large(&arrived) => inflight.len() < options.inflight_max,
+            Some(_) if arrived.len() < COMPANY => false,
+            _ => inflight.is_empty(),
+        };
+        if may_go {
+            company_until = None;
+            last_began = Instant::now();
             if let Some(leader) = shared.foreign_leader() {
                 for proposal in arrived.drain(..) {
                     let _ = proposal.reply.send(Err(ProposeError::NotLeader(leader)));
@@ -131,6 +146,12 @@ async fn run(
                     Err(_) => Err(ProposeError::Unknown("the leader stepped down".into())),
                 };
                 answer_all(replies, result);
+                if inflight.is_empty() && !arrived.is_empty() {
+                    company_until = Some(last_began + COMPANY_WAIT);
+                }
+            }
+            () = tokio::time::sleep_until(company_until.unwrap_or(last_began)), if company_until.is_some() => {
+                company_until = None;
             }
             count = receiver.recv_many(&mut arrived, room), if room > 0 => {
                 if count == 0 {

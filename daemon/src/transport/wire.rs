@@ -114,7 +114,9 @@ pub enum Response {
     Leased(Delivery),
     /// To `Query`.
     Answer(Box<Answer>),
-    /// To `Ready`.
+    /// To `Ready`: whether a worker waits for them there.
+    Waiting(bool),
+    /// It is done.
     Done,
     /// To `Digest`.
     Digest([u8; 32]),
