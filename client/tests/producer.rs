@@ -54,6 +54,30 @@ async fn what_waits_goes_as_one_message_and_batches_are_pipelined() {
 }
 
 #[tokio::test]
+async fn new_batches_go_under_the_key_prefix_that_the_node_recommends() {
+    let mut node = Node::start().await;
+    let producer = client(&[&node]).producer();
+    let mut stream = {
+        let first = tokio::spawn({
+            let producer = producer.clone();
+            async move { producer.enqueue(job(0)).await }
+        });
+        let mut stream = node.enqueue_stream().await;
+        let batch = stream.batch().await;
+        assert!(batch.key_kept_ms > 0 && batch.key_kept_ms < 3_600_000, "kept for {} ms", batch.key_kept_ms);
+        stream.recommend("there");
+        stream.accept(&batch);
+        within(first).await.unwrap().unwrap();
+        stream
+    };
+    let second = tokio::spawn(async move { producer.enqueue(job(1)).await });
+    let batch = stream.batch().await;
+    assert!(batch.idempotency_key.starts_with("there/"), "{}", batch.idempotency_key);
+    stream.accept(&batch);
+    within(second).await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn a_broken_stream_is_repeated_on_another_node_under_the_same_key() {
     let (mut a, mut b) = (Node::start().await, Node::start().await);
     let client = bravo_client::Client::builder().server(&a.url).api_key("secret").deadline(PATIENCE);

@@ -26,6 +26,7 @@ type Stream<T> = UnboundedReceiverStream<Result<T, Status>>;
 pub struct EnqueueEnd {
     pub batches: Streaming<proto::EnqueueBatch>,
     pub answers: Outgoing<proto::EnqueueResult>,
+    key_prefix: String,
 }
 
 /// A worker's stream, from the node's side.
@@ -123,13 +124,19 @@ impl EnqueueEnd {
         self.answer(batch.id, proto::enqueue_result::Outcome::Enqueued(proto::EnqueueResponse { jobs }));
     }
 
+    /// What the next keys had better begin with is said with every answer from now on.
+    pub fn recommend(&mut self, key_prefix: &str) {
+        self.key_prefix = key_prefix.into();
+    }
+
     pub fn refuse(&self, batch: &proto::EnqueueBatch, code: &str) {
         let problem = proto::Problem { code: code.into(), detail: "no".into(), retry_after_ms: None };
         self.answer(batch.id, proto::enqueue_result::Outcome::Problem(problem));
     }
 
     fn answer(&self, id: u64, outcome: proto::enqueue_result::Outcome) {
-        self.answers.send(Ok(proto::EnqueueResult { id, outcome: Some(outcome) })).unwrap();
+        let key_prefix = self.key_prefix.clone();
+        self.answers.send(Ok(proto::EnqueueResult { id, outcome: Some(outcome), key_prefix })).unwrap();
     }
 }
 
@@ -225,7 +232,7 @@ impl Jobs for Service {
     ) -> Result<Response<Self::EnqueueStreamStream>, Status> {
         assert_eq!(request.metadata().get("authorization").unwrap(), "Bearer secret");
         let (answers, outgoing) = mpsc::unbounded_channel();
-        drop(self.enqueues.send(EnqueueEnd { batches: request.into_inner(), answers }));
+        drop(self.enqueues.send(EnqueueEnd { batches: request.into_inner(), answers, key_prefix: String::new() }));
         Ok(Response::new(outgoing.into()))
     }
 

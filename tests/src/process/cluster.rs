@@ -41,6 +41,8 @@ pub struct Procs {
     pub nodes: Vec<Proc>,
     /// To talk to them.
     pub rest: Rest,
+    number: u32,
+    options: Options,
     folder: TempDir,
     _seat: SemaphorePermit<'static>,
 }
@@ -68,17 +70,22 @@ impl Procs {
         let program = binary::bravod()?;
         certs::init_ca(folder.path())?;
         let mut nodes = Vec::new();
-        for id in 1..=3 {
-            let public = address(cluster, id, 7700);
-            certs::node_cert(folder.path(), id, &[public.ip().to_string()])?;
-            let data = options.data.get(id as usize - 1).cloned();
-            let data = data.unwrap_or_else(|| folder.path().join(format!("data-{id}")));
-            let mut node = Proc::new(id, public, data, folder.path(), program.clone());
-            node.env = options.env.get(id as usize - 1).cloned().unwrap_or_default();
-            std::fs::write(&node.config, config(cluster, &node, folder.path(), &options))?;
+        let founders: Vec<u64> = (1..=3).collect();
+        for id in &founders {
+            let mut node = make(cluster, *id, folder.path(), &program, &options, &initial(cluster, &founders))?;
+            node.env = options.env.get(*id as usize - 1).cloned().unwrap_or_default();
             nodes.push(node);
         }
-        Ok(Self { nodes, rest: Rest::default(), folder, _seat: seat })
+        Ok(Self { nodes, rest: Rest::default(), number: cluster, options, folder, _seat: seat })
+    }
+
+    /// Makes one more node, which asks those that are there to be added when it is started.
+    pub fn add(&mut self, id: u64) -> anyhow::Result<()> {
+        let peers = self.nodes.iter().map(|node| format!("\"{}\"", address(self.number, node.id, 7701)));
+        let join = format!("join = [{}]\n", peers.collect::<Vec<_>>().join(", "));
+        let program = binary::bravod()?;
+        self.nodes.push(make(self.number, id, self.folder.path(), &program, &self.options, &join)?);
+        Ok(())
     }
 
     /// Where the configurations and logs are.
@@ -165,16 +172,39 @@ fn tail(text: &str) -> String {
     lines[lines.len().saturating_sub(25)..].join("\n")
 }
 
-fn config(cluster: u32, node: &Proc, folder: &Path, options: &Options) -> String {
-    let mut initial = String::new();
-    for id in 1..=3 {
-        let (peer, public) = (address(cluster, id, 7701), address(cluster, id, 7700));
+/// Writes a node's certificate and configuration.
+fn make(
+    cluster: u32,
+    id: u64,
+    folder: &Path,
+    program: &Path,
+    options: &Options,
+    members: &str,
+) -> anyhow::Result<Proc> {
+    let public = address(cluster, id, 7700);
+    certs::node_cert(folder, id, &[public.ip().to_string()])?;
+    let data = options.data.get(id as usize - 1).cloned();
+    let data = data.unwrap_or_else(|| folder.join(format!("data-{id}")));
+    let node = Proc::new(id, public, data, folder, program.to_owned());
+    std::fs::write(&node.config, config(cluster, &node, folder, options, members))?;
+    Ok(node)
+}
+
+/// The founders as each of them is told of them.
+fn initial(cluster: u32, founders: &[u64]) -> String {
+    let mut initial = "initial = [\n".to_owned();
+    for id in founders {
+        let (peer, public) = (address(cluster, *id, 7701), address(cluster, *id, 7700));
         let _ = writeln!(initial, "  {{ id = {id}, peer = \"{peer}\", public = \"{public}\" }},");
     }
+    initial + "]\n"
+}
+
+fn config(cluster: u32, node: &Proc, folder: &Path, options: &Options, members: &str) -> String {
     format!(
         "[node]\nid = {id}\ndata_dir = \"{data}\"\n\
          [listen]\npublic = \"{public}\"\npeer = \"{peer}\"\n\
-         [cluster]\nname = \"faults\"\npartitions = {partitions}\ninitial = [\n{initial}]\n\
+         [cluster]\nname = \"faults\"\npartitions = {partitions}\n{members}\
          [tls]\nca = \"{folder}/ca.pem\"\ncert = \"{folder}/node-{id}.pem\"\nkey = \"{folder}/node-{id}.key\"\n\
          [storage]\nlog_segment_bytes = 16_777_216\ncache_disk_bytes = 0\n{more}",
         id = node.id,

@@ -10,6 +10,7 @@ mod damaged_state;
 mod failed_sync;
 mod full_disk;
 mod kills;
+mod members;
 mod pauses;
 mod power;
 mod repeats;
