@@ -1,6 +1,6 @@
 //! The Bravo command line.
 //!
-//! Each command is one file with `Args` and `run`; [`commands!`] lists them.
+//! Each command is one file with `Args` and `run`; the macro `commands!` lists them.
 
 mod exit;
 mod global;
