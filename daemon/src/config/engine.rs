@@ -44,7 +44,7 @@ section! {
         /// with `shed` until the disk has caught up.
         log_queue_bytes_max: u64 = 64 * MIB, int(16 * MIB, 4 * GIB);
         /// Bytes of live state kept in memory, over all groups. What is colder moves to disk.
-        memory_bytes_max: u64 = 512 * MIB, int(16 * MIB, 1_024 * GIB);
+        memory_bytes_max: u64 = 384 * MIB, int(16 * MIB, 1_024 * GIB);
         /// Bytes of the cache's memory tier. Memory is taken as it fills.
         cache_memory_bytes: u64 = 100 * MIB, int(MIB, 256 * GIB);
         /// Bytes of the cache's disk tier; 0 turns the disk tier off.
