@@ -20,6 +20,8 @@ use crate::tasks::Tasks;
 use crate::transport::wire::{Answer, Delivery, Query, Request, Response};
 use crate::transport::{Transport, TransportError};
 
+/// How long a node that was asked as the leader may still answer when another one leads.
+const MOVED_PATIENCE: Duration = Duration::from_millis(100);
 /// Pause before a leader is looked for again.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
 
@@ -187,6 +189,28 @@ impl Cluster {
         transport.peer(node, &address).request(&request).await
     }
 
+    /// Calls the node that leads. If another one comes to lead, an answer is awaited a moment longer: a dead
+    /// node's connection breaks only when it has been silent for long.
+    async fn call_leader(
+        self: &Arc<Self>,
+        group: &Group,
+        node: NodeId,
+        request: Request,
+    ) -> Result<Response, TransportError> {
+        if node == self.node {
+            return self.call(node, request).await;
+        }
+        let moved = async {
+            group.shared.led_by_another_than(node).await;
+            tokio::time::sleep(MOVED_PATIENCE).await;
+        };
+        tokio::select! {
+            biased;
+            answer = self.call(node, request) => answer,
+            () = moved => Err(TransportError::Closed),
+        }
+    }
+
     /// Tries at the leader until it answers or `deadline` passes; at least once.
     async fn at_leader(
         self: &Arc<Self>,
@@ -204,7 +228,7 @@ impl Cluster {
                 Some(node) => match tokio::time::timeout_at(
                     // Longer than the deadline: an answer under way is worth a moment more.
                     (deadline + Duration::from_secs(5)).into(),
-                    self.call(node, request()),
+                    self.call_leader(replica, node, request()),
                 )
                 .await
                 {

@@ -46,6 +46,8 @@ pub struct GroupState {
     node: NodeId,
     /// The leader as this node knows it; 0 for none.
     leader: AtomicU64,
+    /// The same, for those who wait for another one.
+    leader_seen: watch::Sender<NodeId>,
     /// When this node last heard from the group's leader, or gave its vote.
     heard: Mutex<Instant>,
     /// The group's core ended, in order or by a panic.
@@ -85,6 +87,7 @@ impl GroupState {
             clock: StateClock::default(),
             node,
             leader: AtomicU64::new(0),
+            leader_seen: watch::channel(0).0,
             heard: Mutex::new(Instant::now()),
             stopped: AtomicBool::new(false),
             applied: watch::channel(0).0,
@@ -104,6 +107,17 @@ impl GroupState {
         match self.leader.load(Ordering::Acquire) {
             0 => None,
             id => Some(id),
+        }
+    }
+
+    /// Ready when, from now on, another node than this one comes to lead.
+    pub(crate) async fn led_by_another_than(&self, node: NodeId) {
+        let mut seen = self.leader_seen.subscribe();
+        while seen.changed().await.is_ok() {
+            let leader = *seen.borrow_and_update();
+            if leader != 0 && leader != node {
+                return;
+            }
         }
     }
 
@@ -301,6 +315,10 @@ impl Group {
             }
             let leader = if leading { Some(self.shared.node) } else { now.filter(|id| *id != self.shared.node) };
             let before = self.shared.leader.swap(leader.unwrap_or(0), Ordering::AcqRel);
+            self.shared.leader_seen.send_if_modified(|seen| {
+                let before = std::mem::replace(seen, leader.unwrap_or(0));
+                before != *seen
+            });
             if before != leader.unwrap_or(0) {
                 tracing::info!(group = self.shared.group, leader = leader.unwrap_or(0), "leader changed");
                 self.shared.rearm.notify_one();
