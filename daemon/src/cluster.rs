@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bravo_model::command::{Lease, Nack};
 use bravo_model::{Code, Command, Envelope, Name, Refusal, Reply, view};
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use parking_lot::RwLock;
 
 use crate::dispatch::Dispatcher;
@@ -191,24 +192,28 @@ impl Cluster {
 
     /// Calls the node that leads. If another one comes to lead, an answer is awaited a moment longer: a dead
     /// node's connection breaks only when it has been silent for long.
-    async fn call_leader(
-        self: &Arc<Self>,
-        group: &Group,
+    ///
+    /// Boxed, since what a call may set off on this node is deep.
+    fn call_leader<'a>(
+        self: &'a Arc<Self>,
+        group: &'a Group,
         node: NodeId,
         request: Request,
-    ) -> Result<Response, TransportError> {
+    ) -> BoxFuture<'a, Result<Response, TransportError>> {
         if node == self.node {
-            return self.call(node, request).await;
+            return Box::pin(self.call(node, request));
         }
-        let moved = async {
+        let moved = async move {
             group.shared.led_by_another_than(node).await;
             tokio::time::sleep(MOVED_PATIENCE).await;
         };
-        tokio::select! {
-            biased;
-            answer = self.call(node, request) => answer,
-            () = moved => Err(TransportError::Closed),
-        }
+        Box::pin(async move {
+            tokio::select! {
+                biased;
+                answer = self.call(node, request) => answer,
+                () = moved => Err(TransportError::Closed),
+            }
+        })
     }
 
     /// Tries at the leader until it answers or `deadline` passes; at least once.
