@@ -21,8 +21,10 @@ use super::proposer::{ProposeError, Proposer, ProposerOptions};
 use super::types::{GroupId, META_GROUP, Member, NodeId, TypeConfig};
 use crate::tasks::Tasks;
 
-/// How often groups are maintained.
+/// How often groups are maintained while entries are applied.
 const MAINTENANCE_EVERY: Duration = Duration::from_millis(100);
+/// And how often otherwise.
+const MAINTENANCE_EVERY_IDLE: Duration = Duration::from_millis(500);
 /// Steps of maintenance in one round.
 const MAINTENANCE_STEPS: usize = 16;
 
@@ -377,10 +379,10 @@ impl Group {
 
 /// Maintains a node's groups, one after the other, as long as they run.
 pub async fn maintain(mut groups: Vec<Group>) {
-    let mut ticks = tokio::time::interval(MAINTENANCE_EVERY);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    let mut applied = Duration::ZERO;
     while !groups.is_empty() {
-        ticks.tick().await;
+        let before = std::mem::replace(&mut applied, groups.iter().map(|group| group.shared.apply_time()).sum());
+        tokio::time::sleep(if applied == before { MAINTENANCE_EVERY_IDLE } else { MAINTENANCE_EVERY }).await;
         let mut running = Vec::with_capacity(groups.len());
         for group in groups {
             if group.maintain().await {

@@ -15,7 +15,7 @@ use super::group::Group;
 use super::types::{GroupId, NodeId};
 
 /// Longest sleep: a group that was just formed, or has lost its leader, is noticed within this.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// The times of elections.
 #[derive(Clone, Copy, Debug)]

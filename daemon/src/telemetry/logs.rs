@@ -25,10 +25,10 @@ fn filter(level: Level, rust_log: Option<&str>) -> Result<EnvFilter, TelemetryEr
 }
 
 /// Libraries are one step quieter than Bravo, and never wordier than `info`: at `debug` they write
-/// lines for single packets.
+/// lines for single packets. openraft is two steps quieter: it warns of every heartbeat that a dead node
+/// does not answer, and what matters of that is told by the transport and by changes of leaders.
 fn directives(level: Level) -> String {
-    const LIBRARIES: [&str; 9] =
-        ["foyer", "h2", "hyper", "hyper_util", "openraft", "quinn", "quinn_proto", "rustls", "sled"];
+    const LIBRARIES: [&str; 8] = ["foyer", "h2", "hyper", "hyper_util", "quinn", "quinn_proto", "rustls", "sled"];
     let quiet = match level {
         Level::Error => Level::Error,
         Level::Warn | Level::Info => Level::Warn,
@@ -38,6 +38,8 @@ fn directives(level: Level) -> String {
     for library in LIBRARIES {
         directives.push_str(&format!(",{library}={}", quiet.as_str()));
     }
+    let openraft = if matches!(quiet, Level::Info) { Level::Warn } else { Level::Error };
+    directives.push_str(&format!(",openraft={}", openraft.as_str()));
     directives
 }
 
@@ -48,7 +50,7 @@ mod tests {
     #[test]
     fn rust_log_wins_where_it_says_something() {
         assert_eq!(filter(Level::Info, Some("trace")).unwrap().to_string(), "trace");
-        assert!(filter(Level::Info, Some(" ")).unwrap().to_string().contains("openraft=warn"));
+        assert!(filter(Level::Info, Some(" ")).unwrap().to_string().contains("openraft=error"));
         assert!(matches!(filter(Level::Info, Some("a=b=c")), Err(TelemetryError::Filter { .. })));
     }
 }

@@ -81,12 +81,17 @@ impl Peer {
         }
         match self.dial().await {
             Ok(connection) => {
-                dialled.failed = None;
+                if dialled.failed.take().is_some() {
+                    tracing::info!(node = self.node, "a node can be reached again");
+                }
                 dialled.connection = Some(connection.clone());
                 Ok(connection)
             }
             Err(error) => {
                 let detail = format!("{error:#}");
+                if dialled.failed.is_none() && self.node != ANYBODY {
+                    tracing::warn!(node = self.node, detail, "a node cannot be reached");
+                }
                 dialled.failed = Some((Instant::now(), detail.clone()));
                 Err(TransportError::Unreachable { node: self.node, detail })
             }
