@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bravo_benches::{job, name};
 use bravo_daemon::cluster::{Cluster, Repeat};
 use bravo_daemon::dev;
 use bravo_daemon::dispatch::queue::Sink;
@@ -11,9 +12,8 @@ use bravo_daemon::dispatch::{Credit, Waiter};
 use bravo_daemon::node::Node;
 use bravo_daemon::raft::types::partition_group;
 use bravo_daemon::transport::wire::{Delivery, Request, Response};
-use bravo_model::command::{Ack, NewJob};
-use bravo_model::{Command, Envelope, Name, Payload, Reply};
-use bytes::Bytes;
+use bravo_model::command::Ack;
+use bravo_model::{Command, Envelope, Reply};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use tokio::runtime::Runtime;
 
@@ -21,10 +21,6 @@ use tokio::runtime::Runtime;
 const PORT: u16 = 19_800;
 /// The partition that the jobs go to.
 const PARTITION: u16 = 0;
-
-fn name(text: &str) -> Name {
-    Name::parse("name", text).expect("a name")
-}
 
 fn soon() -> Instant {
     Instant::now() + Duration::from_secs(10)
@@ -43,23 +39,7 @@ async fn start(folder: &std::path::Path, nodes: u16) -> Vec<Node> {
 }
 
 async fn enqueue(cluster: &Arc<Cluster>, count: usize) {
-    let job = NewJob {
-        queue: name("q"),
-        project: name("default"),
-        payload: Payload { json: true, bytes: Bytes::from(vec![b'7'; 256]) },
-        priority: 4,
-        run_at: None,
-        deadline: None,
-        max_attempts: None,
-        unique_key: None,
-        unique_for_ms: None,
-        order_key: None,
-        concurrency_key: None,
-        fairness_key: None,
-        metadata: Bytes::new(),
-        workflow: None,
-    };
-    let envelope = Envelope::plain(Command::Enqueue(vec![job; count]));
+    let envelope = Envelope::plain(Command::Enqueue(vec![job(256); count]));
     let reply = cluster.propose(partition_group(PARTITION), &envelope, Repeat::Never, soon()).await;
     assert!(matches!(reply, Ok(Reply::Enqueued(_))), "{reply:?}");
 }
@@ -67,7 +47,7 @@ async fn enqueue(cluster: &Arc<Cluster>, count: usize) {
 async fn lease(cluster: &Arc<Cluster>, max: u32) -> Delivery {
     let (sender, receiver) = tokio::sync::oneshot::channel();
     let waiter = Waiter { worker: name("w"), lease_ms: None, credit: Credit::new(max), sink: Sink::Once(sender) };
-    cluster.dispatcher.wait(cluster, &name("q"), waiter);
+    cluster.dispatcher.wait(cluster, &name("bench"), waiter);
     receiver.await.expect("a delivery")
 }
 
