@@ -22,7 +22,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 pub struct Timing {
     /// Between two heartbeats of a leader.
     pub heartbeat: Duration,
-    /// Shortest silence after which a follower asks for an election: a leader's lease.
+    /// Shortest silence after which a follower asks for an election; a leader's lease ends a little before.
     pub silence_min: Duration,
     /// Longest such silence.
     pub silence_max: Duration,

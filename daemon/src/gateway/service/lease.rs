@@ -68,7 +68,7 @@ async fn wait(
 ) -> Result<Option<crate::transport::wire::Delivery>, Refusal> {
     let Ok(_place) = app.waiting.try_acquire() else {
         RequestShed { reason: "limits.waiting_leases_max" }.emit();
-        return Err(Refusal::retry_after(Code::RateLimited, "as many lease calls wait at this node as may", 1_000));
+        return Err(Refusal::retry_after(Code::Shed, "as many lease calls wait at this node as may", 1_000));
     };
     let (sender, mut receiver) = oneshot::channel();
     let credit = Credit::new(lease.max);
