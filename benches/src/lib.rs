@@ -14,22 +14,8 @@ pub fn name(text: &str) -> Name {
 
 /// A job with a payload of `bytes` bytes and no keys.
 pub fn job(bytes: usize) -> NewJob {
-    NewJob {
-        queue: name("bench"),
-        project: name("default"),
-        payload: Payload { json: false, bytes: Bytes::from(vec![b'x'; bytes]) },
-        priority: 4,
-        run_at: None,
-        deadline: None,
-        max_attempts: None,
-        unique_key: None,
-        unique_for_ms: None,
-        order_key: None,
-        concurrency_key: None,
-        fairness_key: None,
-        metadata: Bytes::new(),
-        workflow: None,
-    }
+    let payload = Payload { json: false, bytes: Bytes::from(vec![b'x'; bytes]) };
+    NewJob::new(name("bench"), name("default"), payload)
 }
 
 /// An encoded enqueue of `jobs` jobs of 256 bytes.

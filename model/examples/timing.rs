@@ -27,22 +27,9 @@ fn measure(keys: &str, jobs: u64, with: impl Fn(NewJob, u64) -> NewJob) {
     let mut rows: BTreeMap<Key, Value> = BTreeMap::new();
     let name = |text: &str| Name::parse("name", text).expect("a good name");
     let (queue, worker) = (name("queue"), name("worker-1"));
-    let plain = NewJob {
-        queue: queue.clone(),
-        project: name("project"),
-        payload: Payload { json: true, bytes: Bytes::from(vec![b'1'; 256]) },
-        priority: 4,
-        run_at: None,
-        deadline: None,
-        max_attempts: None,
-        unique_key: None,
-        unique_for_ms: None,
-        order_key: None,
-        concurrency_key: None,
-        fairness_key: None,
-        metadata: Bytes::from_static(b"{\"a\":1}"),
-        workflow: None,
-    };
+    let payload = Payload { json: true, bytes: Bytes::from(vec![b'1'; 256]) };
+    let plain =
+        NewJob { metadata: Bytes::from_static(b"{\"a\":1}"), ..NewJob::new(queue.clone(), name("project"), payload) };
     let mut at = 1_000_000;
     let mut run = |commands: Vec<Command>| {
         at += 1;

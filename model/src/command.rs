@@ -11,6 +11,7 @@ use crate::Time;
 use crate::code::{Code, Refusal};
 use crate::id::Name;
 use crate::job::{JobState, Payload};
+use crate::limits;
 use crate::queue::QueueConfig;
 
 /// The payload of one Raft log entry: whatever commands arrived while the last one was on its way.
@@ -140,6 +141,28 @@ pub struct NewJob {
     pub metadata: Bytes,
     /// The workflow it is a step of.
     pub workflow: Option<Name>,
+}
+
+impl NewJob {
+    /// A job of the usual priority that may be delivered at once, without keys, bounds of its own or metadata.
+    pub fn new(queue: Name, project: Name, payload: Payload) -> Self {
+        Self {
+            queue,
+            project,
+            payload,
+            priority: limits::PRIORITY_DEFAULT,
+            run_at: None,
+            deadline: None,
+            max_attempts: None,
+            unique_key: None,
+            unique_for_ms: None,
+            order_key: None,
+            concurrency_key: None,
+            fairness_key: None,
+            metadata: Bytes::new(),
+            workflow: None,
+        }
+    }
 }
 
 /// A point in time, absolute or from the moment the command is stamped.

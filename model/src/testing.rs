@@ -20,22 +20,7 @@ pub(crate) fn name(text: &str) -> Name {
 }
 
 pub(crate) fn new_job() -> NewJob {
-    NewJob {
-        queue: name("q"),
-        project: name("p"),
-        payload: Payload { json: true, bytes: Bytes::from_static(b"{}") },
-        priority: 4,
-        run_at: None,
-        deadline: None,
-        max_attempts: None,
-        unique_key: None,
-        unique_for_ms: None,
-        order_key: None,
-        concurrency_key: None,
-        fairness_key: None,
-        metadata: Bytes::new(),
-        workflow: None,
-    }
+    NewJob::new(name("q"), name("p"), Payload { json: true, bytes: Bytes::from_static(b"{}") })
 }
 
 impl World {

@@ -20,22 +20,8 @@ fn name(text: &str) -> Name {
 }
 
 fn job(queue: &str, payload: &'static str) -> NewJob {
-    NewJob {
-        queue: name(queue),
-        project: name("default"),
-        payload: Payload { json: true, bytes: Bytes::from_static(payload.as_bytes()) },
-        priority: 4,
-        run_at: None,
-        deadline: None,
-        max_attempts: None,
-        unique_key: None,
-        unique_for_ms: None,
-        order_key: None,
-        concurrency_key: None,
-        fairness_key: None,
-        metadata: Bytes::new(),
-        workflow: None,
-    }
+    let payload = Payload { json: true, bytes: Bytes::from_static(payload.as_bytes()) };
+    NewJob::new(name(queue), name("default"), payload)
 }
 
 fn soon() -> Instant {

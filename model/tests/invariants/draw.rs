@@ -85,10 +85,8 @@ impl History {
 
     fn new_job(&mut self) -> NewJob {
         let order_key = self.key(25);
+        let (queue, project) = (name(self.pick(&QUEUES)), name(self.pick(&["p", "q"])));
         NewJob {
-            queue: name(self.pick(&QUEUES)),
-            project: name(self.pick(&["p", "q"])),
-            payload: Payload { json: true, bytes: Bytes::from_static(b"{}") },
             priority: self.pick(&[4, 4, 4, 0, 9, 10]).min(if self.chance(98) { 9 } else { 10 }),
             run_at: self.chance(20).then(|| When::In(self.below(5_000))),
             deadline: self.chance(10).then(|| When::In(self.below(60_000))),
@@ -98,8 +96,7 @@ impl History {
             order_key,
             concurrency_key: self.key(25),
             fairness_key: self.key(30),
-            metadata: Bytes::new(),
-            workflow: None,
+            ..NewJob::new(queue, project, Payload { json: true, bytes: Bytes::from_static(b"{}") })
         }
     }
 

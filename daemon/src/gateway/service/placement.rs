@@ -131,22 +131,9 @@ mod tests {
     use bravo_model::{Name, Payload};
 
     fn job(order_key: Option<&str>) -> NewJob {
-        NewJob {
-            queue: Name::parse("queue", "mail").unwrap(),
-            project: Name::parse("project_id", "p").unwrap(),
-            payload: Payload { json: true, bytes: "1".into() },
-            priority: 4,
-            run_at: None,
-            deadline: None,
-            max_attempts: None,
-            unique_key: None,
-            unique_for_ms: None,
-            order_key: order_key.map(Into::into),
-            concurrency_key: None,
-            fairness_key: None,
-            metadata: bytes::Bytes::new(),
-            workflow: None,
-        }
+        let name = |text| Name::parse("name", text).unwrap();
+        let payload = Payload { json: true, bytes: "1".into() };
+        NewJob { order_key: order_key.map(Into::into), ..NewJob::new(name("mail"), name("p"), payload) }
     }
 
     #[test]

@@ -12,20 +12,10 @@ fn history(steps: Vec<(u64, Command)>) -> History {
 
 fn job(priority: u8, concurrency_key: Option<&str>) -> NewJob {
     NewJob {
-        queue: name("a"),
-        project: name("p"),
-        payload: Payload { json: true, bytes: "1".into() },
         priority,
-        run_at: None,
-        deadline: None,
         max_attempts: Some(9),
-        unique_key: None,
-        unique_for_ms: None,
-        order_key: None,
         concurrency_key: concurrency_key.map(str::to_owned),
-        fairness_key: None,
-        metadata: bytes::Bytes::new(),
-        workflow: None,
+        ..NewJob::new(name("a"), name("p"), Payload { json: true, bytes: "1".into() })
     }
 }
 

@@ -6,11 +6,11 @@
 //! the weights, up to [`JOBS_OFF`] of the longest jobs per worker; within a lane, jobs leave in the
 //! order they came.
 
+use bravo_model::Time;
 use bravo_model::command::{Ack, Command, Envelope, Lease, NewJob, QueueDefinition};
 use bravo_model::job::Payload;
 use bravo_model::queue::QueueConfig;
 use bravo_model::reply::{LeasedJob, Reply};
-use bravo_model::{Time, limits};
 
 use crate::history::{Rng, name};
 use crate::judge::Machine;
@@ -121,22 +121,8 @@ fn define(machine: &mut impl Machine, now: Time, lanes: &[Lane]) {
 }
 
 fn new_job(fairness_key: Option<String>) -> NewJob {
-    NewJob {
-        queue: name("fair"),
-        project: name("p"),
-        payload: Payload { json: true, bytes: "1".into() },
-        priority: limits::PRIORITY_DEFAULT,
-        run_at: None,
-        deadline: None,
-        max_attempts: None,
-        unique_key: None,
-        unique_for_ms: None,
-        order_key: None,
-        concurrency_key: None,
-        fairness_key,
-        metadata: bytes::Bytes::new(),
-        workflow: None,
-    }
+    let payload = Payload { json: true, bytes: "1".into() };
+    NewJob { fairness_key, ..NewJob::new(name("fair"), name("p"), payload) }
 }
 
 fn lease(machine: &mut impl Machine, now: Time) -> LeasedJob {
