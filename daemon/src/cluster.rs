@@ -5,20 +5,22 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bravo_model::command::{Lease, Nack};
-use bravo_model::{Code, Command, Envelope, Name, Refusal, Reply, view};
+use bravo_model::{Code, Command, Envelope, JobId, Name, Refusal, Reply, view};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use parking_lot::RwLock;
+use tokio::sync::Semaphore;
 
 use crate::dispatch::Dispatcher;
 use crate::dispatch::hungry::Hungry;
+use crate::dispatch::streams::Unwanted;
 use crate::membership;
 use crate::query;
 use crate::raft::group::Group;
 use crate::raft::proposer::ProposeError;
 use crate::raft::types::{Batch, GroupId, Member, NodeId, partition_group};
 use crate::tasks::Tasks;
-use crate::transport::wire::{Answer, Delivery, Query, Request, Response};
+use crate::transport::wire::{Answer, Cancelled, Delivery, Query, Request, Response};
 use crate::transport::{Transport, TransportError};
 
 /// How long a node that was asked as the leader may still answer when another one leads.
@@ -28,6 +30,11 @@ const RETRY_PAUSE: Duration = Duration::from_millis(10);
 
 /// When fewer jobs became ready than nodes wait for them, the others are told after this if jobs are left.
 const TOLD_FIRST: Duration = Duration::from_millis(20);
+
+/// Calls under way that tell of cancels; beyond it workers learn of them with their next extends.
+const CANCEL_CALLS_MAX: usize = 64;
+/// Longest of them.
+const CANCEL_CALL_MAX: Duration = Duration::from_secs(2);
 
 /// One node's handle of the cluster. Shared by gateway, dispatcher and peers' requests.
 pub struct Cluster {
@@ -41,6 +48,7 @@ pub struct Cluster {
     /// Waiting workers at this node.
     pub dispatcher: Dispatcher,
     hungry: Hungry,
+    cancel_calls: Arc<Semaphore>,
     /// The node's background tasks.
     pub tasks: Tasks,
 }
@@ -72,6 +80,7 @@ impl Cluster {
             members: RwLock::new(members),
             dispatcher: Dispatcher::default(),
             hungry: Hungry::default(),
+            cancel_calls: Arc::new(Semaphore::new(CANCEL_CALLS_MAX)),
             tasks,
         })
     }
@@ -307,6 +316,10 @@ impl Cluster {
                 Some(group) => respond(group.remove_member(node).await, |()| Response::Done),
                 None => Response::Refused(no_group(group)),
             },
+            Request::Cancelled(cancelled) => {
+                self.pass_on(cancelled);
+                Response::Done
+            }
             Request::Workers => Response::Workers(self.dispatcher.workers.list()),
             Request::Status => Response::Status(crate::transport::wire::NodeStatus {
                 id: self.node,
@@ -396,6 +409,32 @@ impl Cluster {
                     }
                 });
             }
+        }
+    }
+
+    /// Tells every node of leased jobs that nobody wants any more, since the leader does not know where their
+    /// workers' streams are. As well as it can: the workers' next extends tell them in any case.
+    pub(crate) fn tell_cancelled(self: &Arc<Self>, cancelled: Vec<Cancelled>) {
+        if cancelled.is_empty() {
+            return;
+        }
+        for node in self.members().into_keys().filter(|node| *node != self.node) {
+            let Ok(place) = self.cancel_calls.clone().try_acquire_owned() else { break };
+            let (cluster, cancelled) = (self.clone(), cancelled.clone());
+            self.tasks.spawn(async move {
+                let told = cluster.call(node, Request::Cancelled(cancelled));
+                let _ = tokio::time::timeout(CANCEL_CALL_MAX, told).await;
+                drop(place);
+            });
+        }
+        self.pass_on(cancelled);
+    }
+
+    /// Tells the workers whose streams are at this node.
+    fn pass_on(&self, cancelled: Vec<Cancelled>) {
+        for Cancelled { group, seq, token, worker } in cancelled {
+            let Some(partition) = self.group(group).map(|group| group.shared.partition) else { continue };
+            self.dispatcher.streams.cancel(&worker, Unwanted { job: JobId { partition, seq }, token });
         }
     }
 

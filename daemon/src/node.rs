@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bravo_api::certs;
-use bravo_model::Name;
+use bravo_model::Effect;
 use bravo_model::table::tag;
 use bravo_storage::cache::DecodedPages;
 use bravo_storage::identity::{DataDir, Identity};
@@ -29,6 +29,7 @@ use crate::service::PeerService;
 use crate::tasks::Tasks;
 use crate::transport::Transport;
 use crate::transport::tls::{self, PeerTls};
+use crate::transport::wire::Cancelled;
 
 /// Entries behind a snapshot that are kept for followers that are a little behind.
 const ENTRIES_KEPT: u64 = 512;
@@ -67,14 +68,14 @@ impl Node {
 
         let disk = Disk::open(config, &data).await?;
         membership::refuse_if_log_went_back(&transport, peers_of(config), id, &disk.log).await?;
-        let (ready, became_ready) = mpsc::unbounded_channel();
+        let (effects, asked) = mpsc::unbounded_channel();
         let partitions = u16::try_from(identity.partitions)?;
-        let groups = start_groups(config, partitions, &disk, &transport, ready, &tasks).await?;
+        let groups = start_groups(config, partitions, &disk, &transport, effects, &tasks).await?;
         let founders = founders(config);
         let name = config.cluster.name.clone();
         let cluster = Cluster::new(id, name, groups, Some(transport.clone()), founders.clone(), tasks.clone());
         service.ready(cluster.clone(), disk.snapshots);
-        tasks.spawn(announce(cluster.clone(), became_ready));
+        tasks.spawn(announce(cluster.clone(), asked));
         let own = config.member();
         let own = Member { peer: own.peer, public: own.public };
         let record = membership::record(id, &own, &identity.incarnation.to_string());
@@ -222,7 +223,7 @@ async fn start_groups(
     partitions: u16,
     disk: &Disk,
     transport: &Arc<Transport>,
-    ready: mpsc::UnboundedSender<(GroupId, Name)>,
+    effects: mpsc::UnboundedSender<(GroupId, Effect)>,
     tasks: &Tasks,
 ) -> anyhow::Result<Vec<Group>> {
     let raft = Arc::new(raft_config(config)?);
@@ -236,7 +237,7 @@ async fn start_groups(
             ..StateOptions::default()
         };
         let shared =
-            GroupState::new(id, config.node.id, StateStore::new(disk.engines.engine(id)?, options), ready.clone());
+            GroupState::new(id, config.node.id, StateStore::new(disk.engines.engine(id)?, options), effects.clone());
         let network = NetworkFactory::new(transport.clone(), shared.clone());
         let options = GroupOptions {
             raft: raft.clone(),
@@ -299,14 +300,22 @@ fn raft_config(config: &Config) -> anyhow::Result<openraft::Config> {
     Ok(built.validate()?)
 }
 
-/// Tells waiting gateways what became deliverable in the groups that this node leads.
-async fn announce(cluster: Arc<Cluster>, mut ready: mpsc::UnboundedReceiver<(GroupId, Name)>) {
+/// Tells the nodes where workers are what happened in the groups that this one leads.
+async fn announce(cluster: Arc<Cluster>, mut effects: mpsc::UnboundedReceiver<(GroupId, Effect)>) {
     let mut batch = Vec::new();
-    while ready.recv_many(&mut batch, 256).await > 0 {
+    while effects.recv_many(&mut batch, 256).await > 0 {
         batch.sort();
         batch.dedup();
-        for (group, queue) in batch.drain(..) {
-            cluster.became_ready(group, &queue);
+        let mut cancelled = Vec::new();
+        for (group, effect) in batch.drain(..) {
+            match effect {
+                Effect::QueueReady(queue) => cluster.became_ready(group, &queue),
+                Effect::CancelRequested { seq, token, worker } => {
+                    cancelled.push(Cancelled { group, seq, token, worker })
+                }
+                Effect::QueuesChanged => {}
+            }
         }
+        cluster.tell_cancelled(cancelled);
     }
 }

@@ -100,10 +100,19 @@ pub struct ItemResult {
 }
 
 /// What the leader does after an entry was applied. Replicas drop it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Effect {
     /// The queue has something to deliver that it did not have, or a limit was freed.
     QueueReady(Name),
     /// Queue definitions changed (meta): push them to the partitions.
     QueuesChanged,
+    /// Somebody wants a leased job cancelled: tell its worker now. Should that fail, the next extend does.
+    CancelRequested {
+        /// The job.
+        seq: u64,
+        /// The lease.
+        token: u64,
+        /// Who holds it.
+        worker: Name,
+    },
 }

@@ -171,6 +171,11 @@ pub fn leased(partition: u16, job: LeasedJob, payload: Payload) -> proto::Leased
     }
 }
 
+/// A lease, by job and token.
+pub fn held(job: JobId, token: u64) -> proto::HeldLease {
+    proto::HeldLease { id: job.to_string(), lease_token: token }
+}
+
 impl From<reply::ItemResult> for proto::ItemResult {
     fn from(result: reply::ItemResult) -> Self {
         Self {

@@ -9,11 +9,13 @@
 //!
 //! Partitions are not polled: a leader that has nothing remembers which nodes asked ([`hungry`]). When it
 //! has, it tells as many as there are jobs, once, and the others soon after if jobs are left. A slow safety
-//! round covers what a broken connection lost.
+//! round covers what a broken connection lost. Cancels of leased jobs go the other way round: the leader
+//! tells every node, and the one that has the worker's stream passes it on ([`streams`]).
 
 pub mod credit;
 pub mod hungry;
 pub mod queue;
+pub mod streams;
 pub mod workers;
 
 use std::collections::HashMap;
@@ -34,6 +36,8 @@ pub struct Dispatcher {
     queues: Mutex<HashMap<Name, Arc<QueueDispatch>>>,
     /// Workers that were seen at this node lately.
     pub workers: workers::Workers,
+    /// Workers' streams that are open at this node.
+    pub streams: streams::Streams,
 }
 
 impl Dispatcher {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use bravo_model::{Command, Effect, Envelope, Name, Time};
+use bravo_model::{Command, Effect, Envelope, Time};
 use bravo_storage::log::GroupLog;
 use bravo_storage::state::{Frozen, StateStore};
 use openraft::async_runtime::watch::WatchReceiver;
@@ -60,8 +60,8 @@ pub struct GroupState {
     due: AtomicU64,
     /// Wakes the timer task.
     rearm: Notify,
-    /// Queues that became deliverable, for the dispatcher; told while leading only.
-    ready: mpsc::UnboundedSender<(GroupId, Name)>,
+    /// What applied entries ask of the leader, while this node is it.
+    effects: mpsc::UnboundedSender<(GroupId, Effect)>,
     /// Wakes whoever pushes queue definitions.
     pub definitions_changed: Notify,
     /// The state at the last markers, by log index.
@@ -80,7 +80,7 @@ impl GroupState {
         group: GroupId,
         node: NodeId,
         state: StateStore,
-        ready: mpsc::UnboundedSender<(GroupId, Name)>,
+        effects: mpsc::UnboundedSender<(GroupId, Effect)>,
     ) -> Arc<Self> {
         Arc::new(Self {
             group,
@@ -95,7 +95,7 @@ impl GroupState {
             applied: watch::channel(0).0,
             due: AtomicU64::new(u64::MAX),
             rearm: Notify::new(),
-            ready,
+            effects,
             definitions_changed: Notify::new(),
             markers: Mutex::new(Vec::new()),
             bytes: AtomicU64::new(0),
@@ -143,7 +143,7 @@ impl GroupState {
         (!self.is_leader()).then(|| self.leader())
     }
 
-    /// Acts on what an entry did: the leader wakes waiting workers; every replica arms its timer.
+    /// Acts on what an entry did: the leader tells workers; every replica arms its timer.
     pub(crate) fn after_apply(&self, effects: Vec<Effect>, next_due: Option<Time>, commands: usize, elapsed: Duration) {
         metrics::histogram!("bravo_raft_apply_seconds").record(elapsed.as_secs_f64());
         metrics::histogram!("bravo_raft_batch_commands").record(commands as f64);
@@ -151,11 +151,11 @@ impl GroupState {
         let leading = self.is_leader();
         for effect in effects {
             match effect {
-                Effect::QueueReady(queue) if leading => {
-                    let _ = self.ready.send((self.group, queue));
-                }
                 Effect::QueuesChanged => self.definitions_changed.notify_one(),
-                Effect::QueueReady(_) => {}
+                Effect::QueueReady(_) | Effect::CancelRequested { .. } if leading => {
+                    let _ = self.effects.send((self.group, effect));
+                }
+                Effect::QueueReady(_) | Effect::CancelRequested { .. } => {}
             }
         }
         self.arm(next_due);

@@ -103,6 +103,21 @@ pub enum Request {
     AddMember(GroupId, NodeId, Member),
     /// Removes a node from the group, at its leader.
     RemoveMember(GroupId, NodeId),
+    /// Nobody wants these jobs any more: whoever has a stream to one of the workers tells it.
+    Cancelled(Vec<Cancelled>),
+}
+
+/// A leased job that a caller wants cancelled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cancelled {
+    /// Where the job is.
+    pub group: GroupId,
+    /// The job.
+    pub seq: u64,
+    /// The lease.
+    pub token: u64,
+    /// Who holds it.
+    pub worker: bravo_model::Name,
 }
 
 /// The answer to a [`Request`].

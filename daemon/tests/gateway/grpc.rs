@@ -79,9 +79,13 @@ struct Worker {
 
 impl Worker {
     async fn open(node: usize, queues: &[&str]) -> Self {
+        Self::open_as("streamer", node, queues).await
+    }
+
+    async fn open_as(worker_id: &str, node: usize, queues: &[&str]) -> Self {
         let (asks, receiver) = mpsc::channel(64);
         let hello = proto::Hello {
-            worker_id: "streamer".into(),
+            worker_id: worker_id.into(),
             queues: queues.iter().map(ToString::to_string).collect(),
             capacity: 100,
             ..Default::default()
@@ -147,6 +151,38 @@ async fn a_worker_gets_as_many_jobs_as_it_granted_from_whatever_queue_has_them()
     assert!(worker.next(300).await.is_none(), "a job after stop");
     drop(worker.asks);
     assert!(worker.answers.message().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_worker_is_told_of_a_cancel_at_once_whichever_nodes_it_goes_through() {
+    let mut jobs = JobsClient::new(channel(2).await);
+    let mut worker = Worker::open_as("canceller", 0, &["unwanted"]).await;
+    worker.ask(Ask::Credit(proto::Credit { n: 100 })).await;
+    // Spread over the partitions, so that each node leads some of them.
+    let keyed = |n: usize| proto::NewJob { order_key: Some(format!("k{n}")), ..job("unwanted") };
+    let many = (0..24).map(keyed).collect();
+    jobs.enqueue(proto::EnqueueRequest { jobs: many, ..Default::default() }).await.unwrap();
+    let mut leases: BTreeSet<(String, u64)> =
+        worker.jobs(24).await.into_iter().map(|job| (job.id, job.lease_token)).collect();
+    let mut clients = [jobs, JobsClient::new(channel(0).await), JobsClient::new(channel(1).await)];
+    for (n, (id, _)) in leases.iter().enumerate() {
+        for _ in 0..2 {
+            let answer = clients[n % 3].cancel(proto::CancelJobRequest { id: id.clone() }).await.unwrap().into_inner();
+            assert_eq!(answer.state(), proto::JobState::Leased);
+        }
+    }
+    while !leases.is_empty() {
+        // The leases last 30 s and nothing was extended.
+        match worker.next(3_000).await {
+            Some(Said::CancelRequested(cancel)) => {
+                for lease in cancel.leases {
+                    assert!(leases.remove(&(lease.id.clone(), lease.lease_token)), "told twice: {lease:?}");
+                }
+            }
+            other => panic!("{other:?}, and nothing of {leases:?}"),
+        }
+    }
+    assert!(worker.next(200).await.is_none(), "told twice");
 }
 
 #[tokio::test]

@@ -3,11 +3,11 @@
 use super::Answer;
 use crate::code::{Code, Refusal};
 use crate::job::JobState;
-use crate::reply::Reply;
+use crate::reply::{Effect, Reply};
 use crate::state::State;
 
 impl State<'_> {
-    pub(super) fn cancel(&mut self, seq: u64) -> Answer {
+    pub(super) fn cancel(&mut self, seq: u64, effects: &mut Vec<Effect>) -> Answer {
         let Some(old) = self.job(seq) else {
             return Err(Refusal::new(Code::NotFound, "there is no such job"));
         };
@@ -21,6 +21,8 @@ impl State<'_> {
                 if !old.cancel_requested {
                     new.cancel_requested = true;
                     self.transition(Some(&old), Some(&new));
+                    let tell = |worker| Effect::CancelRequested { seq, token: old.lease_token, worker };
+                    effects.extend(old.worker.clone().map(tell));
                 }
                 Ok(Reply::State(JobState::Leased))
             }
@@ -34,9 +36,9 @@ impl State<'_> {
 
 #[cfg(test)]
 mod tests {
-    use crate::command::{Command, When};
-    use crate::testing::{World, refusal};
-    use crate::{Code, JobState, Reply};
+    use crate::command::{Command, Envelope, When};
+    use crate::testing::{World, name, refusal};
+    use crate::{Code, Effect, JobState, Reply};
 
     #[test]
     fn what_waits_is_cancelled_at_once_and_again() {
@@ -60,6 +62,22 @@ mod tests {
         assert_eq!(world.ask(Command::Cancel(seq)), Reply::State(JobState::Leased));
         world.ack(seq).expect("acked");
         assert_eq!(refusal(&world.ask(Command::Cancel(seq))), Some(Code::Conflict));
+    }
+
+    #[test]
+    fn the_worker_is_to_be_told_once_for_each_lease() {
+        let mut world = World::new();
+        let seq = world.add(|_| {});
+        let cancel = Envelope::plain(Command::Cancel(seq));
+        for token in 1..=2 {
+            world.lease(1);
+            let told = Effect::CancelRequested { seq, token, worker: name("w") };
+            assert_eq!(world.run(&cancel).effects, [told]);
+            assert_eq!(world.run(&cancel).effects, []);
+            world.nack(seq, None, false).expect("nacked");
+            assert_eq!(world.run(&cancel).effects, []);
+            world.ask(Command::Retry(seq));
+        }
     }
 
     #[test]

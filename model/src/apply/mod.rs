@@ -62,7 +62,7 @@ impl State<'_> {
             Command::Ack(acks) => self.ack(acks),
             Command::Nack(nacks) => self.nack(nacks),
             Command::Extend(extends) => self.extend(extends),
-            Command::Cancel(seq) => self.cancel(seq),
+            Command::Cancel(seq) => self.cancel(seq, effects),
             Command::Retry(seq) => self.retry(seq),
             Command::SetQueue(definition) => self.set_queue(definition),
             Command::ForgetQueue { name, version } => self.forget_queue(&name, version),

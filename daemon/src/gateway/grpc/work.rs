@@ -25,6 +25,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use crate::dispatch::queue::{InLine, Sink};
+use crate::dispatch::streams::{OpenStream, Unwanted};
 use crate::dispatch::{Credit, Waiter};
 use crate::gateway::app::App;
 use crate::gateway::call::Call;
@@ -96,6 +97,7 @@ struct Session {
     lines: Vec<(Name, Arc<InLine>)>,
     sender: mpsc::UnboundedSender<Delivery>,
     deliveries: mpsc::UnboundedReceiver<Delivery>,
+    opened: OpenStream,
     batches: FuturesUnordered<Results>,
     /// Mean payload bytes of the jobs that came lately.
     job_bytes: u64,
@@ -112,6 +114,7 @@ impl Session {
         Self {
             lines: worker.queues.iter().map(|queue| (queue.clone(), Arc::default())).collect(),
             in_flight: worker.in_flight,
+            opened: app.cluster.dispatcher.streams.open(id),
             app,
             worker,
             out,
@@ -153,6 +156,7 @@ impl Session {
                     Err(_) => return Err(End::Gone),
                 },
                 Some(delivery) = self.deliveries.recv() => self.deliver(delivery).await?,
+                cancels = self.opened.cancels() => self.cancel(cancels).await?,
                 Some((results, ended)) = self.batches.next(), if !self.batches.is_empty() => {
                     self.in_flight = self.in_flight.saturating_sub(ended);
                     self.say(Said::Results(results)).await?;
@@ -223,9 +227,7 @@ impl Session {
 
     async fn say_farewells(&mut self) -> Result<(), End> {
         while !self.farewells.is_empty() && self.credit.asked() == 0 {
-            while let Ok(delivery) = self.deliveries.try_recv() {
-                self.deliver(delivery).await?;
-            }
+            self.deliver_all().await?;
             if let Some(said) = self.farewells.pop_front() {
                 self.say(said).await?;
             }
@@ -255,6 +257,20 @@ impl Session {
                 self.app.cluster.dispatcher.wait(&self.app.cluster, queue, waiter);
             }
         }
+    }
+
+    /// Tells the worker what nobody wants any more, after the jobs themselves.
+    async fn cancel(&mut self, cancels: Vec<Unwanted>) -> Result<(), End> {
+        self.deliver_all().await?;
+        let leases = cancels.into_iter().map(|unwanted| leases::held(unwanted.job, unwanted.token)).collect();
+        self.say(Said::CancelRequested(proto::CancelRequested { leases })).await
+    }
+
+    async fn deliver_all(&mut self) -> Result<(), End> {
+        while let Ok(delivery) = self.deliveries.try_recv() {
+            self.deliver(delivery).await?;
+        }
+        Ok(())
     }
 
     async fn deliver(&mut self, delivery: Delivery) -> Result<(), End> {
