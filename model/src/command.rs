@@ -13,6 +13,7 @@ use crate::id::Name;
 use crate::job::{JobState, Payload};
 use crate::limits;
 use crate::queue::QueueConfig;
+use crate::workflow::{NewTask, NewWorkflow};
 
 /// The payload of one Raft log entry: whatever commands arrived while the last one was on its way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,6 +109,45 @@ pub enum Command {
         /// Job partitions.
         partitions: u16,
     },
+    /// Starts a workflow.
+    StartWorkflow(Box<NewWorkflow>),
+    /// Cancels a workflow with all that runs in it.
+    CancelWorkflow(u64),
+    /// Pauses a workflow (nothing new begins), or lets it go on.
+    PauseWorkflow {
+        /// The workflow.
+        seq: u64,
+        /// Pause, or resume.
+        paused: bool,
+    },
+    /// Goes on with a failed or cancelled workflow from what did not succeed.
+    RetryWorkflow(u64),
+    /// Tells a workflow something that a task waits for, or will.
+    Signal {
+        /// The workflow.
+        seq: u64,
+        /// Which signal.
+        name: String,
+        /// JSON text.
+        payload: Bytes,
+    },
+    /// Adds tasks to a workflow, under the lease of one of its tasks.
+    AddTasks(Box<AddTasks>),
+}
+
+/// Adds tasks to a running workflow.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AddTasks {
+    /// The workflow.
+    pub seq: u64,
+    /// The job of the workflow's running task, if the caller says.
+    pub job: Option<u64>,
+    /// The running task, if the caller says.
+    pub task: Option<Name>,
+    /// The lease of that task's job.
+    pub token: u64,
+    /// What is to be done. A task that is there already, exactly so, is left alone.
+    pub tasks: Vec<NewTask>,
 }
 
 /// A job as it is asked for.

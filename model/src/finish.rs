@@ -28,6 +28,9 @@ impl State<'_> {
         new.keeping.charged = 0;
         self.transition(Some(old), Some(&new));
         self.release(&new);
+        if new.workflow.is_some() {
+            self.job_of_task_ended(&new);
+        }
         // A copy that dies in its turn stays where it is: dead-letter queues that name each other
         // or themselves would otherwise copy for ever.
         if let Some(target) = dead_letter
@@ -71,6 +74,9 @@ impl State<'_> {
     pub(crate) fn remove(&mut self, job: &Job) {
         self.transition(Some(job), None);
         self.release_gone(job);
+        if job.workflow.is_some() {
+            self.job_of_task_ended(job);
+        }
         self.txn.delete(&table::by_seq(tag::PAYLOAD, job.seq));
         if job.state == JobState::Succeeded {
             self.txn.delete(&table::by_seq(tag::RESULT, job.seq));

@@ -121,6 +121,6 @@ impl<'de> Deserialize<'de> for Name {
     }
 }
 
-fn clip(text: &str) -> &str {
+pub(crate) fn clip(text: &str) -> &str {
     text.char_indices().nth(64).map_or(text, |(end, _)| &text[..end])
 }

@@ -39,6 +39,7 @@ mod transition;
 pub mod txn;
 mod unique;
 pub mod view;
+pub mod workflow;
 
 pub use apply::apply;
 pub use code::{Code, Refusal};

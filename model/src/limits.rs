@@ -49,6 +49,39 @@ pub const LIST_SCAN_MAX: usize = 20_000;
 /// Rows that one page of a list may return.
 pub const LIST_PAGE_MAX: usize = 1_000;
 
+/// Tasks of one workflow, added ones included.
+pub const WORKFLOW_TASKS_MAX: usize = 10_000;
+/// Tasks, and items of tasks, of one workflow.
+pub const WORKFLOW_PARTS_MAX: u32 = 50_000;
+/// Events of one workflow; it fails when it would have more.
+pub const WORKFLOW_EVENTS_MAX: u32 = 100_000;
+/// Signals that a workflow keeps for tasks that will wait for them.
+pub const WORKFLOW_SIGNALS_MAX: u32 = 1_000;
+/// Workflows within workflows.
+pub const WORKFLOW_DEPTH_MAX: u8 = 8;
+/// Bytes of a workflow's definition, its input included.
+pub const WORKFLOW_BYTES_MAX: usize = 8 << 20;
+/// Tasks that one task may depend on.
+pub const DEPENDS_ON_MAX: usize = 1_000;
+/// Items of one `foreach`.
+pub const FOREACH_ITEMS_MAX: usize = 10_000;
+/// Items of one `foreach` at once, if the task does not say.
+pub const FOREACH_PARALLEL_DEFAULT: u32 = 100;
+/// Bytes of all items, or of all results, of one `foreach`, and of a sub-workflow's results.
+pub const RESULT_LIST_BYTES_MAX: usize = 8 << 20;
+/// Bytes of one expression.
+pub const EXPRESSION_BYTES_MAX: usize = 64 << 10;
+/// Strings with expressions in one input.
+pub const EXPRESSIONS_MAX: usize = 200;
+/// Work of one expression: a step, or 64 bytes of data, is 1.
+pub const EXPRESSION_FUEL: u64 = 50_000;
+/// Tasks that one command begins before it leaves the rest to the next tick.
+pub const STARTS_MAX: u32 = 2_000;
+/// How long a workflow that is over is kept: 30 days.
+pub const WORKFLOW_KEPT_MS: u64 = 30 * 86_400_000;
+/// Bytes of a workflow's name, for people.
+pub const TITLE_BYTES_MAX: usize = 500;
+
 const _: () = assert!(PAYLOAD_BYTES_MAX <= ENQUEUE_BYTES_MAX);
 const _: () = assert!(LEASE_MS_MIN < LEASE_MS_MAX);
 const _: () = assert!(PRIORITY_DEFAULT <= PRIORITY_MAX);

@@ -7,6 +7,7 @@ use crate::Time;
 use crate::code::{Code, Refusal};
 use crate::id::Name;
 use crate::job::JobState;
+use crate::workflow::{Status, TemplateRef};
 
 /// What applying one command answers.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +42,13 @@ pub enum Reply {
     Version(u64),
     /// Done; nothing to say.
     Done,
+    /// A workflow, and how it stands now.
+    Workflow {
+        /// Its sequence within the partition.
+        seq: u64,
+        /// Where it stands.
+        status: Status,
+    },
 }
 
 /// A job that was taken in, or found by its unique key.
@@ -114,5 +122,14 @@ pub enum Effect {
         token: u64,
         /// Who holds it.
         worker: Name,
+    },
+    /// A workflow that is no other's part came to its end.
+    WorkflowEnded {
+        /// How.
+        status: Status,
+        /// How long it took.
+        took_ms: u64,
+        /// What it was made from.
+        template: Option<TemplateRef>,
     },
 }

@@ -1,12 +1,13 @@
 //! The state while one entry is applied: rows that many commands of an entry touch (the clock,
 //! queues' definitions and counts, lanes) are decoded once and written back once, at the end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::Time;
+use crate::apply::workflow::Step;
 use crate::command::QueueDefinition;
 use crate::id::Name;
 use crate::job::{Job, JobState};
@@ -37,6 +38,10 @@ pub(crate) struct State<'a> {
     woken: BTreeSet<u32>,
     /// Queues that an earlier command of this entry told the leader of.
     told: BTreeSet<u32>,
+    /// What the present command has set off in workflows and is still to be done.
+    pub(crate) steps: VecDeque<Step>,
+    /// Effects of the present command other than woken queues.
+    pub(crate) noted: Vec<Effect>,
     scratch: Vec<u8>,
 }
 
@@ -55,6 +60,8 @@ impl<'a> State<'a> {
             lanes: BTreeMap::new(),
             woken: BTreeSet::new(),
             told: BTreeSet::new(),
+            steps: VecDeque::new(),
+            noted: Vec::new(),
             scratch: Vec::with_capacity(1024),
         }
     }
@@ -150,7 +157,7 @@ impl<'a> State<'a> {
         self.meta.queues = self.meta.queues.saturating_sub(1);
     }
 
-    fn delete_all(&mut self, prefix: &Key) {
+    pub(crate) fn delete_all(&mut self, prefix: &Key) {
         let mut keys = Vec::new();
         row::walk(self.rows(), prefix, prefix, &mut |key, _| {
             keys.push(*key);
@@ -192,7 +199,7 @@ impl<'a> State<'a> {
     /// What the leader is to do after the present command: queues that were woken and do deliver,
     /// each once per entry, since the leader looks when the whole entry is applied.
     pub(crate) fn effects(&mut self) -> Vec<Effect> {
-        let mut effects = Vec::new();
+        let mut effects = std::mem::take(&mut self.noted);
         for number in std::mem::take(&mut self.woken) {
             let queue = self.queue(number);
             if queue.stats.open_all() > 0 && !queue.def.paused && queue.free_in_flight() > 0 {

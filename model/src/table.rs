@@ -10,6 +10,7 @@
 //! | 01 META | - | [`Meta`]: clock, counters | for ever |
 //! | 02 NUMBER | h16(queue) | `u32` the queue's number here | as the queue |
 //! | 03 QUEUE | #q | [`QueueDefinition`], version 0 if nobody defined it | until forgotten |
+//! | 05 LAST_WORKFLOW | - | `u64` the last workflow's seq | for ever |
 //! | 04 STATS | #q | [`Stats`]: counts, token bucket, lane 0 | as the queue |
 //! | 10 JOB | seq | [`Job`] | until purged or retention ends |
 //! | 11 PAYLOAD | seq | [`crate::Payload`], never rewritten | as the job |
@@ -28,6 +29,26 @@
 //! | 30 DUE | time 03 idempotency key | - | as the kept answer |
 //! | 40 UNIQUE | #q h16(project, key) | [`Unique`] | until the job is final, or its window ends |
 //! | 41 KEPT | idempotency key | [`Kept`] | `kept_ms` |
+//! | 30 DUE | time 04 wf | - | the workflow's deadline, then its removal |
+//! | 30 DUE | time 05 wf task item | - | a task's timer or timeout, or that it is to begin |
+//! | 60 WORKFLOW | wf | [`Workflow`] | until removed, with all its rows |
+//! | 61 INPUT | wf | JSON text | as the workflow |
+//! | 62 SPEC | wf task | [`NewTask`], never rewritten | as the workflow |
+//! | 63 TASK | wf task item | [`Task`] | as the workflow; of an item from when it begins |
+//! | 64 TASK_BY_ID | wf h16(id) | `u32` task | as the workflow |
+//! | 65 EDGE | wf task dependent | - | as the workflow |
+//! | 66 TASK_OF_JOB | seq | [`TaskRef`] | until the job ends |
+//! | 67 ITEM | wf task item | JSON text | as the workflow |
+//! | 68 OUTPUT | wf task item | JSON text: the result | as the workflow; of an item until the list is made |
+//! | 69 SIGNAL | wf h16(name) n | JSON text | until a task takes it |
+//! | 6a WAITS | wf h16(name) task | - | while the task waits for the signal |
+//! | 6b EVENT | wf n | [`Event`] | as the workflow |
+//! | 6c HELD | wf task item | - | while it could begin and may not |
+//! | 6d RUNNING | wf task item | - | while it is under way |
+//! | 6e UNDO | wf last-first | `u32` task | until it was undone |
+//! | 70 BY_STATUS | status newest-first(wf) | - | as a workflow that is no other's part has the status |
+//! | 71 BY_PROJECT | h16(project) status newest-first(wf) | - | likewise |
+//! | 72 BY_TEMPLATE | h16(template) status newest-first(wf) | - | likewise |
 //! | 50 NODE | id | [`crate::command::NodeRecord`] | meta group; until deleted |
 //! | 51 CLUSTER | - | name, partitions | meta group; for ever |
 //! | 52 DEFINITION | h16(queue) | [`QueueDefinition`] | meta group; until deleted |
@@ -38,10 +59,13 @@ use crate::job::{Job, JobState, Place};
 use crate::limits;
 use crate::row::{Kept, Lane, Meta, Slot, Stats, Unique};
 use crate::txn::Key;
+use crate::workflow::{Event, NewTask, Status, Task, TaskRef, Workflow};
 
 /// Rows in the docs above, named so that the links hold.
 #[doc(hidden)]
 pub type Rows = (Meta, Stats, Slot, Lane, Unique, Kept, QueueDefinition, Job, Place);
+#[doc(hidden)]
+pub type WorkflowRows = (Workflow, NewTask, Task, TaskRef, Event);
 
 /// A hash that stands for strings in keys.
 pub type H16 = [u8; 16];
@@ -53,6 +77,7 @@ pub mod tag {
     pub const NUMBER: u8 = 0x02;
     pub const QUEUE: u8 = 0x03;
     pub const STATS: u8 = 0x04;
+    pub const LAST_WORKFLOW: u8 = 0x05;
     pub const JOB: u8 = 0x10;
     pub const PAYLOAD: u8 = 0x11;
     pub const RESULT: u8 = 0x12;
@@ -71,6 +96,24 @@ pub mod tag {
     pub const NODE: u8 = 0x50;
     pub const CLUSTER: u8 = 0x51;
     pub const DEFINITION: u8 = 0x52;
+    pub const WORKFLOW: u8 = 0x60;
+    pub const INPUT: u8 = 0x61;
+    pub const SPEC: u8 = 0x62;
+    pub const TASK: u8 = 0x63;
+    pub const TASK_BY_ID: u8 = 0x64;
+    pub const EDGE: u8 = 0x65;
+    pub const TASK_OF_JOB: u8 = 0x66;
+    pub const ITEM: u8 = 0x67;
+    pub const OUTPUT: u8 = 0x68;
+    pub const SIGNAL: u8 = 0x69;
+    pub const WAITS: u8 = 0x6a;
+    pub const EVENT: u8 = 0x6b;
+    pub const HELD: u8 = 0x6c;
+    pub const RUNNING: u8 = 0x6d;
+    pub const UNDO: u8 = 0x6e;
+    pub const BY_STATUS: u8 = 0x70;
+    pub const BY_PROJECT: u8 = 0x71;
+    pub const BY_TEMPLATE: u8 = 0x72;
 }
 
 /// Kinds of due rows.
@@ -79,6 +122,8 @@ pub mod due {
     pub const JOB: u8 = 1;
     pub const UNIQUE: u8 = 2;
     pub const KEPT: u8 = 3;
+    pub const WORKFLOW: u8 = 4;
+    pub const TASK: u8 = 5;
 }
 
 /// The hash of one string, or of a project and a key.
@@ -216,6 +261,74 @@ pub fn due(at: Time, kind: u8, what: &[u8]) -> Key {
 /// DUE of a job.
 pub fn due_job(at: Time, seq: u64) -> Key {
     due(at, due::JOB, &seq.to_be_bytes())
+}
+
+/// A table of a workflow's parts: SPEC, EDGE, EVENT, TASK, ITEM, OUTPUT, HELD, RUNNING, or a prefix of one.
+pub(crate) fn of_workflow(tag: u8, workflow: u64, parts: &[u32]) -> Key {
+    let mut bytes = [0; 8];
+    for (place, part) in bytes.chunks_exact_mut(4).zip(parts) {
+        place.copy_from_slice(&part.to_be_bytes());
+    }
+    key(tag, &[&workflow.to_be_bytes(), &bytes[..parts.len().min(2) * 4]])
+}
+
+/// TASK, ITEM, OUTPUT, HELD, RUNNING.
+pub(crate) fn of_task(tag: u8, at: TaskRef) -> Key {
+    of_workflow(tag, at.workflow, &[at.task, at.item])
+}
+
+/// A task in the key of one of its rows.
+pub(crate) fn task_of(key: &Key) -> Option<TaskRef> {
+    task_in(key.as_slice().get(1..)?)
+}
+
+fn task_in(bytes: &[u8]) -> Option<TaskRef> {
+    let (workflow, rest) = bytes.split_first_chunk::<8>()?;
+    let (task, rest) = rest.split_first_chunk::<4>()?;
+    let (item, _) = rest.split_first_chunk::<4>()?;
+    let [task, item] = [task, item].map(|bytes| u32::from_be_bytes(*bytes));
+    Some(TaskRef { workflow: u64::from_be_bytes(*workflow), task, item })
+}
+
+/// The last four bytes of a key, as a number (a dependent, an event).
+pub(crate) fn last_u32(key: &Key) -> u32 {
+    key.as_slice().last_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes))
+}
+
+/// TASK_BY_ID; the prefix of SIGNAL and WAITS.
+pub(crate) fn named(tag: u8, workflow: u64, name: &str) -> Key {
+    key(tag, &[&workflow.to_be_bytes(), &h16(&[name])])
+}
+
+/// SIGNAL and WAITS.
+pub(crate) fn of_signal(tag: u8, workflow: u64, name: &str, n: u32) -> Key {
+    key(tag, &[&workflow.to_be_bytes(), &h16(&[name]), &n.to_be_bytes()])
+}
+
+/// BY_STATUS; newest first.
+pub(crate) fn by_status(status: Status, workflow: u64) -> Key {
+    key(tag::BY_STATUS, &[&[status as u8], &(!workflow).to_be_bytes()])
+}
+
+/// BY_PROJECT and BY_TEMPLATE; newest first.
+pub(crate) fn by_owner(tag: u8, owner: &str, status: Status, workflow: u64) -> Key {
+    key(tag, &[&h16(&[owner]), &[status as u8], &(!workflow).to_be_bytes()])
+}
+
+/// DUE of a workflow.
+pub(crate) fn due_workflow(at: Time, workflow: u64) -> Key {
+    due(at, due::WORKFLOW, &workflow.to_be_bytes())
+}
+
+/// DUE of a task.
+pub(crate) fn due_task(time: Time, at: TaskRef) -> Key {
+    let what = [&at.workflow.to_be_bytes()[..], &at.task.to_be_bytes(), &at.item.to_be_bytes()].concat();
+    due(time, due::TASK, &what)
+}
+
+/// The task in the rest of a DUE key.
+pub(crate) fn due_task_of(what: &[u8]) -> Option<TaskRef> {
+    task_in(what)
 }
 
 /// DUE of a unique window.

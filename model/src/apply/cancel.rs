@@ -2,28 +2,22 @@
 
 use super::Answer;
 use crate::code::{Code, Refusal};
-use crate::job::JobState;
+use crate::job::{Job, JobState};
 use crate::reply::{Effect, Reply};
 use crate::state::State;
 
 impl State<'_> {
-    pub(super) fn cancel(&mut self, seq: u64, effects: &mut Vec<Effect>) -> Answer {
+    pub(super) fn cancel(&mut self, seq: u64) -> Answer {
         let Some(old) = self.job(seq) else {
             return Err(Refusal::new(Code::NotFound, "there is no such job"));
         };
-        let mut new = old.clone();
         match old.state {
             JobState::Blocked | JobState::Scheduled | JobState::Ready => {
-                self.finish(&old, new, JobState::Cancelled);
+                self.finish(&old, old.clone(), JobState::Cancelled);
                 Ok(Reply::State(JobState::Cancelled))
             }
             JobState::Leased => {
-                if !old.cancel_requested {
-                    new.cancel_requested = true;
-                    self.transition(Some(&old), Some(&new));
-                    let tell = |worker| Effect::CancelRequested { seq, token: old.lease_token, worker };
-                    effects.extend(old.worker.clone().map(tell));
-                }
+                self.ask_to_stop(&old);
                 Ok(Reply::State(JobState::Leased))
             }
             JobState::Cancelled => Ok(Reply::State(JobState::Cancelled)),
@@ -31,6 +25,18 @@ impl State<'_> {
                 Err(Refusal::new(Code::Conflict, format!("the job is {} already", old.state.as_str())))
             }
         }
+    }
+
+    /// Has the worker of a leased job told that the job is not wanted any more; once for each lease.
+    pub(super) fn ask_to_stop(&mut self, old: &Job) {
+        if old.cancel_requested {
+            return;
+        }
+        let mut new = old.clone();
+        new.cancel_requested = true;
+        self.transition(Some(old), Some(&new));
+        let tell = |worker| Effect::CancelRequested { seq: old.seq, token: old.lease_token, worker };
+        self.noted.extend(old.worker.clone().map(tell));
     }
 }
 
@@ -50,7 +56,7 @@ mod tests {
             }
         }
         world.tick(2_000);
-        assert_eq!(world.lease(9), []);
+        assert!(world.lease(9).is_empty());
         assert_eq!(refusal(&world.ask(Command::Cancel(99))), Some(Code::NotFound));
     }
 

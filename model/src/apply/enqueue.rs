@@ -103,7 +103,7 @@ impl State<'_> {
         Ok(())
     }
 
-    fn take_in(&mut self, new: NewJob) -> Enqueued {
+    pub(super) fn take_in(&mut self, new: NewJob) -> Enqueued {
         let now = self.now();
         let number = self.intern(&new.queue);
         let config = &self.queue(number).def.config;
@@ -213,7 +213,7 @@ mod tests {
         let seq = world.add(|job| job.run_at = Some(When::In(500)));
         assert_eq!((world.state(seq), world.why(seq)), (Some(JobState::Scheduled), "scheduled"));
         world.tick(499);
-        assert_eq!(world.lease(1), []);
+        assert!(world.lease(1).is_empty());
         world.tick(1);
         assert_eq!(world.lease(1), [seq]);
     }

@@ -16,6 +16,7 @@ mod purge;
 mod queue;
 mod retry;
 mod tick;
+pub(crate) mod workflow;
 
 use crate::code::{Code, Refusal};
 use crate::command::{Command, Entry, Envelope};
@@ -48,6 +49,7 @@ impl State<'_> {
         }
         let mut effects = Vec::new();
         let reply = self.run(envelope.command, &mut effects).unwrap_or_else(Reply::Refused);
+        let reply = self.settle(reply);
         if let Some(idempotency) = &envelope.idempotency {
             self.keep(idempotency, &reply);
         }
@@ -62,7 +64,7 @@ impl State<'_> {
             Command::Ack(acks) => self.ack(acks),
             Command::Nack(nacks) => self.nack(nacks),
             Command::Extend(extends) => self.extend(extends),
-            Command::Cancel(seq) => self.cancel(seq, effects),
+            Command::Cancel(seq) => self.cancel(seq),
             Command::Retry(seq) => self.retry(seq),
             Command::SetQueue(definition) => self.set_queue(definition),
             Command::ForgetQueue { name, version } => self.forget_queue(&name, version),
@@ -76,6 +78,12 @@ impl State<'_> {
             Command::PutNode(node) => Ok(self.put_node(&node)),
             Command::DeleteNode(id) => self.delete_node(id),
             Command::FormCluster { name, partitions } => self.form_cluster(name, partitions),
+            Command::StartWorkflow(new) => self.start_workflow(*new),
+            Command::CancelWorkflow(seq) => self.cancel_workflow(seq),
+            Command::PauseWorkflow { seq, paused } => self.pause_workflow(seq, paused),
+            Command::RetryWorkflow(seq) => self.retry_workflow(seq),
+            Command::Signal { seq, name, payload } => self.signal(seq, &name, payload),
+            Command::AddTasks(add) => self.add_tasks(*add),
         }
     }
 

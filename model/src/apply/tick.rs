@@ -42,6 +42,8 @@ impl State<'_> {
                 let (queue, hash) = what.split_first_chunk()?;
                 self.end_window(u32::from_be_bytes(*queue), hash.try_into().ok()?, at);
             }
+            due::WORKFLOW => return self.workflow_due(u64::from_be_bytes(what.try_into().ok()?), at),
+            due::TASK => self.task_due(table::due_task_of(what)?, at),
             due::KEPT => self.expire_kept(what.try_into().ok()?, at),
             _ => {}
         }

@@ -3,6 +3,7 @@
 
 mod jobs;
 mod keys;
+mod workflows;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,7 +27,7 @@ pub struct Violation {
 type Invariant = (&'static str, fn(&Census) -> Vec<String>);
 
 /// Every invariant.
-const ALL: [Invariant; 12] = [
+const ALL: [Invariant; 18] = [
     ("rows_decode", jobs::rows_decode),
     ("one_place_per_job", jobs::one_place_per_job),
     ("index_rows_follow_from_jobs", jobs::index_rows_follow_from_jobs),
@@ -39,6 +40,12 @@ const ALL: [Invariant; 12] = [
     ("lanes_match", keys::lanes_match),
     ("unique_points_back", keys::unique_points_back),
     ("kept_answers_are_counted", keys::kept_answers_are_counted),
+    ("workflow_counts", workflows::workflow_counts),
+    ("workflow_lists_follow", workflows::workflow_lists_follow),
+    ("tasks_wait_for_what_is_open", workflows::tasks_wait_for_what_is_open),
+    ("jobs_of_tasks_point_back", workflows::jobs_of_tasks_point_back),
+    ("task_times_have_due", workflows::task_times_have_due),
+    ("no_orphans_of_workflows", workflows::no_orphans_of_workflows),
 ];
 
 /// Checks every invariant; reads every row.

@@ -3,6 +3,7 @@
 //! ```text
 //!   one job      job, payload, result, why
 //!   many jobs    list                        (bounded, by seq upwards)
+//!   workflows    workflow, workflow_input, tasks, events, workflows
 //!   queues       queue, queues, deliverable
 //!   the clock    now, next_due
 //!   meta group   definition, definitions, nodes, formed
@@ -12,10 +13,12 @@
 mod list;
 mod queue;
 mod why;
+mod workflow;
 
 pub use list::{Page, list};
 pub use queue::{QueueView, definition, definitions, deliverable, queue, queues};
 pub use why::{Why, why};
+pub use workflow::{TaskView, WorkflowFilter, events, tasks, workflow, workflow_input, workflows};
 
 use crate::Time;
 use crate::command::NodeRecord;
