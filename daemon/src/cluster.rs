@@ -157,9 +157,9 @@ impl Cluster {
     }
 
     /// Reads this node's own replica as it is.
-    pub fn read_stale(&self, group: GroupId, query: &Query) -> Result<Answer, Refusal> {
+    pub async fn read_stale(&self, group: GroupId, query: &Query) -> Result<Answer, Refusal> {
         let group = self.group(group).ok_or_else(|| no_group(group))?;
-        Ok(query::answer(&group.shared, query))
+        Ok(query::answer(&group.shared, query).await)
     }
 
     /// Puts a marker into the group's log; answers its index.
@@ -282,7 +282,10 @@ impl Cluster {
             Request::Query(group, query, linearizable) => match self.group(group) {
                 Some(group) => {
                     let ready = if linearizable { group.linearize().await } else { Ok(()) };
-                    respond(ready, |()| Response::Answer(Box::new(query::answer(&group.shared, &query))))
+                    match ready {
+                        Ok(()) => Response::Answer(Box::new(query::answer(&group.shared, &query).await)),
+                        Err(error) => refused(error),
+                    }
                 }
                 None => Response::Refused(no_group(group)),
             },
@@ -347,11 +350,9 @@ impl Cluster {
         };
         let now = group.shared.clock.now();
         let retry_in_ms = leased.next_at.map(|at| at.saturating_sub(now).clamp(1, 60_000));
-        let jobs = {
-            let state = group.shared.state.read();
-            let payload = |seq| view::payload(&*state, seq);
-            leased.jobs.into_iter().filter_map(|job| payload(job.seq).map(|payload| (job, payload))).collect()
-        };
+        let keys: Vec<_> = leased.jobs.iter().map(|job| view::payload_key(job.seq)).collect();
+        let ((), payloads) = group.shared.payloads(&keys, |_| ()).await;
+        let jobs = leased.jobs.into_iter().zip(payloads).filter_map(|(job, payload)| Some((job, payload?))).collect();
         let ready_left = self.ready_or_register(group, from, &queue);
         Response::Leased(Delivery { jobs, ready_left, retry_in_ms, partition: group.shared.partition })
     }

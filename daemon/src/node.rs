@@ -9,7 +9,7 @@ use anyhow::Context;
 use bravo_api::certs;
 use bravo_model::Effect;
 use bravo_model::table::tag;
-use bravo_storage::cache::DecodedPages;
+use bravo_storage::cache::{CacheOptions, DecodedPages, PayloadCache};
 use bravo_storage::identity::{DataDir, Identity};
 use bravo_storage::log::{LogOptions, SharedLog};
 use bravo_storage::state::{Engines, StateOptions, StateStore};
@@ -27,6 +27,7 @@ use crate::raft::pulse;
 use crate::raft::types::{GroupId, Member, NodeId};
 use crate::service::PeerService;
 use crate::tasks::Tasks;
+use crate::telemetry::events::CacheAsked;
 use crate::transport::Transport;
 use crate::transport::tls::{self, PeerTls};
 use crate::transport::wire::Cancelled;
@@ -43,6 +44,7 @@ pub struct Node {
     pub cluster: Arc<Cluster>,
     transport: Arc<Transport>,
     log: SharedLog,
+    cache: PayloadCache,
     tasks: Tasks,
     // Held for its lock on the folder.
     _data: DataDir,
@@ -91,7 +93,7 @@ impl Node {
         tasks.spawn(pulse::run(id, cluster.groups().to_vec(), timing(config)));
         crate::keeper::start(cluster.clone());
         tasks.spawn(crate::keeper::free_log(cluster.clone(), disk.log.clone(), log_budget(config)));
-        Ok(Self { cluster, transport, log: disk.log, tasks, _data: data })
+        Ok(Self { cluster, transport, log: disk.log, cache: disk.cache, tasks, _data: data })
     }
 
     /// Hands leadership over, then stops the groups and closes the log.
@@ -111,6 +113,7 @@ impl Node {
         }
         self.tasks.stop().await;
         self.transport.close().await;
+        self.cache.close().await;
         let log = self.log;
         let _ = tokio::task::spawn_blocking(move || log.close()).await;
     }
@@ -126,18 +129,20 @@ struct Disk {
     log: SharedLog,
     engines: Engines,
     snapshots: PathBuf,
+    cache: PayloadCache,
 }
 
 impl Disk {
     async fn open(config: &Config, data: &DataDir) -> anyhow::Result<Self> {
         let (log, options, state) = (data.log(), log_options(config), data.state());
-        let snapshots = data.snapshot();
-        tokio::task::spawn_blocking(move || {
+        let opened = tokio::task::spawn_blocking(move || {
             let log = SharedLog::open(&log, options).context("the Raft log")?;
             let engines = Engines::open(&state).context("the state folder")?;
-            Ok(Self { log, engines, snapshots })
-        })
-        .await?
+            anyhow::Ok((log, engines))
+        });
+        let (log, engines) = opened.await??;
+        let cache = PayloadCache::open(&data.cache(), cache_options(config)).await?;
+        Ok(Self { log, engines, snapshots: data.snapshot(), cache })
     }
 }
 
@@ -212,6 +217,20 @@ fn log_options(config: &Config) -> LogOptions {
     }
 }
 
+/// The memory of the cache is shared alike by decoded pages and single values.
+fn cache_options(config: &Config) -> CacheOptions {
+    CacheOptions {
+        memory_bytes: config.storage.cache_memory_bytes as usize / 2,
+        disk_bytes: config.storage.cache_disk_bytes as usize,
+        asked: cache_asked,
+        ..CacheOptions::default()
+    }
+}
+
+fn cache_asked(tier: &'static str, hit: bool) {
+    CacheAsked { tier, hit }.emit();
+}
+
 /// Bytes on disk beyond which the group that holds the oldest segment makes a snapshot, so that a quiet
 /// group does not keep the whole log from being purged.
 fn log_budget(config: &Config) -> u64 {
@@ -228,7 +247,7 @@ async fn start_groups(
 ) -> anyhow::Result<Vec<Group>> {
     let raft = Arc::new(raft_config(config)?);
     let groups = u64::from(partitions) + 1;
-    let pages = Arc::new(DecodedPages::new(config.storage.cache_memory_bytes as usize));
+    let pages = Arc::new(DecodedPages::new(config.storage.cache_memory_bytes as usize / 2, cache_asked));
     let start = async |id: GroupId| {
         let options = StateOptions {
             memory_bytes_max: config.storage.memory_bytes_max / groups,
@@ -236,8 +255,8 @@ async fn start_groups(
             cache: pages.clone(),
             ..StateOptions::default()
         };
-        let shared =
-            GroupState::new(id, config.node.id, StateStore::new(disk.engines.engine(id)?, options), effects.clone());
+        let state = StateStore::new(disk.engines.engine(id)?, options);
+        let shared = GroupState::new(id, config.node.id, state, disk.cache.clone(), effects.clone());
         let network = NetworkFactory::new(transport.clone(), shared.clone());
         let options = GroupOptions {
             raft: raft.clone(),

@@ -89,3 +89,64 @@ async fn replicas_have_equal_digests_at_one_index() {
     assert_eq!(digests[0], digests[1]);
     assert_eq!(digests[0], digests[2]);
 }
+
+/// The payload of the `n`th job and, with another `kind`, its result.
+fn large(n: u64, kind: u8) -> Payload {
+    let bytes: Vec<u8> = (0..30_000u64).map(|i| (n * 31 + i * i) as u8 ^ kind).collect();
+    Payload { json: false, bytes: bytes.into() }
+}
+
+async fn read(cluster: &Arc<Cluster>, group: u32, seq: u64) -> (Option<Payload>, Option<Payload>) {
+    let fresh = cluster.read(group, Query::Job(seq), soon()).await.unwrap();
+    let stale = cluster.read_stale(group, &Query::Job(seq)).await.unwrap();
+    assert_eq!(format!("{fresh:?}"), format!("{stale:?}"));
+    let Answer::Job(Some((_, payload, result))) = fresh else { panic!("the job is known") };
+    (payload, result)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn payloads_and_results_that_moved_to_disk_are_read_and_delivered_as_they_were() {
+    let mut embedded = Embedded::start(1).await.unwrap();
+    embedded.stop_node(0).await;
+    let storage = &mut embedded.configs[0].storage;
+    (storage.memory_bytes_max, storage.cache_memory_bytes, storage.cache_disk_bytes) = (4 << 20, 2 << 20, 64 << 20);
+    embedded.start_node(0).await.unwrap();
+    embedded.settle(Duration::from_secs(20)).await.unwrap();
+    let (cluster, group) = (embedded.cluster(0), partition_group(0));
+    let mut seqs = Vec::new();
+    for batch in 0..10 {
+        let jobs = (0..20).map(|n| NewJob::new(name("cold"), name("default"), large(batch * 20 + n, 0))).collect();
+        seqs.extend(enqueue(&cluster, 0, jobs).await);
+    }
+    let spilled = async |rows: usize| {
+        let state = &cluster.group(group).unwrap().shared.state;
+        while state.read().spilled_rows() < rows {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), spilled(150)).await.expect("payloads move to disk");
+    for step in [7, 1, 3] {
+        for (n, seq) in seqs.iter().enumerate().step_by(step) {
+            assert_eq!(read(&cluster, group, *seq).await, (Some(large(n as u64, 0)), None));
+        }
+    }
+
+    let mut left = seqs.len();
+    while left > 0 {
+        let delivery = lease(&cluster, "cold", 40).await;
+        let mut acks = Vec::new();
+        for (leased, payload) in &delivery.jobs {
+            let n = seqs.iter().position(|seq| *seq == leased.seq).unwrap() as u64;
+            assert_eq!(payload, &large(n, 0));
+            acks.push(Ack { seq: leased.seq, token: leased.token, result: Some(large(n, 1)) });
+        }
+        left -= acks.len();
+        let envelope = Envelope::plain(Command::Ack(acks));
+        cluster.propose(group, &envelope, Repeat::Safe, soon()).await.unwrap();
+    }
+    tokio::time::timeout(Duration::from_secs(10), spilled(350)).await.expect("results move to disk");
+    for (n, seq) in seqs.iter().enumerate().rev() {
+        assert_eq!(read(&cluster, group, *seq).await, (Some(large(n as u64, 0)), Some(large(n as u64, 1))));
+    }
+    embedded.stop_node(0).await;
+}

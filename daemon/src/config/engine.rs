@@ -45,9 +45,10 @@ section! {
         log_queue_bytes_max: u64 = 64 * MIB, int(16 * MIB, 4 * GIB);
         /// Bytes of live state kept in memory, over all groups. What is colder moves to disk.
         memory_bytes_max: u64 = 384 * MIB, int(16 * MIB, 1_024 * GIB);
-        /// Bytes of the cache's memory tier. Memory is taken as it fills.
+        /// Bytes of memory for payloads and results that were moved to disk and read again: half for pages
+        /// of them, half for single ones. Memory is taken as it fills.
         cache_memory_bytes: u64 = 100 * MIB, int(MIB, 256 * GIB);
-        /// Bytes of the cache's disk tier; 0 turns the disk tier off.
+        /// Bytes of disk for single payloads and results that this memory had no room for; 0 for none.
         cache_disk_bytes: u64 = GIB, int(0, 16_384 * GIB);
     }
 }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use bravo_model::{Command, Effect, Envelope, Time};
+use bravo_model::{Command, Effect, Envelope, Key, Payload, Read, Time, view};
+use bravo_storage::cache::PayloadCache;
 use bravo_storage::log::GroupLog;
-use bravo_storage::state::{Frozen, StateStore};
+use bravo_storage::state::{EngineError, Frozen, Place, StateStore};
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::{LinearizerOption, Raft, ReadPolicy};
 use parking_lot::{Mutex, RwLock};
@@ -28,6 +29,9 @@ const MAINTENANCE_EVERY_IDLE: Duration = Duration::from_millis(500);
 /// Steps of maintenance in one round.
 const MAINTENANCE_STEPS: usize = 16;
 
+/// Tries to read spilled rows before the state itself is asked.
+const READS_MAX: usize = 3;
+
 /// openraft's handle with our types.
 pub type RaftHandle = Raft<TypeConfig, Machine>;
 
@@ -42,6 +46,8 @@ pub struct GroupState {
     pub partition: u16,
     /// The tables.
     pub state: RwLock<StateStore>,
+    /// What stands before the rows that moved to disk.
+    cache: PayloadCache,
     /// The state's clock.
     pub clock: StateClock,
     /// Who this node is.
@@ -80,12 +86,14 @@ impl GroupState {
         group: GroupId,
         node: NodeId,
         state: StateStore,
+        cache: PayloadCache,
         effects: mpsc::UnboundedSender<(GroupId, Effect)>,
     ) -> Arc<Self> {
         Arc::new(Self {
             group,
             partition: if group == META_GROUP { u16::MAX } else { (group - 1) as u16 },
             state: RwLock::new(state),
+            cache,
             clock: StateClock::default(),
             node,
             leader: AtomicU64::new(0),
@@ -102,6 +110,43 @@ impl GroupState {
             apply_ns: AtomicU64::new(0),
             log_since_snapshot: AtomicU64::new(0),
         })
+    }
+
+    /// Payloads and results by the keys of their rows, and what `beside` reads at the same moment. The state is
+    /// locked to find them, and not while those that moved to disk are read.
+    pub(crate) async fn payloads<T>(
+        &self,
+        keys: &[Key],
+        beside: impl Fn(&StateStore) -> T,
+    ) -> (T, Vec<Option<Payload>>) {
+        for _ in 0..READS_MAX {
+            let (beside, places) = {
+                let state = self.state.read();
+                (beside(&state), keys.iter().map(|key| state.place(key)).collect())
+            };
+            // A page that was given up meanwhile: its rows are elsewhere now, or gone.
+            if let Ok(payloads) = self.fetch(places).await {
+                return (beside, payloads);
+            }
+        }
+        // No chance, but a disk that fails: the state finds that out as well, and says so.
+        tokio::task::block_in_place(|| {
+            let state = self.state.read();
+            let payload = |key| view::decode_payload(&Read::get(&*state, key)?);
+            (beside(&state), keys.iter().map(payload).collect())
+        })
+    }
+
+    async fn fetch(&self, places: Vec<Place>) -> Result<Vec<Option<Payload>>, EngineError> {
+        let mut payloads = Vec::with_capacity(places.len());
+        for place in places {
+            payloads.push(match place {
+                Place::Memory(value) => view::decode_payload(&value),
+                Place::Engine(row) => view::decode_payload(&self.cache.value(&row).await?),
+                Place::Nowhere => None,
+            });
+        }
+        Ok(payloads)
     }
 
     /// The leader as this node knows it.

@@ -208,10 +208,10 @@ impl LogFlushed {
     }
 }
 
-/// The cache was asked.
+/// A tier of the cache was asked for a payload or result.
 #[derive(Debug)]
 pub struct CacheAsked {
-    /// `memory` or `disk`.
+    /// `pages`, `memory` or `disk`.
     pub tier: &'static str,
     /// Whether it had the value.
     pub hit: bool,
@@ -220,8 +220,8 @@ pub struct CacheAsked {
 impl CacheAsked {
     /// Counts it.
     pub fn emit(&self) {
-        let result = if self.hit { "hit" } else { "miss" };
-        counter!(metric::CACHE_REQUESTS, "tier" => self.tier, "result" => result).increment(1);
+        let metric = if self.hit { metric::CACHE_HITS } else { metric::CACHE_MISSES };
+        counter!(metric, "tier" => self.tier).increment(1);
     }
 }
 

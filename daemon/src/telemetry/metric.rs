@@ -117,8 +117,12 @@ metrics! {
     LOG_RECORDS = "bravo_log_records_total", Counter, "records", [];
     /// Segments that the shared log holds on disk.
     LOG_SEGMENTS = "bravo_log_segments", Gauge, "segments", [];
-    /// Questions to the cache by tier (`memory`, `disk`) and result (`hit`, `miss`).
-    CACHE_REQUESTS = "bravo_cache_requests_total", Counter, "requests", ["tier", "result"];
+    /// Payloads and results that a tier of the cache had: decoded `pages`, single values in `memory` and on
+    /// `disk`. A tier is asked for what the ones before it did not have, and the first one only for what
+    /// the state does not hold in memory.
+    CACHE_HITS = "bravo_cache_hits_total", Counter, "values", ["tier"];
+    /// Those that it did not have.
+    CACHE_MISSES = "bravo_cache_misses_total", Counter, "values", ["tier"];
     /// Named invariants that were found broken. Anything above 0 is a bug: please report it.
     INVARIANT_VIOLATIONS = "bravo_invariant_violations_total", Counter, "violations", ["name"];
     /// Always 1; the label tells the version.

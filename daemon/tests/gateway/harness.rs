@@ -38,6 +38,8 @@ async fn start() -> Vec<SocketAddr> {
     let mut configs = dev::configs(&dir, 3, port).unwrap();
     let telemetry = Telemetry::init(&configs[0]).unwrap();
     let mut addresses = Vec::new();
+    // Lease calls that wait at this node are those of one test.
+    configs[2].limits.waiting_leases_max = 16;
     for config in &mut configs {
         config.storage.log_segment_bytes = 16 << 20;
         config.limits.request_body_bytes_max = 2 << 20;

@@ -64,6 +64,32 @@ async fn who_says_nothing_or_too_little_is_cut_off() {
 }
 
 #[tokio::test]
+async fn lease_calls_beyond_those_that_may_wait_are_shed() {
+    let lease = |wait_ms: u64| {
+        let body = json!({"worker_id": "crowd", "wait_ms": wait_ms}).to_string();
+        call_at(nodes()[2], Method::POST, "/api/v1/queues/crowded/lease", &[], body)
+    };
+    let mut waiting = tokio::task::JoinSet::new();
+    for _ in 0..16 {
+        waiting.spawn(lease(20_000));
+    }
+    let mut shed = lease(10).await;
+    while shed.status == StatusCode::OK {
+        shed = lease(10).await;
+    }
+    assert_eq!((shed.status.as_u16(), shed.code().as_str()), (503, "shed"));
+    assert!(shed.json()["retry_after_ms"].is_u64(), "{}", shed.text);
+    assert_eq!(lease(0).await.ok()["jobs"], json!([]), "a call that does not wait takes no place");
+
+    // Those that wait are served, and then there is room again.
+    post("/api/v1/jobs", json!({"jobs": vec![json!({"queue": "crowded"}); 16]}).to_string()).await.ok();
+    while let Some(answer) = waiting.join_next().await {
+        assert_eq!(answer.unwrap().ok()["jobs"].as_array().unwrap().len(), 1);
+    }
+    assert_eq!(lease(10).await.ok()["jobs"], json!([]));
+}
+
+#[tokio::test]
 async fn a_worker_that_leaves_while_it_waits_gets_nothing() {
     let mut stream = TcpStream::connect(nodes()[0]).await.unwrap();
     let body = r#"{"worker_id":"gone","wait_ms":30000}"#;

@@ -25,7 +25,7 @@ use crate::command::NodeRecord;
 use crate::job::{Job, Payload};
 use crate::row::{self, Meta};
 use crate::table::{self, tag};
-use crate::txn::{Key, Read};
+use crate::txn::{Key, Read, Value};
 
 /// The state's clock.
 pub fn now(rows: &impl Read) -> Time {
@@ -39,12 +39,27 @@ pub fn job(rows: &impl Read, seq: u64) -> Option<Job> {
 
 /// What the worker gets.
 pub fn payload(rows: &impl Read, seq: u64) -> Option<Payload> {
-    row::read(rows, &table::by_seq(tag::PAYLOAD, seq))
+    row::read(rows, &payload_key(seq))
 }
 
 /// What the worker gave back.
 pub fn result(rows: &impl Read, seq: u64) -> Option<Payload> {
-    row::read(rows, &table::by_seq(tag::RESULT, seq))
+    row::read(rows, &result_key(seq))
+}
+
+/// Where [`payload`] is, for readers that fetch the row themselves; see [`decode_payload`].
+pub fn payload_key(seq: u64) -> Key {
+    table::by_seq(tag::PAYLOAD, seq)
+}
+
+/// Where [`result`] is.
+pub fn result_key(seq: u64) -> Key {
+    table::by_seq(tag::RESULT, seq)
+}
+
+/// What is in the row of a payload or result.
+pub fn decode_payload(value: &Value) -> Option<Payload> {
+    row::decode(value)
 }
 
 /// When a tick will next have something to do.

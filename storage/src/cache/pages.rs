@@ -3,37 +3,28 @@
 use std::sync::Arc;
 
 use foyer::{Cache, CacheBuilder};
-use metrics::{Counter, counter};
 
+use super::counters::Asked;
 use crate::state::{Page, PageCache, PageId};
 
 /// One cache for the pages of all groups of a node, bounded by bytes.
 pub struct DecodedPages {
     cache: Cache<PageId, Arc<Page>>,
-    hits: Counter,
-    misses: Counter,
+    asked: Asked,
 }
 
 impl DecodedPages {
     /// Keeps about `bytes_max` bytes of decoded pages.
-    pub fn new(bytes_max: usize) -> Self {
+    pub fn new(bytes_max: usize, asked: Asked) -> Self {
         let builder = CacheBuilder::new(bytes_max).with_shards(4).with_name("bravo-pages");
-        Self {
-            cache: builder.with_weighter(|_: &PageId, page: &Arc<Page>| page.bytes() + 128).build(),
-            hits: counter!("bravo_cache_requests_total", "tier" => "pages", "result" => "hit"),
-            misses: counter!("bravo_cache_requests_total", "tier" => "pages", "result" => "miss"),
-        }
+        Self { cache: builder.with_weighter(|_: &PageId, page: &Arc<Page>| page.bytes() + 128).build(), asked }
     }
 }
 
 impl PageCache for DecodedPages {
     fn get(&self, id: PageId) -> Option<Arc<Page>> {
         let found = self.cache.get(&id).map(|entry| entry.value().clone());
-        if found.is_some() {
-            self.hits.increment(1)
-        } else {
-            self.misses.increment(1)
-        }
+        (self.asked)("pages", found.is_some());
         found
     }
 

@@ -27,6 +27,7 @@ mod page_index;
 mod page_keys;
 mod reader;
 mod spill;
+mod spilled;
 mod store;
 
 #[cfg(test)]
@@ -40,4 +41,5 @@ pub use maintain::Maintenance;
 pub use options::StateOptions;
 pub use page::{Page, PageId};
 pub use reader::{LocalPages, PageCache};
+pub use spilled::{Place, RowId, SpilledRow};
 pub use store::StateStore;

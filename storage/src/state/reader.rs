@@ -87,11 +87,16 @@ impl PageReader {
 
     /// The page, past the cache: a whole pass must not push out what is hot.
     pub(super) fn page_uncached(&self, meta: &PageMeta) -> Result<Page, EngineError> {
-        let bytes = self.engine.get(&meta.id.engine_key())?;
-        let bytes = bytes.ok_or_else(|| EngineError::Damaged(format!("page {} is missing", meta.id.0)))?;
-        let page = Page::decode(meta.id, &bytes)?;
-        if page.rows() != meta.keys.len() {
-            return Err(EngineError::Damaged(format!("page {} has another number of rows", meta.id.0)));
+        self.read(meta.id, meta.keys.len())
+    }
+
+    /// The page from the engine.
+    pub(super) fn read(&self, id: PageId, rows: usize) -> Result<Page, EngineError> {
+        let bytes = self.engine.get(&id.engine_key())?;
+        let bytes = bytes.ok_or_else(|| EngineError::Damaged(format!("page {} is missing", id.0)))?;
+        let page = Page::decode(id, &bytes)?;
+        if page.rows() != rows {
+            return Err(EngineError::Damaged(format!("page {} has another number of rows", id.0)));
         }
         Ok(page)
     }

@@ -7,11 +7,11 @@ use bravo_model::{Key, Read, Txn, Value};
 
 use super::engine::{Engine, EngineError};
 use super::frozen::Frozen;
-use super::layer::Layer;
+use super::layer::{Layer, Slot};
 use super::merge::Sources;
 use super::options::StateOptions;
 use super::page::PageId;
-use super::page_index::{Killed, PageIndex};
+use super::page_index::{Killed, PageIndex, PageMeta};
 use super::reader::PageReader;
 use super::spill::Sweep;
 
@@ -135,13 +135,12 @@ impl StateStore {
 
     /// Whether layers or pages below the active layer have a word on `key`.
     pub(super) fn is_below(&self, key: &Key) -> bool {
-        self.frozen.iter().any(|layer| layer.get(key).is_some())
-            || (self.pages.has_tag_of(key) && self.pages.find(key).is_some())
+        self.frozen.iter().any(|layer| layer.get(key).is_some()) || self.spilled(key).is_some()
     }
 
     /// A row in a page no longer counts, since the layer that is now the lowest says otherwise.
     pub(super) fn kill(&mut self, key: &Key) {
-        if !self.pages.has_tag_of(key) || self.pages.find(key).is_none() {
+        if self.spilled(key).is_none() {
             return;
         }
         match Arc::make_mut(&mut self.pages).kill(key) {
@@ -158,28 +157,25 @@ impl StateStore {
         }
     }
 
-    fn get_below(&self, key: &Key) -> Option<Value> {
-        if let Some(slot) = self.frozen.iter().rev().find_map(|layer| layer.get(key)) {
-            return slot.clone();
-        }
-        if !self.pages.has_tag_of(key) {
-            return None;
-        }
-        let (page, position) = self.pages.find(key)?;
-        self.reader.value(page, position).map_err(|error| self.reader.poison(error)).ok()
+    /// The newest word of the layers on `key`, if they have one.
+    pub(super) fn slot(&self, key: &Key) -> Option<&Slot> {
+        let slot = self.draining.as_ref().and_then(|layer| layer.get(key)).or_else(|| self.active.get(key));
+        slot.or_else(|| self.frozen.iter().rev().find_map(|layer| layer.get(key)))
+    }
+
+    /// The page and the position of a row that no layer has a word on.
+    pub(super) fn spilled(&self, key: &Key) -> Option<(&PageMeta, usize)> {
+        if self.pages.has_tag_of(key) { self.pages.find(key) } else { None }
     }
 }
 
 impl Read for StateStore {
     fn get(&self, key: &Key) -> Option<Value> {
-        if let Some(slot) = self.draining.as_ref().and_then(|layer| layer.get(key)) {
+        if let Some(slot) = self.slot(key) {
             return slot.clone();
         }
-        match self.active.get(key) {
-            Some(slot) => slot.clone(),
-            None if self.frozen.is_empty() && self.pages.is_empty() => None,
-            None => self.get_below(key),
-        }
+        let (page, position) = self.spilled(key)?;
+        self.reader.value(page, position).map_err(|error| self.reader.poison(error)).ok()
     }
 
     fn scan(&self, from: &Key, to: &Key, visit: &mut dyn FnMut(&Key, &Value) -> bool) {
@@ -201,12 +197,7 @@ impl Read for StateStore {
     }
 
     fn contains(&self, key: &Key) -> bool {
-        let slot = self.draining.as_ref().and_then(|layer| layer.get(key)).or_else(|| self.active.get(key));
-        let slot = slot.or_else(|| self.frozen.iter().rev().find_map(|layer| layer.get(key)));
-        match slot {
-            Some(slot) => slot.is_some(),
-            None => self.pages.has_tag_of(key) && self.pages.find(key).is_some(),
-        }
+        self.slot(key).map_or_else(|| self.spilled(key).is_some(), Slot::is_some)
     }
 }
 

@@ -8,8 +8,8 @@ use bravo_model::command::QueueDefinition;
 use parking_lot::RwLock;
 
 use crate::cluster::Cluster;
+use crate::query;
 use crate::raft::types::META_GROUP;
-use crate::transport::wire::{Answer, Query};
 
 /// All definitions at one moment, by name.
 pub(crate) type Snapshot = Arc<HashMap<Name, QueueDefinition>>;
@@ -33,8 +33,9 @@ impl Definitions {
         }
         let mut known = self.known.write();
         if known.0 != applied
-            && let Ok(Answer::Definitions(all)) = cluster.read_stale(META_GROUP, &Query::Definitions)
+            && let Some(meta) = cluster.group(META_GROUP)
         {
+            let all = query::definitions(&meta.shared);
             *known = (applied, Arc::new(all.into_iter().map(|one| (one.name.clone(), one)).collect()));
         }
         known.1.clone()

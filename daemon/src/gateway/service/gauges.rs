@@ -6,10 +6,11 @@ use bravo_model::{JobState, Name};
 use openraft::async_runtime::watch::WatchReceiver;
 
 use crate::gateway::app::App;
+use crate::query;
 use crate::raft::group::Group;
 use crate::raft::types::META_GROUP;
 use crate::telemetry::samples::{PartitionSample, QueueSample};
-use crate::transport::wire::{Answer, Query, QueueCounts};
+use crate::transport::wire::QueueCounts;
 
 /// Writes the gauges of partitions and queues.
 pub(crate) fn refresh(app: &App) {
@@ -19,8 +20,7 @@ pub(crate) fn refresh(app: &App) {
         if !group.shared.is_leader() {
             continue;
         }
-        let Ok(Answer::Queues(counts)) = app.cluster.read_stale(group.shared.group, &Query::Queues) else { continue };
-        for queue in counts {
+        for queue in query::queues(&group.shared) {
             let jobs = by_state(&queue);
             queues.entry(queue.name).or_default().extend(jobs);
         }

@@ -22,7 +22,7 @@ pub(crate) async fn read(
     if let Freshness::Stale { max_ms } = freshness
         && staleness_ms(app, group) <= max_ms.unwrap_or(app.limits.max_staleness_ms)
     {
-        return app.cluster.read_stale(group, &query);
+        return app.cluster.read_stale(group, &query).await;
     }
     app.cluster.read(group, query, call.deadline).await
 }

@@ -91,7 +91,7 @@ fn spill(page_rows: usize, page_bytes: usize) {
         spill_order: vec![1],
         page_rows,
         page_bytes,
-        cache: Arc::new(crate::cache::DecodedPages::new(16 << 20)),
+        cache: Arc::new(crate::cache::DecodedPages::new(16 << 20, crate::cache::not_counted)),
         ..StateOptions::default()
     };
     let mut store = StateStore::new(engines.engine(1).unwrap(), options);
@@ -173,4 +173,65 @@ fn measure_snapshots() {
     let file = file.unwrap();
     println!("{} MB", file.len() / 1_000_000);
     per("load", ROWS, || assert_eq!(store.load(file.rows().unwrap()).unwrap(), ROWS));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement"]
+async fn measure_the_payload_cache_before_spilled_rows() {
+    use crate::cache::{CacheOptions, DecodedPages, PayloadCache, not_counted};
+    const ROWS: u64 = 100_000;
+    const READS: u64 = 100_000;
+    let value = |n: u64| Value::from((0..30).flat_map(|i| record(n * 30 + i)).collect::<Vec<u8>>());
+    for (name, pages, memory, disk) in [
+        ("pages 64 MiB alone", 64, 0, 0),
+        ("pages 32 MiB, values 32 MiB", 32, 32, 0),
+        ("pages 32 MiB, values 32 MiB, disk 1 GiB", 32, 32, 1 << 30),
+    ] {
+        let dir = tempfile::tempdir_in("/work").unwrap();
+        let engines = Engines::open(&dir.path().join("state")).unwrap();
+        let options = StateOptions {
+            memory_bytes_max: 10 << 20,
+            spill_order: vec![1],
+            cache: Arc::new(DecodedPages::new(pages << 20, not_counted)),
+            ..StateOptions::default()
+        };
+        let mut store = StateStore::new(engines.engine(1).unwrap(), options);
+        for n in 0..ROWS {
+            store.put(key(1, n), value(n));
+            if n % 256 == 0 {
+                store.maintain();
+            }
+        }
+        while store.maintain().more {}
+        let options = CacheOptions { memory_bytes: memory << 20, disk_bytes: disk, ..CacheOptions::default() };
+        let cache = PayloadCache::open(&dir.path().join("cache"), options).await.unwrap();
+        println!(
+            "--- {name}; {} rows of 4 KB spilled, engine {} MB",
+            store.spilled_rows(),
+            store.reader.engine.bytes() >> 20
+        );
+        for (what, among) in [("in order", 0), ("at random among 5,000", 5_000), ("at random among all", ROWS)] {
+            for round in 1..=2 {
+                let (start, cpu_start) = (Instant::now(), cpu());
+                for n in 0..READS {
+                    // Rows that are asked for are far apart, as jobs that somebody looks at are.
+                    let n = if among == 0 { n } else { shuffled(shuffled(n * 7 + round, among), ROWS) };
+                    let found = match store.place(&key(1, n)) {
+                        Place::Engine(row) if memory > 0 => cache.value(&row).await.unwrap(),
+                        Place::Engine(row) => match row.decoded() {
+                            Some(value) => value,
+                            None => tokio::task::spawn_blocking(move || row.read()).await.unwrap().unwrap(),
+                        },
+                        Place::Memory(value) => value,
+                        Place::Nowhere => panic!("row {n}"),
+                    };
+                    assert!(found.len() > 1_000);
+                }
+                let each = |time: Duration| time.as_secs_f64() * 1e6 / READS as f64;
+                let (wall, cpu) = (each(start.elapsed()), each(cpu() - cpu_start));
+                println!("{what:24} round {round} {wall:9.2} us wall {cpu:9.2} us cpu each");
+            }
+        }
+        cache.close().await;
+    }
 }
