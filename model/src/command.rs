@@ -12,6 +12,7 @@ use crate::code::{Code, Refusal};
 use crate::id::Name;
 use crate::job::{JobState, Payload};
 use crate::queue::QueueConfig;
+use crate::template::{Expected, PutTemplate};
 
 /// The payload of one Raft log entry: whatever commands arrived while the last one was on its way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,6 +107,15 @@ pub enum Command {
         name: String,
         /// Job partitions.
         partitions: u16,
+    },
+    /// Meta: makes a template, or its next version.
+    PutTemplate(PutTemplate),
+    /// Meta: deletes a template with all its versions.
+    DeleteTemplate {
+        /// The template.
+        name: Name,
+        /// What must be true of the template that is there.
+        expected: Expected,
     },
 }
 

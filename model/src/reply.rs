@@ -41,6 +41,15 @@ pub enum Reply {
     Version(u64),
     /// Done; nothing to say.
     Done,
+    /// A template was put.
+    TemplatePut {
+        /// The newest version now.
+        version: u32,
+        /// There was none of that name.
+        created: bool,
+        /// The content is another than before.
+        changed: bool,
+    },
 }
 
 /// A job that was taken in, or found by its unique key.

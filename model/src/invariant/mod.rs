@@ -3,6 +3,7 @@
 
 mod jobs;
 mod keys;
+mod templates;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,7 +27,7 @@ pub struct Violation {
 type Invariant = (&'static str, fn(&Census) -> Vec<String>);
 
 /// Every invariant.
-const ALL: [Invariant; 12] = [
+const ALL: [Invariant; 13] = [
     ("rows_decode", jobs::rows_decode),
     ("one_place_per_job", jobs::one_place_per_job),
     ("index_rows_follow_from_jobs", jobs::index_rows_follow_from_jobs),
@@ -39,6 +40,7 @@ const ALL: [Invariant; 12] = [
     ("lanes_match", keys::lanes_match),
     ("unique_points_back", keys::unique_points_back),
     ("kept_answers_are_counted", keys::kept_answers_are_counted),
+    ("templates_match", templates::templates_match),
 ];
 
 /// Checks every invariant; reads every row.

@@ -5,16 +5,18 @@
 //!   many jobs    list                        (bounded, by seq upwards)
 //!   queues       queue, queues, deliverable
 //!   the clock    now, next_due
-//!   meta group   definition, definitions, nodes, formed
+//!   meta group   definition, definitions, nodes, formed, template, templates
 //!   all of it    digest
 //! ```
 
 mod list;
 mod queue;
+mod template;
 mod why;
 
 pub use list::{Page, list};
 pub use queue::{QueueView, definition, definitions, deliverable, queue, queues};
+pub use template::{template, template_changes, templates};
 pub use why::{Why, why};
 
 use crate::Time;
