@@ -15,6 +15,8 @@ pub mod certs;
 pub mod convert;
 pub mod json;
 pub mod problem;
+#[cfg(feature = "templates")]
+pub mod template;
 pub mod time;
 
 /// Generated from `proto/bravo/v1/*.proto`.
@@ -25,7 +27,7 @@ pub mod proto {
 
 pub use bravo_model::code::{Code, Refusal};
 pub use bravo_model::{JobId, limits};
-pub use problem::Problem;
+pub use problem::{FieldError, Problem, Rejection};
 pub use time::Timestamp;
 
 /// The encoded `FileDescriptorSet` of `bravo.v1`, for server reflection.

@@ -3,7 +3,7 @@
 use bravo_model::{JobState, view};
 
 use crate::raft::group::GroupState;
-use crate::transport::wire::{Answer, Query, QueueCounts, Why};
+use crate::transport::wire::{Answer, Query, QueueCounts, TemplateRead, Why};
 
 /// Answers from this replica as it is now.
 pub fn answer(shared: &GroupState, query: &Query) -> Answer {
@@ -39,5 +39,19 @@ pub fn answer(shared: &GroupState, query: &Query) -> Answer {
         Query::Definition(name) => Answer::Definitions(view::definition(state, name).into_iter().collect()),
         Query::Nodes => Answer::Nodes(view::nodes(state)),
         Query::Formed => Answer::Formed(view::formed(state)),
+        Query::Templates(known) => match view::template_changes(state) {
+            changes if changes == *known => Answer::Templates { changes, templates: None },
+            _ => {
+                let (changes, templates) = view::templates(state);
+                Answer::Templates { changes, templates: Some(templates) }
+            }
+        },
+        Query::Template(name, version) => {
+            Answer::Template(view::template(state, name, *version).map(|(head, version, of)| TemplateRead {
+                head,
+                version,
+                of,
+            }))
+        }
     }
 }

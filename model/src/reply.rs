@@ -49,6 +49,8 @@ pub enum Reply {
         created: bool,
         /// The content is another than before.
         changed: bool,
+        /// When the newest version was made.
+        updated_at: Time,
     },
 }
 

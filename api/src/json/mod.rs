@@ -10,6 +10,7 @@ mod jobs;
 mod leases;
 mod queues;
 mod raw;
+mod templates;
 
 pub use cluster::{
     AddMemberBody, ClusterAnswer, DigestAnswer, DigestQuery, Group, GroupDigest, Member, NodeAnswer, PartitionAnswer,
@@ -26,6 +27,9 @@ pub use queues::{
     QueueSwitchesAnswer, RateLimitBody, RedriveAnswer,
 };
 pub use raw::RawJson;
+pub use templates::{
+    ListTemplatesQuery, PreviewAnswer, PreviewBody, TemplateAnswer, TemplateListAnswer, TemplateQuery, TemplateSummary,
+};
 
 use serde::de::DeserializeOwned;
 

@@ -2,6 +2,7 @@
 
 use bravo_model::command::{Lease, ListFilter};
 use bravo_model::reply::LeasedJob;
+use bravo_model::template::{Template, TemplateVersion};
 use bravo_model::{Job, Payload, Refusal, Reply, Time};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -177,6 +178,10 @@ pub enum Query {
     Nodes,
     /// Meta: name and partitions, if the cluster was formed.
     Formed,
+    /// Meta: all templates, unless they have not changed since this many changes.
+    Templates(u64),
+    /// Meta: one version of a template, the newest if none is named.
+    Template(bravo_model::Name, Option<u32>),
 }
 
 /// The answer to a [`Query`].
@@ -202,6 +207,26 @@ pub enum Answer {
     Nodes(Vec<bravo_model::command::NodeRecord>),
     /// To `Formed`.
     Formed(Option<(String, u16)>),
+    /// To `Templates`.
+    Templates {
+        /// How many changes the templates had.
+        changes: u64,
+        /// By name; none if that is how many the asker knew of.
+        templates: Option<Vec<Template>>,
+    },
+    /// To `Template`.
+    Template(Option<TemplateRead>),
+}
+
+/// One version of a template.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TemplateRead {
+    /// The template.
+    pub head: Template,
+    /// Which version it is.
+    pub version: u32,
+    /// The version.
+    pub of: TemplateVersion,
 }
 
 /// Why a job waits.

@@ -19,7 +19,12 @@ impl State<'_> {
         if let Some(head) = there
             && head.etag == template::etag(head.version, &put.document)
         {
-            return Ok(Reply::TemplatePut { version: head.version, created: false, changed: false });
+            return Ok(Reply::TemplatePut {
+                version: head.version,
+                created: false,
+                changed: false,
+                updated_at: head.updated_at,
+            });
         }
         let created = there.is_none();
         let mut all = self.templates();
@@ -54,7 +59,7 @@ impl State<'_> {
         self.put(table::template_version(&head.name, version), &document);
         self.put(table::template(&head.name), &head);
         self.store_templates(all);
-        Ok(Reply::TemplatePut { version, created, changed: true })
+        Ok(Reply::TemplatePut { version, created, changed: true, updated_at })
     }
 
     pub(super) fn delete_template(&mut self, name: &Name, expected: &Expected) -> Answer {
@@ -175,7 +180,8 @@ mod tests {
     #[test]
     fn other_content_makes_the_next_version_and_the_same_does_not() {
         let mut world = World::new();
-        let reply = |version, created, changed| Reply::TemplatePut { version, created, changed };
+        let updated_at = world.at;
+        let reply = |version, created, changed| Reply::TemplatePut { version, created, changed, updated_at };
         assert_eq!(world.ask(plain("t", "a")), reply(1, true, true));
         assert_eq!(world.ask(plain("t", "a")), reply(1, false, false));
         assert_eq!(world.ask(plain("t", "b")), reply(2, false, true));
@@ -218,7 +224,9 @@ mod tests {
         assert_eq!(view::template(&world.rows, &name("t"), None), None);
         assert_eq!(view::template(&world.rows, &name("t"), Some(1)), None);
         assert_eq!(view::templates(&world.rows).1, []);
-        assert_eq!(world.ask(plain("t", "b")), Reply::TemplatePut { version: 3, created: true, changed: true });
+        let updated_at = world.at;
+        let back = Reply::TemplatePut { version: 3, created: true, changed: true, updated_at };
+        assert_eq!(world.ask(plain("t", "b")), back);
         assert_eq!(version(&world.ask(plain("u", "a"))), 1);
     }
 

@@ -14,6 +14,8 @@ pub(crate) mod placement;
 pub(crate) mod queues;
 pub(crate) mod readiness;
 pub(crate) mod reads;
+pub(crate) mod spread;
+pub(crate) mod templates;
 pub(crate) mod workers;
 
 use bravo_model::{Code, Refusal, Reply};
