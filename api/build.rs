@@ -5,12 +5,14 @@ use std::path::PathBuf;
 
 use prost::Message;
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 7] = [
     "bravo/v1/common.proto",
     "bravo/v1/jobs.proto",
     "bravo/v1/work.proto",
     "bravo/v1/queues.proto",
     "bravo/v1/cluster.proto",
+    "bravo/v1/templates.proto",
+    "bravo/v1/workflows.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

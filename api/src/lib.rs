@@ -15,7 +15,10 @@ pub mod certs;
 pub mod convert;
 pub mod json;
 pub mod problem;
+#[cfg(feature = "templates")]
+pub mod template;
 pub mod time;
+pub mod workflow;
 
 /// Generated from `proto/bravo/v1/*.proto`.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::unwrap_used)]
@@ -25,7 +28,7 @@ pub mod proto {
 
 pub use bravo_model::code::{Code, Refusal};
 pub use bravo_model::{JobId, limits};
-pub use problem::Problem;
+pub use problem::{FieldError, Problem, Rejection};
 pub use time::Timestamp;
 
 /// The encoded `FileDescriptorSet` of `bravo.v1`, for server reflection.

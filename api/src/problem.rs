@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tonic::Status;
-use tonic_types::{ErrorDetails, StatusExt};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
 use crate::proto;
 use crate::{Code, Refusal};
@@ -15,6 +15,37 @@ pub const DOMAIN: &str = "bravo";
 
 /// The media type of a problem.
 pub const MEDIA_TYPE: &str = "application/problem+json";
+
+/// Things wrong that a gRPC status carries at most: it travels in a header.
+const STATUS_ERRORS_MAX: usize = 10;
+/// Things wrong that the sentence for people names.
+const TOLD_MAX: usize = 3;
+
+/// A refusal on its way out: with all that is wrong, where a definition or an input was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// The refusal.
+    pub refusal: Refusal,
+    /// What is wrong, each with its place; empty where the refusal says it all.
+    pub errors: Vec<FieldError>,
+}
+
+impl Rejection {
+    /// `invalid_argument`, for all of these.
+    pub fn invalid(errors: Vec<FieldError>) -> Self {
+        let mut detail: Vec<String> = errors.iter().take(TOLD_MAX).map(ToString::to_string).collect();
+        if errors.len() > TOLD_MAX {
+            detail.push(format!("and {} more", errors.len() - TOLD_MAX));
+        }
+        Self { refusal: Refusal::new(Code::InvalidArgument, detail.join("; ")), errors }
+    }
+}
+
+impl From<Refusal> for Rejection {
+    fn from(refusal: Refusal) -> Self {
+        Self { refusal, errors: Vec::new() }
+    }
+}
 
 /// An `application/problem+json` body.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +76,37 @@ pub struct FieldError {
     pub path: String,
     /// What.
     pub detail: String,
+}
+
+impl FieldError {
+    /// What is wrong at a place.
+    pub fn new(path: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { path: path.into(), detail: detail.into() }
+    }
+}
+
+impl std::fmt::Display for FieldError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.path, self.detail)
+    }
+}
+
+impl From<FieldError> for proto::FieldError {
+    fn from(error: FieldError) -> Self {
+        Self { path: error.path, detail: error.detail }
+    }
+}
+
+impl From<proto::FieldError> for FieldError {
+    fn from(error: proto::FieldError) -> Self {
+        Self { path: error.path, detail: error.detail }
+    }
+}
+
+impl From<Rejection> for Problem {
+    fn from(rejection: Rejection) -> Self {
+        Self { errors: rejection.errors, ..Self::from(rejection.refusal) }
+    }
 }
 
 impl From<Refusal> for Problem {
@@ -88,11 +150,16 @@ impl From<proto::Problem> for Refusal {
 }
 
 /// The status that ends a refused gRPC call.
-pub fn status_of(refusal: Refusal) -> Status {
+pub fn status_of(rejection: impl Into<Rejection>) -> Status {
+    let Rejection { refusal, errors } = rejection.into();
     let mut details = ErrorDetails::new();
     details.set_error_info(refusal.code.as_str(), DOMAIN, []);
     if let Some(ms) = refusal.retry_after_ms {
         details.set_retry_info(Some(Duration::from_millis(ms)));
+    }
+    if !errors.is_empty() {
+        let first = errors.into_iter().take(STATUS_ERRORS_MAX);
+        details.set_bad_request(first.map(|error| FieldViolation::new(error.path, error.detail)).collect::<Vec<_>>());
     }
     Status::with_error_details(grpc_code(refusal.code), refusal.detail, details)
 }
@@ -106,6 +173,12 @@ pub fn refusal_of(status: &Status) -> Option<Refusal> {
         detail: status.message().into(),
         retry_after_ms: delay.map(|delay| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)),
     })
+}
+
+/// All that is wrong, as far as a status carries it.
+pub fn errors_of(status: &Status) -> Vec<FieldError> {
+    let violations = status.get_details_bad_request().map(|bad| bad.field_violations).unwrap_or_default();
+    violations.into_iter().map(|violation| FieldError::new(violation.field, violation.description)).collect()
 }
 
 /// The gRPC code that stands for a code.
@@ -169,6 +242,16 @@ mod tests {
                 assert_eq!(back.into_refusal(), refusal);
             }
         }
+    }
+
+    #[test]
+    fn all_that_is_wrong_travels_every_way() {
+        let errors: Vec<_> = (0..5).map(|n| FieldError::new(format!("tasks[{n}].id"), "twice")).collect();
+        let rejection = Rejection::invalid(errors.clone());
+        assert_eq!(rejection.refusal.detail, "tasks[0].id: twice; tasks[1].id: twice; tasks[2].id: twice; and 2 more");
+        assert_eq!(errors_of(&status_of(rejection.clone())), errors);
+        let json = serde_json::to_value(Problem::from(rejection)).unwrap();
+        assert_eq!(json["errors"][4], serde_json::json!({"path": "tasks[4].id", "detail": "twice"}));
     }
 
     #[test]

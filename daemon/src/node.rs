@@ -332,7 +332,7 @@ async fn announce(cluster: Arc<Cluster>, mut effects: mpsc::UnboundedReceiver<(G
                 Effect::CancelRequested { seq, token, worker } => {
                     cancelled.push(Cancelled { group, seq, token, worker })
                 }
-                Effect::QueuesChanged => {}
+                Effect::QueuesChanged | Effect::WorkflowEnded { .. } => {}
             }
         }
         cluster.tell_cancelled(cancelled);

@@ -1,10 +1,18 @@
 //! Reads of one group's state, on whichever replica is asked.
 
 use bravo_model::command::QueueDefinition;
-use bravo_model::{JobState, view};
+use bravo_model::workflow::Event;
+use bravo_model::{JobState, Name, Read, view};
 
 use crate::raft::group::GroupState;
-use crate::transport::wire::{Answer, Query, QueueCounts, Why};
+use crate::transport::wire::{Answer, EventsRead, Query, QueueCounts, TemplateRead, Why, WorkflowRead};
+
+/// Tasks that are read before their size is looked at.
+const TASKS_AT_ONCE: usize = 100;
+/// Bytes after which an answer ends and another one goes on.
+const ANSWER_BYTES: usize = 4 << 20;
+/// Events of one answer.
+const EVENTS_AT_ONCE: usize = 1_000;
 
 /// Answers from this replica as it is now.
 pub async fn answer(shared: &GroupState, query: &Query) -> Answer {
@@ -33,7 +41,69 @@ pub async fn answer(shared: &GroupState, query: &Query) -> Answer {
         Query::Definition(name) => Answer::Definitions(view::definition(state, name).into_iter().collect()),
         Query::Nodes => Answer::Nodes(view::nodes(state)),
         Query::Formed => Answer::Formed(view::formed(state)),
+        Query::Templates(known) => match view::template_changes(state) {
+            changes if changes == *known => Answer::Templates { changes, templates: None },
+            _ => {
+                let (changes, templates) = view::templates(state);
+                Answer::Templates { changes, templates: Some(templates) }
+            }
+        },
+        Query::Workflow(seq, from) => Answer::Workflow(workflow(state, *seq, *from)),
+        Query::Workflows { filter, before, limit } => {
+            let (workflows, next) = view::workflows(state, filter, *before, *limit as usize);
+            Answer::Workflows { workflows, next }
+        }
+        Query::WorkflowEvents(seq, after) => Answer::WorkflowEvents(workflow_events(state, *seq, *after)),
+        Query::TaskIds(seq) => Answer::TaskIds(task_ids(state, *seq)),
+        Query::Template(name, version) => {
+            Answer::Template(view::template(state, name, *version).map(|(head, version, of)| TemplateRead {
+                head,
+                version,
+                of,
+            }))
+        }
     }
+}
+
+/// A workflow with as many of its tasks from a place on as fit into one answer.
+fn workflow(rows: &impl Read, seq: u64, from: u32) -> Option<WorkflowRead> {
+    let workflow = view::workflow(rows, seq)?;
+    let input = view::workflow_input(rows, seq).unwrap_or_default();
+    let (mut tasks, mut bytes, mut place) = (Vec::new(), 0, from);
+    let mut next = None;
+    loop {
+        let part = view::tasks(rows, &workflow, place, TASKS_AT_ONCE);
+        let Some(last) = part.last().map(|task| task.place) else { break };
+        let of =
+            |task: &view::TaskView| task.result.as_ref().map_or(0, bytes::Bytes::len) + task.spec.input.len() + 256;
+        bytes += part.iter().map(of).sum::<usize>();
+        tasks.extend(part);
+        place = last.saturating_add(1);
+        if last >= workflow.tasks.saturating_sub(1) {
+            break;
+        }
+        if bytes > ANSWER_BYTES {
+            next = Some(place);
+            break;
+        }
+    }
+    Some(WorkflowRead { workflow, input, tasks, next })
+}
+
+fn workflow_events(rows: &impl Read, seq: u64, after: u32) -> Option<EventsRead> {
+    let workflow = view::workflow(rows, seq)?;
+    let named = |(number, event): (u32, Event)| {
+        let id = event.task.and_then(|(task, _)| view::task_id(rows, seq, task));
+        (number, event, id)
+    };
+    let events: Vec<_> = view::events(rows, seq, after, EVENTS_AT_ONCE).into_iter().map(named).collect();
+    let over = workflow.status.is_final() && events.len() < EVENTS_AT_ONCE;
+    Some(EventsRead { events, over })
+}
+
+fn task_ids(rows: &impl Read, seq: u64) -> Option<Vec<Name>> {
+    let workflow = view::workflow(rows, seq)?;
+    Some((0..workflow.tasks).filter_map(|place| view::task_id(rows, seq, place)).collect())
 }
 
 /// The job with payload and result, of one moment.

@@ -13,6 +13,7 @@ use crate::id::Name;
 use crate::job::{JobState, Payload};
 use crate::limits;
 use crate::queue::QueueConfig;
+use crate::template::{Expected, PutTemplate};
 use crate::workflow::{NewTask, NewWorkflow};
 
 /// The payload of one Raft log entry: whatever commands arrived while the last one was on its way.
@@ -108,6 +109,15 @@ pub enum Command {
         name: String,
         /// Job partitions.
         partitions: u16,
+    },
+    /// Meta: makes a template, or its next version.
+    PutTemplate(PutTemplate),
+    /// Meta: deletes a template with all its versions.
+    DeleteTemplate {
+        /// The template.
+        name: Name,
+        /// What must be true of the template that is there.
+        expected: Expected,
     },
     /// Starts a workflow.
     StartWorkflow(Box<NewWorkflow>),

@@ -33,6 +33,7 @@ pub mod reply;
 pub mod row;
 mod state;
 pub mod table;
+pub mod template;
 #[cfg(test)]
 mod testing;
 mod transition;

@@ -44,6 +44,26 @@ pub const FAIRNESS_WEIGHTS_MAX: usize = 1_000;
 pub const MAX_READY_DEFAULT: u64 = 10_000_000;
 /// Things that one tick, purge or redrive entry does before it yields to other work.
 pub const SWEEP_MAX: u32 = 1_000;
+/// Bytes of one template's document.
+pub const TEMPLATE_BYTES_MAX: usize = 256 << 10;
+/// Bytes of what a template says that it is for.
+pub const TEMPLATE_DESCRIPTION_BYTES_MAX: usize = 4 << 10;
+/// Versions that are kept of one template; the oldest makes room.
+pub const TEMPLATE_VERSIONS_MAX: u32 = 100;
+/// Tasks of one template.
+pub const TEMPLATE_TASKS_MAX: usize = 10_000;
+/// Schemas within one template's schema, counted once for each way to them.
+pub const TEMPLATE_SCHEMA_PARTS_MAX: usize = 5_000;
+/// Regular expressions in one template's schema.
+pub const TEMPLATE_PATTERNS_MAX: usize = 64;
+/// Templates in one cluster.
+pub const TEMPLATES_MAX: u64 = 1_000;
+/// Deleted templates whose numbers are remembered by name.
+pub const TEMPLATES_DELETED_MAX: u64 = 1_000;
+/// Bytes of all versions of all templates.
+pub const TEMPLATES_BYTES_MAX: u64 = 256 << 20;
+/// Bytes of a search over templates.
+pub const TEMPLATE_QUERY_BYTES_MAX: usize = 256;
 /// Rows that one page of a list may look at.
 pub const LIST_SCAN_MAX: usize = 20_000;
 /// Rows that one page of a list may return.
@@ -85,4 +105,6 @@ pub const TITLE_BYTES_MAX: usize = 500;
 const _: () = assert!(PAYLOAD_BYTES_MAX <= ENQUEUE_BYTES_MAX);
 const _: () = assert!(LEASE_MS_MIN < LEASE_MS_MAX);
 const _: () = assert!(PRIORITY_DEFAULT <= PRIORITY_MAX);
+const _: () = assert!(TEMPLATE_DESCRIPTION_BYTES_MAX <= TEMPLATE_BYTES_MAX);
+const _: () = assert!(TEMPLATE_BYTES_MAX as u64 <= TEMPLATES_BYTES_MAX);
 const _: () = assert!(LIST_PAGE_MAX <= LIST_SCAN_MAX);

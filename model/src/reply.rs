@@ -42,6 +42,17 @@ pub enum Reply {
     Version(u64),
     /// Done; nothing to say.
     Done,
+    /// A template was put.
+    TemplatePut {
+        /// The newest version now.
+        version: u32,
+        /// There was none of that name.
+        created: bool,
+        /// The content is another than before.
+        changed: bool,
+        /// When the newest version was made.
+        updated_at: Time,
+    },
     /// A workflow, and how it stands now.
     Workflow {
         /// Its sequence within the partition.

@@ -52,18 +52,24 @@
 //! | 50 NODE | id | [`crate::command::NodeRecord`] | meta group; until deleted |
 //! | 51 CLUSTER | - | name, partitions | meta group; for ever |
 //! | 52 DEFINITION | h16(queue) | [`QueueDefinition`] | meta group; until deleted |
+//! | 53 TEMPLATE | h16(template) | [`Template`] | meta group; a deleted one until too many are remembered |
+//! | 54 TEMPLATE_VERSION | h16(template) version(u32) | [`TemplateVersion`] | meta group; until too many came after it |
+//! | 55 TEMPLATES | - | [`Templates`] | meta group; for ever |
 
 use crate::Time;
 use crate::command::QueueDefinition;
+use crate::id::Name;
 use crate::job::{Job, JobState, Place};
 use crate::limits;
 use crate::row::{Kept, Lane, Meta, Slot, Stats, Unique};
+use crate::template::{Template, TemplateVersion, Templates};
 use crate::txn::Key;
 use crate::workflow::{Event, NewTask, Status, Task, TaskRef, Workflow};
 
 /// Rows in the docs above, named so that the links hold.
 #[doc(hidden)]
-pub type Rows = (Meta, Stats, Slot, Lane, Unique, Kept, QueueDefinition, Job, Place);
+pub type Rows =
+    (Meta, Stats, Slot, Lane, Unique, Kept, QueueDefinition, Job, Place, Template, TemplateVersion, Templates);
 #[doc(hidden)]
 pub type WorkflowRows = (Workflow, NewTask, Task, TaskRef, Event);
 
@@ -96,6 +102,9 @@ pub mod tag {
     pub const NODE: u8 = 0x50;
     pub const CLUSTER: u8 = 0x51;
     pub const DEFINITION: u8 = 0x52;
+    pub const TEMPLATE: u8 = 0x53;
+    pub const TEMPLATE_VERSION: u8 = 0x54;
+    pub const TEMPLATES: u8 = 0x55;
     pub const WORKFLOW: u8 = 0x60;
     pub const INPUT: u8 = 0x61;
     pub const SPEC: u8 = 0x62;
@@ -189,6 +198,21 @@ pub fn by_queue(tag: u8, queue: u32) -> Key {
 /// A table whose key is a hash: NUMBER, KEPT, DEFINITION.
 pub fn by_hash(tag: u8, hash: &H16) -> Key {
     key(tag, &[hash])
+}
+
+/// TEMPLATE.
+pub fn template(name: &Name) -> Key {
+    by_hash(tag::TEMPLATE, &h16(&[name.as_str()]))
+}
+
+/// The prefix of TEMPLATE_VERSION for one template.
+pub(crate) fn template_versions(name: &Name) -> Key {
+    by_hash(tag::TEMPLATE_VERSION, &h16(&[name.as_str()]))
+}
+
+/// TEMPLATE_VERSION.
+pub fn template_version(name: &Name, version: u32) -> Key {
+    key(tag::TEMPLATE_VERSION, &[&h16(&[name.as_str()]), &version.to_be_bytes()])
 }
 
 /// A table whose key is a queue's number and a hash: SLOT, HEAD, UNIQUE; the prefix of PARKED and TURN.

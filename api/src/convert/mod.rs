@@ -8,6 +8,8 @@ pub mod jobs;
 pub mod leases;
 pub mod queues;
 pub mod reads;
+pub mod templates;
+pub mod workflows;
 
 pub(crate) use at::{At, Trust};
 

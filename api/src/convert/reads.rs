@@ -67,7 +67,15 @@ pub fn list_queues(request: proto::ListQueuesRequest) -> Result<Page, Refusal> {
     page(request.limit, request.cursor, request.read)
 }
 
-fn page(limit: Option<u32>, cursor: String, read: Option<proto::Read>) -> Result<Page, Refusal> {
+/// A list of templates.
+pub fn list_templates(request: proto::ListTemplatesRequest) -> Result<(String, Page), Refusal> {
+    if request.q.len() > limits::TEMPLATE_QUERY_BYTES_MAX {
+        return Err(At::Root.invalid("q", format_args!("at most {} bytes", limits::TEMPLATE_QUERY_BYTES_MAX)));
+    }
+    Ok((request.q, page(request.limit, request.cursor, request.read)?))
+}
+
+pub(super) fn page(limit: Option<u32>, cursor: String, read: Option<proto::Read>) -> Result<Page, Refusal> {
     let limit = limit.unwrap_or(LIMIT_DEFAULT) as usize;
     At::Root.within("limit", limit as u64, 1, limits::LIST_PAGE_MAX as u64)?;
     Ok(Page { limit, cursor: Some(cursor).filter(|cursor| !cursor.is_empty()), freshness: read.into() })

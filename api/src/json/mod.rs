@@ -10,6 +10,8 @@ mod jobs;
 mod leases;
 mod queues;
 mod raw;
+mod templates;
+mod workflows;
 
 pub use cluster::{
     AddMemberBody, ClusterAnswer, DigestAnswer, DigestQuery, Group, GroupDigest, Member, NodeAnswer, PartitionAnswer,
@@ -26,6 +28,13 @@ pub use queues::{
     QueueSwitchesAnswer, RateLimitBody, RedriveAnswer,
 };
 pub use raw::RawJson;
+pub use templates::{
+    ListTemplatesQuery, PreviewAnswer, PreviewBody, TemplateAnswer, TemplateListAnswer, TemplateQuery, TemplateSummary,
+};
+pub use workflows::{
+    AddTasksBody, ItemsOfTask, ListWorkflowsQuery, StartWorkflowBody, TaskAnswer, WorkflowAnswer, WorkflowEventAnswer,
+    WorkflowListAnswer, WorkflowState, WorkflowStatusAnswer,
+};
 
 use serde::de::DeserializeOwned;
 

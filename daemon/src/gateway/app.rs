@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::body::Budget;
 use super::service::definitions::Definitions;
 use super::service::placement::Placement;
+use super::service::templates::Catalog;
 use crate::cluster::Cluster;
 use crate::config::{Config, Limits};
 use crate::telemetry::Telemetry;
@@ -37,6 +38,8 @@ pub(crate) struct App {
     pub(crate) gauges: QueueGauges,
     /// Where jobs go that may go anywhere.
     pub(crate) placement: Placement,
+    /// Templates as this node found them last.
+    pub(crate) templates: Catalog,
 }
 
 impl App {
@@ -53,6 +56,7 @@ impl App {
             drain: CancellationToken::new(),
             gauges: QueueGauges::default(),
             placement: Placement::default(),
+            templates: Catalog::default(),
             limits,
         })
     }

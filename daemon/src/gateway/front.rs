@@ -71,7 +71,7 @@ impl Front {
         let mut response = match self.admit(&mut request) {
             Ok(_in_flight) => route(routes, request).await,
             Err(refusal) if is_grpc => status_of(refusal).into_http(),
-            Err(refusal) => Refused(refusal).into_response(),
+            Err(refusal) => Refused::from(refusal).into_response(),
         };
         let endpoint = response.extensions_mut().remove::<Endpoint>();
         let endpoint = match &path {

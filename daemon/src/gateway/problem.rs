@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use bravo_api::problem::{MEDIA_TYPE, Problem};
+use bravo_api::problem::{MEDIA_TYPE, Problem, Rejection};
 use bravo_model::{Code, Refusal};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
@@ -10,20 +10,26 @@ use serde::Serialize;
 
 /// A refusal on its way out over HTTP.
 #[derive(Debug)]
-pub(crate) struct Refused(pub(crate) Refusal);
+pub(crate) struct Refused(Rejection);
 
 /// What a handler gives.
 pub(crate) type Answered = Result<Response, Refused>;
 
 impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
-        Self(refusal)
+        Self(refusal.into())
+    }
+}
+
+impl From<Rejection> for Refused {
+    fn from(rejection: Rejection) -> Self {
+        Self(rejection)
     }
 }
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        let code = self.0.code;
+        let code = self.0.refusal.code;
         let problem = Problem::from(self.0);
         let mut response = Response::new(Body::from(serde_json::to_vec(&problem).unwrap_or_default()));
         *response.status_mut() = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

@@ -21,6 +21,7 @@ use super::network::NetworkFactory;
 use super::proposer::{ProposeError, Proposer, ProposerOptions};
 use super::types::{GroupId, META_GROUP, Member, NodeId, TypeConfig};
 use crate::tasks::Tasks;
+use crate::telemetry::events::WorkflowEnded;
 
 /// How often groups are maintained while entries are applied.
 const MAINTENANCE_EVERY: Duration = Duration::from_millis(100);
@@ -200,7 +201,10 @@ impl GroupState {
                 Effect::QueueReady(_) | Effect::CancelRequested { .. } if leading => {
                     let _ = self.effects.send((self.group, effect));
                 }
-                Effect::QueueReady(_) | Effect::CancelRequested { .. } => {}
+                Effect::WorkflowEnded { status, took_ms, template } if leading => {
+                    WorkflowEnded { status, took: Duration::from_millis(took_ms), template: template.as_ref() }.emit();
+                }
+                Effect::QueueReady(_) | Effect::CancelRequested { .. } | Effect::WorkflowEnded { .. } => {}
             }
         }
         self.arm(next_due);
@@ -222,6 +226,11 @@ impl GroupState {
 
     pub(crate) fn applied_index(&self, index: u64) {
         self.applied.send_replace(index);
+    }
+
+    /// Tells of each entry that is applied here.
+    pub(crate) fn watch_applied(&self) -> watch::Receiver<u64> {
+        self.applied.subscribe()
     }
 
     /// Waits until the entry at `index` is applied here.

@@ -3,6 +3,7 @@
 //! Events of the hot path stand for a batch, never for a single job, and write no line above `debug`.
 
 use super::{labels, metric};
+use bravo_model::workflow::{Status, TemplateRef};
 use http::{Method, StatusCode};
 use metrics::{counter, histogram};
 use std::time::Duration;
@@ -51,6 +52,40 @@ fn method_label(method: &Method) -> &'static str {
         Method::DELETE => "DELETE",
         Method::OPTIONS => "OPTIONS",
         _ => "other",
+    }
+}
+
+/// A workflow that is no other's part came to its end.
+#[derive(Debug)]
+pub struct WorkflowEnded<'a> {
+    /// How.
+    pub status: Status,
+    /// From its start.
+    pub took: Duration,
+    /// What it was made from.
+    pub template: Option<&'a TemplateRef>,
+}
+
+impl WorkflowEnded<'_> {
+    /// Counts it. Templates are bounded, and so are the labels.
+    pub fn emit(&self) {
+        let name = self.template.map_or("", |template| template.name.as_str());
+        let labels = [("template", name.to_owned()), ("status", self.status.as_str().to_owned())];
+        histogram!(metric::WORKFLOW_SECONDS, &labels).record(self.took.as_secs_f64());
+        if let Some(template) = self.template
+            && self.status != Status::Cancelled
+        {
+            let (language, framework) = template.labels.clone().unwrap_or_default();
+            let labels = [("template_type", name.to_owned()), ("language", language), ("framework", framework)];
+            counter!(metric::GENERATION_ATTEMPTS, &labels).increment(1);
+            counter!(metric::GENERATION_SUCCESSES, &labels).increment(u64::from(self.status == Status::Succeeded));
+        }
+        debug!(
+            template = name,
+            status = self.status.as_str(),
+            took_ms = self.took.as_millis() as u64,
+            "workflow ended"
+        );
     }
 }
 

@@ -40,6 +40,8 @@ pub enum Buckets {
     Disk,
     /// Things in a batch.
     Count,
+    /// Seconds of a workflow.
+    Workflow,
 }
 
 impl Buckets {
@@ -48,6 +50,7 @@ impl Buckets {
         match self {
             Buckets::Request => &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0],
             Buckets::Disk => &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0],
+            Buckets::Workflow => &[1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0, 1_800.0, 3_600.0],
             Buckets::Count => &[1.0, 4.0, 16.0, 64.0, 256.0, 1_024.0, 4_096.0, 16_384.0],
         }
     }
@@ -71,6 +74,13 @@ metrics! {
     /// Time from a request's header lines to the end of its answer. Lease calls count with the time
     /// that they waited for a job.
     REQUEST_SECONDS = "api_request_duration_seconds", Histogram(Buckets::Request), "seconds", ["method", "endpoint", "status"];
+    /// Time from a workflow's start to its end, in the partitions that this node led then. Parts of other
+    /// workflows are not counted.
+    WORKFLOW_SECONDS = "workflow_execution_duration_seconds", Histogram(Buckets::Workflow), "seconds", ["template", "status"];
+    /// Workflows from a template that succeeded or failed, in the partitions that this node led then.
+    GENERATION_ATTEMPTS = "template_generation_attempts_total", Counter, "workflows", ["template_type", "language", "framework"];
+    /// Those of them that succeeded.
+    GENERATION_SUCCESSES = "template_generation_successes_total", Counter, "workflows", ["template_type", "language", "framework"];
     /// Requests that were refused early, on purpose, by the bound that was met.
     REQUESTS_SHED = "bravo_requests_shed_total", Counter, "requests", ["reason"];
     /// Jobs that are ready in the partitions that this node leads. Sum over the nodes.

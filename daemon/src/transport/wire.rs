@@ -2,7 +2,9 @@
 
 use bravo_model::command::{Lease, ListFilter};
 use bravo_model::reply::LeasedJob;
-use bravo_model::{Job, Payload, Refusal, Reply, Time};
+use bravo_model::template::{Template, TemplateVersion};
+use bravo_model::workflow::{Event, Workflow};
+use bravo_model::{Job, Payload, Refusal, Reply, Time, view};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -192,6 +194,25 @@ pub enum Query {
     Nodes,
     /// Meta: name and partitions, if the cluster was formed.
     Formed,
+    /// Meta: all templates, unless they have not changed since this many changes.
+    Templates(u64),
+    /// Meta: one version of a template, the newest if none is named.
+    Template(bravo_model::Name, Option<u32>),
+    /// A workflow, with so many of its tasks from a place on as fit.
+    Workflow(u64, u32),
+    /// A page of workflows, newest first.
+    Workflows {
+        /// Which.
+        filter: view::WorkflowFilter,
+        /// Below the cursor's number.
+        before: Option<u64>,
+        /// At most this many.
+        limit: u32,
+    },
+    /// Events of a workflow after a number.
+    WorkflowEvents(u64, u32),
+    /// The names of a workflow's tasks.
+    TaskIds(u64),
 }
 
 /// The answer to a [`Query`].
@@ -217,6 +238,61 @@ pub enum Answer {
     Nodes(Vec<bravo_model::command::NodeRecord>),
     /// To `Formed`.
     Formed(Option<(String, u16)>),
+    /// To `Templates`.
+    Templates {
+        /// How many changes the templates had.
+        changes: u64,
+        /// By name; none if that is how many the asker knew of.
+        templates: Option<Vec<Template>>,
+    },
+    /// To `Template`.
+    Template(Option<TemplateRead>),
+    /// To `Workflow`.
+    Workflow(Option<WorkflowRead>),
+    /// To `Workflows`.
+    Workflows {
+        /// The page.
+        workflows: Vec<Workflow>,
+        /// Where the next page starts.
+        next: Option<u64>,
+    },
+    /// To `WorkflowEvents`; none if there is no such workflow.
+    WorkflowEvents(Option<EventsRead>),
+    /// To `TaskIds`; none if there is no such workflow.
+    TaskIds(Option<Vec<bravo_model::Name>>),
+}
+
+/// A workflow with a part of its tasks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkflowRead {
+    /// Its record.
+    pub workflow: Workflow,
+    /// What it was started with, as JSON text.
+    pub input: Bytes,
+    /// Its tasks from the place that was asked for.
+    pub tasks: Vec<view::TaskView>,
+    /// The place of the next one; none: these were the last.
+    pub next: Option<u32>,
+}
+
+/// Some of a workflow's events.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EventsRead {
+    /// Each with its number and its task's name.
+    pub events: Vec<(u32, Event, Option<bravo_model::Name>)>,
+    /// The workflow is over: after these there are no more unless somebody retries it.
+    pub over: bool,
+}
+
+/// One version of a template.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TemplateRead {
+    /// The template.
+    pub head: Template,
+    /// Which version it is.
+    pub version: u32,
+    /// The version.
+    pub of: TemplateVersion,
 }
 
 /// Why a job waits.

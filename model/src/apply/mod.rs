@@ -15,6 +15,7 @@ mod nack;
 mod purge;
 mod queue;
 mod retry;
+mod templates;
 mod tick;
 pub(crate) mod workflow;
 
@@ -78,6 +79,8 @@ impl State<'_> {
             Command::PutNode(node) => Ok(self.put_node(&node)),
             Command::DeleteNode(id) => self.delete_node(id),
             Command::FormCluster { name, partitions } => self.form_cluster(name, partitions),
+            Command::PutTemplate(put) => self.put_template(put),
+            Command::DeleteTemplate { name, expected } => self.delete_template(&name, &expected),
             Command::StartWorkflow(new) => self.start_workflow(*new),
             Command::CancelWorkflow(seq) => self.cancel_workflow(seq),
             Command::PauseWorkflow { seq, paused } => self.pause_workflow(seq, paused),

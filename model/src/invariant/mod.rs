@@ -3,6 +3,7 @@
 
 mod jobs;
 mod keys;
+mod templates;
 mod workflows;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,7 +28,7 @@ pub struct Violation {
 type Invariant = (&'static str, fn(&Census) -> Vec<String>);
 
 /// Every invariant.
-const ALL: [Invariant; 18] = [
+const ALL: [Invariant; 19] = [
     ("rows_decode", jobs::rows_decode),
     ("one_place_per_job", jobs::one_place_per_job),
     ("index_rows_follow_from_jobs", jobs::index_rows_follow_from_jobs),
@@ -40,6 +41,7 @@ const ALL: [Invariant; 18] = [
     ("lanes_match", keys::lanes_match),
     ("unique_points_back", keys::unique_points_back),
     ("kept_answers_are_counted", keys::kept_answers_are_counted),
+    ("templates_match", templates::templates_match),
     ("workflow_counts", workflows::workflow_counts),
     ("workflow_lists_follow", workflows::workflow_lists_follow),
     ("tasks_wait_for_what_is_open", workflows::tasks_wait_for_what_is_open),

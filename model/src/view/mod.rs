@@ -6,19 +6,21 @@
 //!   workflows    workflow, workflow_input, tasks, events, workflows
 //!   queues       queue, queues, deliverable
 //!   the clock    now, next_due
-//!   meta group   definition, definitions, nodes, formed
+//!   meta group   definition, definitions, nodes, formed, template, templates
 //!   all of it    digest
 //! ```
 
 mod list;
 mod queue;
+mod template;
 mod why;
 mod workflow;
 
 pub use list::{Page, list};
 pub use queue::{QueueView, definition, definitions, deliverable, queue, queues};
+pub use template::{template, template_changes, templates};
 pub use why::{Why, why};
-pub use workflow::{TaskView, WorkflowFilter, events, tasks, workflow, workflow_input, workflows};
+pub use workflow::{TaskView, WorkflowFilter, events, task_id, tasks, workflow, workflow_input, workflows};
 
 use crate::Time;
 use crate::command::NodeRecord;

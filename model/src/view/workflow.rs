@@ -1,6 +1,7 @@
 //! Reads of workflows: one with its tasks, its history, and lists by what is asked most.
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::job::JobState;
 use crate::limits;
@@ -11,7 +12,7 @@ use crate::workflow::{Action, Event, NewTask, Phase, Status, Task, TaskRef, Task
 use crate::{Name, Time};
 
 /// A task as callers see it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TaskView {
     /// Its place, from 0.
     pub place: u32,
@@ -31,6 +32,11 @@ pub fn workflow(rows: &impl Read, seq: u64) -> Option<Workflow> {
 /// What a workflow was started with, as JSON text.
 pub fn workflow_input(rows: &impl Read, seq: u64) -> Option<Bytes> {
     rows.get(&table::by_seq(tag::INPUT, seq))
+}
+
+/// The name of a task.
+pub fn task_id(rows: &impl Read, seq: u64, place: u32) -> Option<Name> {
+    row::read::<NewTask>(rows, &table::of_workflow(tag::SPEC, seq, &[place])).map(|spec| spec.id)
 }
 
 /// The tasks of a workflow from a place on, in the order of their places; its `on_failure` last, once it has begun.
@@ -93,7 +99,7 @@ pub fn events(rows: &impl Read, seq: u64, after: u32, limit: usize) -> Vec<(u32,
 }
 
 /// Which workflows a list shows.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkflowFilter {
     /// With this status only.
     pub status: Option<Status>,

@@ -4,15 +4,19 @@ mod cluster;
 mod enqueue_stream;
 mod jobs;
 mod queues;
+mod templates;
 mod work;
+mod workflows;
 
 use std::sync::Arc;
 
 use axum::Router;
-use bravo_api::problem::status_of;
+use bravo_api::problem::{Rejection, status_of};
 use bravo_api::proto::cluster_server::ClusterServer;
 use bravo_api::proto::jobs_server::JobsServer;
 use bravo_api::proto::queues_server::QueuesServer;
+use bravo_api::proto::templates_server::TemplatesServer;
+use bravo_api::proto::workflows_server::WorkflowsServer;
 use bravo_api::{FILE_DESCRIPTOR_SET, MESSAGE_BYTES_MAX};
 use bravo_model::{Code, Refusal};
 use prost::Message;
@@ -25,7 +29,8 @@ use super::app::App;
 use super::call::{Call, hash};
 
 /// What is watched by `grpc.health.v1`: the node as a whole and each service.
-const SERVICES: [&str; 4] = ["", "bravo.v1.Jobs", "bravo.v1.Queues", "bravo.v1.Cluster"];
+const SERVICES: [&str; 6] =
+    ["", "bravo.v1.Jobs", "bravo.v1.Queues", "bravo.v1.Cluster", "bravo.v1.Templates", "bravo.v1.Workflows"];
 
 /// The services of one gateway.
 #[derive(Clone)]
@@ -47,7 +52,11 @@ pub(crate) fn router(app: Arc<App>) -> anyhow::Result<(Router, HealthReporter)> 
             .max_encoding_message_size(MESSAGE_BYTES_MAX),
     )
     .add_service(QueuesServer::new(api.clone()))
-    .add_service(ClusterServer::new(api))
+    .add_service(ClusterServer::new(api.clone()))
+    .add_service(TemplatesServer::new(api.clone()))
+    .add_service(
+        WorkflowsServer::new(api).max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(usize::MAX),
+    )
     .add_service(bounded(health))
     .add_service(reflection);
     Ok((routes.prepare().into_axum_router(), reporter))
@@ -81,6 +90,14 @@ fn call_of<T>(request: &Request<T>) -> Result<Call, Status> {
 
 /// Answers one message, in time.
 async fn unary<T>(call: &Call, work: impl Future<Output = Result<T, Refusal>>) -> Result<Response<T>, Status> {
+    unary_or_all_wrong(call, async { work.await.map_err(Rejection::from) }).await
+}
+
+/// Answers one message, in time; a refusal tells all that is wrong.
+async fn unary_or_all_wrong<T>(
+    call: &Call,
+    work: impl Future<Output = Result<T, Rejection>>,
+) -> Result<Response<T>, Status> {
     match tokio::time::timeout_at(call.deadline.into(), work).await {
         Ok(Ok(answer)) => Ok(Response::new(answer)),
         Ok(Err(refusal)) => Err(status_of(refusal)),

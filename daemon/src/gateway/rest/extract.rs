@@ -3,6 +3,7 @@
 use axum::extract::{FromRequestParts, Path, Query};
 use bravo_api::convert::reads::Freshness;
 use bravo_api::json::ReadQuery;
+use bravo_model::workflow::WorkflowId;
 use bravo_model::{Code, JobId, Name, Refusal};
 use http::request::Parts;
 use serde::de::DeserializeOwned;
@@ -28,7 +29,7 @@ impl<S: Send + Sync> FromRequestParts<S> for InFlight {
 }
 
 fn no_front() -> Refused {
-    Refused(Refusal::new(Code::Internal, "the request did not come through the front"))
+    Refused::from(Refusal::new(Code::Internal, "the request did not come through the front"))
 }
 
 /// The job in the path; one that cannot be is not found.
@@ -53,9 +54,31 @@ impl<S: Send + Sync> FromRequestParts<S> for Queue {
     }
 }
 
+/// The workflow in the path; one that cannot be is not found.
+pub(crate) struct Workflow(pub(crate) WorkflowId);
+
+impl<S: Send + Sync> FromRequestParts<S> for Workflow {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
+        Ok(Self(segment(parts, state).await?.parse()?))
+    }
+}
+
+/// The template in the path.
+pub(crate) struct Template(pub(crate) Name);
+
+impl<S: Send + Sync> FromRequestParts<S> for Template {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
+        Ok(Self(Name::parse("template", &segment(parts, state).await?)?))
+    }
+}
+
 async fn segment<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<String, Refused> {
     let path = Path::<String>::from_request_parts(parts, state).await;
-    path.map(|Path(text)| text).map_err(|error| Refused(Refusal::new(Code::InvalidArgument, error.body_text())))
+    path.map(|Path(text)| text).map_err(|error| Refused::from(Refusal::new(Code::InvalidArgument, error.body_text())))
 }
 
 /// The query, refused by name where it is wrong.
@@ -70,7 +93,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
             Err(error) => {
                 let text = error.body_text();
                 let detail = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
-                Err(Refused(Refusal::new(Code::InvalidArgument, format!("query: {detail}"))))
+                Err(Refused::from(Refusal::new(Code::InvalidArgument, format!("query: {detail}"))))
             }
         }
     }

@@ -1,12 +1,15 @@
 //! REST: routes, and what the handlers share. Handlers translate; what a call does is in `service`.
 
 mod cluster;
+mod conditions;
 mod extract;
 mod jobs;
 mod leases;
 mod node;
 mod pages;
 mod queues;
+mod templates;
+mod workflows;
 
 use std::sync::Arc;
 
@@ -41,6 +44,18 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/queues/{queue}/drain", post(queues::drain))
         .route("/api/v1/queues/{queue}/purge", post(queues::purge))
         .route("/api/v1/queues/{queue}/redrive", post(queues::redrive))
+        .route("/api/v1/templates", get(templates::list))
+        .route("/api/v1/templates/{name}", get(templates::read).put(templates::put).delete(templates::delete))
+        .route("/api/v1/templates/{name}/preview", post(templates::preview))
+        .route("/api/v1/workflows", post(workflows::start).get(workflows::list))
+        .route("/api/v1/workflows/{id}", get(workflows::read))
+        .route("/api/v1/workflows/{id}/cancel", post(workflows::cancel))
+        .route("/api/v1/workflows/{id}/pause", post(workflows::pause))
+        .route("/api/v1/workflows/{id}/resume", post(workflows::resume))
+        .route("/api/v1/workflows/{id}/retry", post(workflows::retry))
+        .route("/api/v1/workflows/{id}/signals/{name}", post(workflows::signal))
+        .route("/api/v1/workflows/{id}/tasks", post(workflows::add_tasks))
+        .route("/api/v1/workflows/{id}/events", get(workflows::events))
         .route("/api/v1/workers", get(cluster::workers))
         .route("/api/v1/cluster", get(cluster::overview))
         .route("/api/v1/cluster/digest", get(cluster::digests))
@@ -65,11 +80,11 @@ pub(crate) fn router(app: Arc<App>) -> Router {
 }
 
 async fn not_found(uri: Uri) -> Refused {
-    Refused(Refusal::new(Code::NotFound, format!("there is nothing at {}", uri.path())))
+    Refused::from(Refusal::new(Code::NotFound, format!("there is nothing at {}", uri.path())))
 }
 
 async fn method_not_allowed(method: Method, uri: Uri) -> Refused {
-    Refused(Refusal::new(Code::MethodNotAllowed, format!("{} cannot be asked with {method}", uri.path())))
+    Refused::from(Refusal::new(Code::MethodNotAllowed, format!("{} cannot be asked with {method}", uri.path())))
 }
 
 /// Tells the front which route answered.
@@ -91,7 +106,7 @@ async fn within_deadline(request: Request, next: Next) -> Response {
         Ok(response) => response,
         Err(_) => {
             let detail = "the time that the call may take is over; the outcome is unknown: repeat with the same key";
-            Refused(Refusal::retry_after(Code::DeadlineExceeded, detail, 100)).into_response()
+            Refused::from(Refusal::retry_after(Code::DeadlineExceeded, detail, 100)).into_response()
         }
     }
 }

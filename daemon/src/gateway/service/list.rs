@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bravo_api::convert::{self, reads::Freshness, reads::Page};
 use bravo_api::proto;
 use bravo_model::command::ListFilter;
-use bravo_model::{Code, Job, Refusal};
+use bravo_model::{Code, Refusal};
 use futures_util::future::join_all;
 
 use super::reads::{as_of, read, wrong_answer};
@@ -18,14 +18,15 @@ use crate::transport::wire::{Answer, Query};
 
 /// Where each partition goes on: after which sequence number, or none at its end.
 #[derive(Debug, PartialEq)]
-struct Cursor(Vec<Option<u64>>);
+pub(super) struct Cursor(pub(super) Vec<Option<u64>>);
 
 impl Cursor {
-    fn start(partitions: u16) -> Self {
-        Self(vec![Some(0); partitions.into()])
+    /// Every partition from one number on.
+    pub(super) fn start(partitions: u16, first: u64) -> Self {
+        Self(vec![Some(first); partitions.into()])
     }
 
-    fn decode(text: &str, partitions: u16) -> Result<Self, Refusal> {
+    pub(super) fn decode(text: &str, partitions: u16) -> Result<Self, Refusal> {
         let bytes = URL_SAFE_NO_PAD.decode(text).ok();
         let places = bytes.and_then(|bytes| postcard::from_bytes::<Vec<Option<u64>>>(&bytes).ok());
         let places = places.filter(|places| places.len() == usize::from(partitions));
@@ -33,7 +34,7 @@ impl Cursor {
     }
 
     /// Empty at the end of the list.
-    fn encode(&self) -> String {
+    pub(super) fn encode(&self) -> String {
         if self.0.iter().all(Option::is_none) {
             return String::new();
         }
@@ -51,7 +52,7 @@ pub(crate) async fn jobs(
     let partitions = app.cluster.partitions();
     let cursor = match &page.cursor {
         Some(text) => Cursor::decode(text, partitions)?,
-        None => Cursor::start(partitions),
+        None => Cursor::start(partitions, 0),
     };
     let freshness = match page.freshness {
         Freshness::Default => Freshness::Stale { max_ms: None },
@@ -70,7 +71,7 @@ pub(crate) async fn jobs(
         let (partition, Answer::Jobs { jobs, next }) = answer? else { return Err(wrong_answer()) };
         pages.push((partition, jobs, next));
     }
-    let (jobs, cursor) = merge(pages, cursor, page.limit);
+    let (jobs, cursor) = merge(pages, cursor, page.limit, |job| (job.enqueued_at, job.seq));
     Ok(proto::ListJobsResponse {
         jobs: jobs.into_iter().map(|(partition, job)| convert::jobs::job(partition, job, None, None)).collect(),
         next_cursor: cursor.encode(),
@@ -78,32 +79,38 @@ pub(crate) async fn jobs(
     })
 }
 
-/// The oldest jobs of all pages, and where each partition goes on. Within a partition the order
-/// stays as it is.
-fn merge(pages: Vec<(u16, Vec<Job>, Option<u64>)>, mut cursor: Cursor, limit: usize) -> (Vec<(u16, Job)>, Cursor) {
+/// The first rows of all pages, and where each partition goes on. `place` tells a row's place in the list
+/// as a whole, and its sequence number; within a partition the order stays as it is.
+pub(super) fn merge<T>(
+    pages: Vec<(u16, Vec<T>, Option<u64>)>,
+    mut cursor: Cursor,
+    limit: usize,
+    place: impl Fn(&T) -> (u64, u64),
+) -> (Vec<(u16, T)>, Cursor) {
     let mut merged = Vec::new();
     let mut ends = Vec::new();
-    for (partition, jobs, next) in pages {
+    for (partition, rows, next) in pages {
         // Clocks of leaders differ by little; never let that turn round what one partition says.
         let mut latest = 0;
-        ends.push((partition, jobs.last().map(|job| job.seq), next));
-        merged.extend(jobs.into_iter().map(|job| {
-            latest = job.enqueued_at.max(latest);
-            (latest, partition, job)
+        ends.push((partition, rows.last().map(|row| place(row).1), next));
+        merged.extend(rows.into_iter().map(|row| {
+            latest = place(&row).0.max(latest);
+            (latest, partition, row)
         }));
     }
-    merged.sort_by(|(a_at, a, a_job), (b_at, b, b_job)| (a_at, a, a_job.seq).cmp(&(b_at, b, b_job.seq)));
+    // Stable: rows of one partition with one place keep their order.
+    merged.sort_by_key(|(at, partition, _)| (*at, *partition));
     merged.truncate(limit);
     for (partition, last_read, next) in ends {
-        let last_taken = merged.iter().rev().find(|(_, of, _)| *of == partition).map(|(.., job)| job.seq);
-        if let Some(place) = cursor.0.get_mut(usize::from(partition)) {
+        let last_taken = merged.iter().rev().find(|(_, of, _)| *of == partition).map(|(.., row)| place(row).1);
+        if let Some(goes_on) = cursor.0.get_mut(usize::from(partition)) {
             match last_taken {
                 // All that was read is on the page (or there was nothing): go on behind it.
-                taken if taken == last_read => *place = next,
-                Some(taken) => *place = Some(taken),
+                taken if taken == last_read => *goes_on = next,
+                Some(taken) => *goes_on = Some(taken),
                 None => {}
             }
         }
     }
-    (merged.into_iter().map(|(_, partition, job)| (partition, job)).collect(), cursor)
+    (merged.into_iter().map(|(_, partition, row)| (partition, row)).collect(), cursor)
 }

@@ -4,6 +4,7 @@ pub(crate) mod cluster;
 pub(crate) mod definitions;
 pub(crate) mod digest;
 pub(crate) mod enqueue;
+pub(crate) mod follow;
 pub(crate) mod gauges;
 pub(crate) mod held;
 pub(crate) mod items;
@@ -14,7 +15,10 @@ pub(crate) mod placement;
 pub(crate) mod queues;
 pub(crate) mod readiness;
 pub(crate) mod reads;
+pub(crate) mod spread;
+pub(crate) mod templates;
 pub(crate) mod workers;
+pub(crate) mod workflows;
 
 use bravo_model::{Code, Refusal, Reply};
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,19 +9,17 @@ use bravo_api::convert::reads::{Freshness, Page};
 use bravo_api::proto;
 use bravo_model::command::QueueDefinition;
 use bravo_model::{Code, Command, Envelope, Name, QueueConfig, Refusal, Reply, Time};
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::try_join_all;
 
 use super::reads::{as_of, read as read_group, wrong_answer};
+use super::spread::spread;
 use super::wrong_reply;
 use crate::cluster::Repeat;
 use crate::gateway::app::App;
 use crate::gateway::call::{Call, hash};
 use crate::keeper;
-use crate::raft::types::{META_GROUP, NodeId, partition_group};
-use crate::transport::wire::{Answer, Query, QueueCounts, Request, Response};
-
-/// Longest wait until the other gateways know of a new definition.
-const SPREAD: Duration = Duration::from_millis(300);
+use crate::raft::types::{META_GROUP, partition_group};
+use crate::transport::wire::{Answer, Query, QueueCounts};
 
 /// What can be switched.
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +79,10 @@ async fn define(
     let definition = definition(app, call, name, Freshness::Linearizable).await?;
     let definition = definition.ok_or_else(|| no_queue(name))?;
     push(app, call, &definition).await?;
-    spread(app, &definition).await;
+    spread(app, Query::Definition(name.clone()), |answer| {
+        matches!(answer, Answer::Definitions(known) if known.iter().any(|one| one.version >= definition.version))
+    })
+    .await;
     Ok(definition)
 }
 
@@ -90,30 +90,6 @@ async fn push(app: &Arc<App>, call: &Call, definition: &QueueDefinition) -> Resu
     let pushes = (0..app.cluster.partitions())
         .map(|partition| keeper::push(&app.cluster, partition, definition.clone(), call.deadline));
     try_join_all(pushes).await.map(drop)
-}
-
-/// Waits until the gateways of all nodes that answer know the definition, so that the next call
-/// obeys it wherever it goes.
-async fn spread(app: &Arc<App>, definition: &QueueDefinition) {
-    let until = Instant::now() + SPREAD;
-    let nodes = app.cluster.members().into_keys().map(|node| async move {
-        while !knows(app, node, definition).await && Instant::now() < until {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    });
-    let _ = tokio::time::timeout_at(until.into(), join_all(nodes)).await;
-}
-
-async fn knows(app: &Arc<App>, node: NodeId, definition: &QueueDefinition) -> bool {
-    let query = Request::Query(META_GROUP, Query::Definition(definition.name.clone()), false);
-    match app.cluster.call(node, query).await {
-        Ok(Response::Answer(answer)) => {
-            matches!(*answer, Answer::Definitions(known) if known.iter().any(|one| one.version >= definition.version))
-        }
-        Ok(_) => false,
-        // A node that is not there takes no calls either.
-        Err(_) => true,
-    }
 }
 
 async fn definition(

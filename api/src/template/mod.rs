@@ -1,0 +1,196 @@
+//! Templates of workflows: what a document may say, and a workflow's input under its schema.
+//!
+//! ```text
+//!   JSON text ──► Template::parse ──► document (kept) ──► Template::stored ──► instantiate ──► Instance
+//!                 all that is wrong                                          input checked,    to start or
+//!                                                                            defaults filled   to preview
+//! ```
+//!
+//! What callers wrote is carried as text; only the schema and inputs are looked into.
+
+mod bounds;
+mod defaults;
+mod fields;
+mod instance;
+mod render;
+mod schema;
+mod tasks;
+
+pub use instance::{Instance, instantiate, prepare};
+pub use render::render;
+
+use bravo_model::Name;
+use bytes::Bytes;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::json::{self, RawJson};
+use crate::problem::{FieldError, Rejection};
+use crate::{Code, Refusal, limits};
+use fields::Fields;
+
+/// What a template may say, in the order in which it is kept.
+const FIELDS: [&str; 8] =
+    ["description", "language", "framework", "parameters", "input", "deadline_ms", "tasks", "on_failure"];
+
+/// A template's document.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Template {
+    /// What it is for.
+    #[serde(default)]
+    pub description: String,
+    /// The programming language of what its workflows make.
+    pub language: Option<String>,
+    /// The framework of what its workflows make.
+    pub framework: Option<String>,
+    /// The JSON Schema of a workflow's input; anything goes if absent.
+    pub parameters: Option<Value>,
+    /// The input that a workflow has unless it is given another.
+    pub input: Option<Value>,
+    /// How long a workflow may take.
+    pub deadline_ms: Option<u64>,
+    /// The list of tasks, as it was sent.
+    pub tasks: RawJson,
+    /// The task that runs when a workflow failed, as it was sent.
+    pub on_failure: Option<RawJson>,
+}
+
+fn no_tasks() -> RawJson {
+    RawJson(Bytes::from_static(b"[]"))
+}
+
+/// A document that was checked, and the text to keep: the fields as they were sent, in a fixed order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// What it says.
+    pub template: Template,
+    /// JSON text.
+    pub document: Bytes,
+}
+
+impl Template {
+    /// Checks a document for the template `name`; tells all that is wrong. What a read answers can be sent
+    /// back: `name` must be the same then, and `version` is of no account.
+    pub fn parse(name: &Name, body: &[u8]) -> Result<Checked, Rejection> {
+        let mut fields: Fields = json::parse(body)?;
+        let mut wrong = Vec::new();
+        fields.remove("version");
+        if let Some(text) = fields.remove("name")
+            && read::<String>(&text).ok().as_deref() != Some(name.as_str())
+        {
+            wrong.push(FieldError::new("name", format!("this is the template {name}")));
+        }
+        wrong.extend(fields.unknown(&FIELDS));
+        let template = Self {
+            description: fields.take("description", &mut wrong).unwrap_or_default(),
+            language: fields.take("language", &mut wrong),
+            framework: fields.take("framework", &mut wrong),
+            parameters: fields.take("parameters", &mut wrong),
+            input: fields.take("input", &mut wrong),
+            deadline_ms: fields.take("deadline_ms", &mut wrong),
+            on_failure: fields.take("on_failure", &mut wrong),
+            tasks: fields.take("tasks", &mut wrong).unwrap_or_else(no_tasks),
+        };
+        template.check(&mut wrong);
+        if !wrong.is_empty() {
+            return Err(Rejection::invalid(wrong));
+        }
+        let document = fields.render(&FIELDS);
+        if document.len() > limits::TEMPLATE_BYTES_MAX {
+            let detail = format!("{} bytes, at most {} are taken", document.len(), limits::TEMPLATE_BYTES_MAX);
+            return Err(Refusal::new(Code::PayloadTooLarge, detail).into());
+        }
+        Ok(Checked { template, document })
+    }
+
+    /// Reads a document that is kept.
+    pub fn stored(document: &[u8]) -> Result<Self, Refusal> {
+        serde_json::from_slice(document)
+            .map_err(|error| Refusal::new(Code::Internal, format!("a template that is kept is broken: {error}")))
+    }
+
+    fn check(&self, wrong: &mut Vec<FieldError>) {
+        let labels = [("language", &self.language), ("framework", &self.framework)];
+        for (field, label) in labels.into_iter().filter_map(|(field, label)| Some((field, label.as_deref()?))) {
+            wrong.extend(Name::parse(field, label).err().map(|refusal| FieldError::new(field, after_colon(refusal))));
+        }
+        if self.description.len() > limits::TEMPLATE_DESCRIPTION_BYTES_MAX {
+            let detail = format!("at most {} bytes", limits::TEMPLATE_DESCRIPTION_BYTES_MAX);
+            wrong.push(FieldError::new("description", detail));
+        }
+        if self.deadline_ms.is_some_and(|ms| !(1..=limits::HORIZON_MS_MAX).contains(&ms)) {
+            wrong.push(FieldError::new("deadline_ms", format!("1 to {}", limits::HORIZON_MS_MAX)));
+        }
+        wrong.extend(self.parameters.as_ref().map(schema::check).unwrap_or_default());
+        wrong.extend(tasks::check(&self.tasks, self.on_failure.as_ref()));
+    }
+}
+
+/// A refusal of a name without the field in front, which stands in the path.
+fn after_colon(refusal: Refusal) -> String {
+    refusal.detail.split_once(": ").map_or(refusal.detail.clone(), |(_, what)| what.to_owned())
+}
+
+fn read<T: DeserializeOwned>(text: &RawJson) -> Result<T, serde_json::Error> {
+    serde_json::from_slice(&text.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(body: &str) -> Result<Checked, Rejection> {
+        Template::parse(&Name::parse("name", "t").unwrap(), body.as_bytes())
+    }
+
+    fn wrong(body: &str) -> Vec<String> {
+        parse(body).unwrap_err().errors.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_document_is_kept_field_by_field_as_it_was_sent() {
+        let body = r#" {"tasks" : [ {"id":"a", "queue":"q", "input":{"n":1.50}} ], "name":"t", "version":7,
+            "description":"d","on_failure":null} "#;
+        let checked = parse(body).unwrap();
+        let text = r#"{"description":"d","tasks":[ {"id":"a", "queue":"q", "input":{"n":1.50}} ]}"#;
+        assert_eq!(checked.document, text);
+        assert_eq!(Template::stored(&checked.document).unwrap(), checked.template);
+        assert_eq!(parse(text).unwrap().document, text);
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_named_with_its_place() {
+        let body = r#"{"colour":1,"description":2,"deadline_ms":0,"language":"c d","name":"u",
+            "parameters":{"type":"obj","properties":{"n":{"minimum":"x"}}},
+            "tasks":[{"id":"a","queue":"q","colour":1},{"id":"a","queue":"q","depends_on":["b"]},7]}"#;
+        let wrong = wrong(body);
+        for place in [
+            "name: ",
+            "colour: ",
+            "description: ",
+            "deadline_ms: ",
+            "language: ",
+            "parameters.type: ",
+            "parameters.properties.n.minimum: ",
+            "tasks[0].colour: ",
+            "tasks[1].id: ",
+            "tasks[1].depends_on[0]: ",
+            "tasks[2]: ",
+        ] {
+            assert!(wrong.iter().any(|wrong| wrong.starts_with(place)), "{place} is not in {wrong:#?}");
+        }
+        assert_eq!(wrong.len(), 11, "{wrong:#?}");
+    }
+
+    #[test]
+    fn what_is_no_document_is_refused() {
+        assert_eq!(wrong("{}"), ["tasks: at least one"]);
+        assert_eq!(wrong(r#"{"tasks":[]}"#), ["tasks: at least one"]);
+        assert_eq!(parse("[]").unwrap_err().refusal.code, Code::InvalidArgument);
+        assert!(parse(r#"{"tasks":[],"tasks":[]}"#).unwrap_err().refusal.detail.contains("tasks"));
+        let large =
+            format!(r#"{{"tasks":[{{"id":"a","queue":"q","input":"{}"}}]}}"#, "x".repeat(limits::TEMPLATE_BYTES_MAX));
+        assert_eq!(parse(&large).unwrap_err().refusal.code, Code::PayloadTooLarge);
+    }
+}

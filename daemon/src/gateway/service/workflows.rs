@@ -1,0 +1,381 @@
+//! Workflows: start, look at, switch, signal, add to, follow.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bravo_api::convert::reads::{Freshness, Page};
+use bravo_api::convert::workflows as convert;
+use bravo_api::json::RawJson;
+use bravo_api::template::{self, Template};
+use bravo_api::workflow::{self as definition, Part, Parts};
+use bravo_api::{FieldError, Rejection, proto};
+use bravo_model::command::{AddTasks, Idempotency, When};
+use bravo_model::view::WorkflowFilter;
+use bravo_model::workflow::{NewWorkflow, Plan, TemplateRef, WorkflowId};
+use bravo_model::{Code, Command, Envelope, JobId, Name, Refusal, Reply, limits};
+use bytes::Bytes;
+use futures_util::future::join_all;
+use serde_json::Value;
+
+use super::list::{Cursor, merge};
+use super::reads::{as_of, read as read_group, wrong_answer};
+use super::templates::{self, blocking};
+use super::wrong_reply;
+use crate::cluster::Repeat;
+use crate::gateway::app::App;
+use crate::gateway::call::{Call, hash};
+use crate::gateway::depth;
+use crate::raft::types::{GroupId, partition_group};
+use crate::routing;
+use crate::transport::wire::{Answer, EventsRead, Query, TemplateRead, WorkflowRead};
+
+/// How long a start without a key of its caller's is remembered, so that trying it again starts no second one.
+const REMEMBERED_MS: u64 = 60_000;
+/// Templates that the sub-workflows of one workflow may name, at any depth.
+const PARTS_MAX: usize = 100;
+
+/// Starts a workflow. `digest` is the hash of the request's body, asked for where a key came with it.
+pub(crate) async fn start(
+    app: &Arc<App>,
+    call: &Call,
+    request: proto::StartWorkflowRequest,
+    digest: impl FnOnce() -> [u8; 16],
+) -> Result<proto::WorkflowStatusResponse, Rejection> {
+    depth::check_text(
+        "body",
+        [&request.requirements, &request.tasks, &request.input, &request.on_failure].map(|t| &t[..]),
+    )?;
+    let project = convert::project(&request.project_id)?;
+    if request.name.len() > limits::TITLE_BYTES_MAX {
+        return Err(wrong("name", format!("at most {} bytes", limits::TITLE_BYTES_MAX)));
+    }
+    let bytes = request.tasks.len() + request.input.len() + request.requirements.len();
+    if bytes > limits::WORKFLOW_BYTES_MAX {
+        let detail = format!("{bytes} bytes, at most {} are taken", limits::WORKFLOW_BYTES_MAX);
+        return Err(Refusal::new(Code::PayloadTooLarge, detail).into());
+    }
+    let title = request.name.clone();
+    let made = make(app, call, request).await?;
+    let new = NewWorkflow {
+        name: title,
+        project: project.clone(),
+        template: made.template,
+        input: made.input,
+        deadline: made.deadline_ms.map(When::In),
+        plan: made.plan,
+    };
+    let partition = match &call.key {
+        Some(key) => routing::key_home(project.as_str(), key.text(), app.cluster.partitions()),
+        None => app.placement.free_partition(&app.cluster, 0),
+    };
+    let own = || Idempotency { key: uuid::Uuid::new_v4().into_bytes(), body: [0; 16], kept_ms: REMEMBERED_MS };
+    let digest = if call.key.is_some() { digest() } else { [0; 16] };
+    let idempotency = call.idempotency(project.as_str(), digest, "").unwrap_or_else(own);
+    let envelope = Envelope { idempotency: Some(idempotency), command: Command::StartWorkflow(Box::new(new)) };
+    let reply = app.cluster.propose(partition_group(partition), &envelope, Repeat::Safe, call.deadline).await?;
+    Ok(status_of(partition, &reply)?)
+}
+
+/// What a workflow is made of.
+struct Made {
+    template: Option<TemplateRef>,
+    input: Bytes,
+    deadline_ms: Option<u64>,
+    plan: Plan,
+}
+
+async fn make(app: &Arc<App>, call: &Call, request: proto::StartWorkflowRequest) -> Result<Made, Rejection> {
+    let proto::StartWorkflowRequest { template, template_version, requirements, tasks, input, on_failure, .. } =
+        request;
+    let given = [!template.is_empty(), !requirements.is_empty(), !tasks.is_empty()];
+    if given.into_iter().filter(|given| *given).count() != 1 {
+        return Err(invalid("exactly one of template, requirements and tasks says what is to be done"));
+    }
+    if !tasks.is_empty() {
+        let parts = parts(app, call, &tasks).await?;
+        let on_failure = Some(on_failure).filter(|text| !text.is_empty()).map(RawJson);
+        let tasks = RawJson(tasks);
+        let plan = blocking(move || definition::plan(&tasks, on_failure.as_ref(), &parts)).await??;
+        let input = if input.is_empty() { Bytes::from_static(b"null") } else { input };
+        return Ok(Made { template: None, input, deadline_ms: request.deadline_ms, plan });
+    }
+    if !on_failure.is_empty() {
+        return Err(wrong("on_failure", "goes with tasks; a template has its own"));
+    }
+    let (name, at, given) = if template.is_empty() {
+        let (name, input) = required(&requirements, &input)?;
+        (name, "requirements", Some(input))
+    } else {
+        let given = if input.is_empty() { None } else { Some(json("input", &input)?) };
+        (template, "input", given)
+    };
+    let field = if at == "input" { "template" } else { "requirements.type" };
+    let name = Name::parse(field, &name).map_err(|refusal| wrong(field, refusal.detail))?;
+    let found = find(app, call, &name, template_version).await.map_err(|refusal| match refusal.code {
+        Code::NotFound => wrong(field, refusal.detail),
+        _ => refusal.into(),
+    })?;
+    let version = found.version;
+    let document = blocking(move || Template::stored(&found.of.document)).await??;
+    let labels = (document.language.clone(), document.framework.clone());
+    let label = |label: Option<String>| label.unwrap_or_else(|| "none".into());
+    let parts = parts(app, call, &document.tasks.0).await?;
+    let (input, deadline_ms, plan) = blocking(move || {
+        let instance = template::instantiate(&document, at, given).map_err(Rejection::invalid)?;
+        let plan = definition::plan(&instance.tasks, instance.on_failure.as_ref(), &parts)?;
+        Ok::<_, Rejection>((Bytes::from(instance.input.to_string()), instance.deadline_ms, plan))
+    })
+    .await??;
+    let template = TemplateRef { name, version, labels: Some((label(labels.0), label(labels.1))) };
+    Ok(Made { template: Some(template), input, deadline_ms: request.deadline_ms.or(deadline_ms), plan })
+}
+
+/// The template that requirements name, and the input that they are; members of `input` go over them.
+fn required(requirements: &Bytes, input: &Bytes) -> Result<(String, Value), Rejection> {
+    let Value::Object(mut members) = json("requirements", requirements)? else {
+        return Err(wrong("requirements", "an object"));
+    };
+    let Some(name) = members.get("type").and_then(Value::as_str).map(str::to_owned) else {
+        return Err(wrong("requirements.type", "names the template"));
+    };
+    if !input.is_empty() {
+        let Value::Object(more) = json("input", input)? else {
+            return Err(wrong("input", "an object, where requirements are given too"));
+        };
+        members.extend(more);
+    }
+    Ok((name, Value::Object(members)))
+}
+
+/// A template as this node has it; asked for at the leader if it is not here.
+async fn find(app: &Arc<App>, call: &Call, name: &Name, version: Option<u32>) -> Result<TemplateRead, Refusal> {
+    let here = templates::find(app, call, name, version, Freshness::Stale { max_ms: None }).await;
+    match here {
+        Err(refusal) if refusal.code == Code::NotFound => {
+            templates::find(app, call, name, version, Freshness::Linearizable).await
+        }
+        other => other,
+    }
+}
+
+/// The templates of sub-workflows, and those that they name in their turn.
+async fn parts(app: &Arc<App>, call: &Call, tasks: &Bytes) -> Result<Parts, Rejection> {
+    let mut parts = Parts::new();
+    let mut left: BTreeSet<String> = definition::templates_named(tasks);
+    while let Some(text) = left.pop_first() {
+        if parts.len() >= PARTS_MAX {
+            return Err(invalid(format!("the tasks name more than {PARTS_MAX} templates")));
+        }
+        // One that is not there is told with its place, by the definition's check.
+        let Ok(name) = Name::parse("template", &text) else { continue };
+        let found = match find(app, call, &name, None).await {
+            Err(refusal) if refusal.code == Code::NotFound => continue,
+            found => found?,
+        };
+        let template = Template::stored(&found.of.document)?;
+        left.extend(
+            definition::templates_named(&template.tasks.0).into_iter().filter(|name| !parts.contains_key(name)),
+        );
+        let template_ref = TemplateRef { name, version: found.version, labels: None };
+        let Template { tasks, on_failure, deadline_ms, .. } = template;
+        parts.insert(text, Part { template: template_ref, tasks, on_failure, deadline_ms });
+    }
+    Ok(parts)
+}
+
+/// A workflow with all its tasks.
+pub(crate) async fn read(
+    app: &Arc<App>,
+    call: &Call,
+    id: WorkflowId,
+    freshness: Freshness,
+) -> Result<proto::Workflow, Refusal> {
+    let group = group(app, id)?;
+    let mut whole: Option<proto::Workflow> = None;
+    let mut from = Some(0);
+    while let Some(place) = from {
+        let answer = read_group(app, call, group, Query::Workflow(id.seq, place), freshness).await?;
+        let Answer::Workflow(found) = answer else { return Err(wrong_answer()) };
+        let WorkflowRead { workflow, input, tasks, next } = found.ok_or_else(|| no_workflow(id))?;
+        let whole = whole.get_or_insert_with(|| proto::Workflow { input, ..convert::summary(id.partition, workflow) });
+        whole.tasks.extend(tasks.into_iter().map(|task| convert::task(id.partition, task)));
+        from = next;
+    }
+    whole.ok_or_else(|| no_workflow(id))
+}
+
+/// A page of workflows, newest first.
+pub(crate) async fn list(
+    app: &Arc<App>,
+    call: &Call,
+    filter: &WorkflowFilter,
+    page: &Page,
+) -> Result<proto::ListWorkflowsResponse, Refusal> {
+    let partitions = app.cluster.partitions();
+    let cursor = match &page.cursor {
+        Some(text) => Cursor::decode(text, partitions)?,
+        None => Cursor::start(partitions, u64::MAX),
+    };
+    let freshness = match page.freshness {
+        Freshness::Default => Freshness::Stale { max_ms: None },
+        other => other,
+    };
+    let as_of_ms = (0..partitions).map(|partition| as_of(app, partition_group(partition))).min().unwrap_or(0);
+    let limit = u32::try_from(page.limit).unwrap_or(u32::MAX);
+    let reads = (0..partitions).zip(&cursor.0).filter_map(|(partition, before)| {
+        let query = Query::Workflows { filter: filter.clone(), before: Some((*before)?), limit };
+        Some(async move {
+            Ok::<_, Refusal>((partition, read_group(app, call, partition_group(partition), query, freshness).await?))
+        })
+    });
+    let mut pages = Vec::new();
+    for answer in join_all(reads).await {
+        let (partition, Answer::Workflows { workflows, next }) = answer? else { return Err(wrong_answer()) };
+        pages.push((partition, workflows, next));
+    }
+    let (workflows, cursor) = merge(pages, cursor, page.limit, |one| (u64::MAX - one.started_at, one.seq));
+    Ok(proto::ListWorkflowsResponse {
+        workflows: workflows.into_iter().map(|(partition, one)| convert::summary(partition, one)).collect(),
+        next_cursor: cursor.encode(),
+        as_of_ms,
+    })
+}
+
+/// Cancels a workflow; workers that hold jobs of it are told.
+pub(crate) async fn cancel(app: &Arc<App>, call: &Call, id: WorkflowId) -> Changed {
+    change(app, call, id, Command::CancelWorkflow(id.seq), Repeat::Safe).await
+}
+
+/// Pauses a workflow, or lets it go on.
+pub(crate) async fn pause(app: &Arc<App>, call: &Call, id: WorkflowId, paused: bool) -> Changed {
+    change(app, call, id, Command::PauseWorkflow { seq: id.seq, paused }, Repeat::Safe).await
+}
+
+/// Goes on with a failed or cancelled workflow.
+pub(crate) async fn retry(app: &Arc<App>, call: &Call, id: WorkflowId) -> Changed {
+    change(app, call, id, Command::RetryWorkflow(id.seq), Repeat::Never).await
+}
+
+/// Tells a workflow something.
+pub(crate) async fn signal(app: &Arc<App>, call: &Call, id: WorkflowId, name: String, payload: Bytes) -> Changed {
+    depth::check_text("payload", [payload.as_ref()])?;
+    let payload = if payload.trim_ascii().is_empty() { Bytes::from_static(b"null") } else { payload };
+    if serde_json::from_slice::<serde::de::IgnoredAny>(&payload).is_err() {
+        return Err(Refusal::new(Code::InvalidArgument, "body: a signal carries JSON"));
+    }
+    change(app, call, id, Command::Signal { seq: id.seq, name, payload }, Repeat::Never).await
+}
+
+type Changed = Result<proto::WorkflowStatusResponse, Refusal>;
+
+async fn change(app: &Arc<App>, call: &Call, id: WorkflowId, command: Command, repeat: Repeat) -> Changed {
+    let body = hash(&[&Envelope::plain(command.clone()).encode()]);
+    let own = || Idempotency { key: uuid::Uuid::new_v4().into_bytes(), body, kept_ms: REMEMBERED_MS };
+    let mut idempotency = call.idempotency(&id.to_string(), body, "");
+    if repeat == Repeat::Never {
+        idempotency = idempotency.or_else(|| Some(own()));
+    }
+    let envelope = Envelope { idempotency, command };
+    let reply = app.cluster.propose(group(app, id)?, &envelope, repeat, call.deadline).await?;
+    status_of(id.partition, &reply)
+}
+
+/// Adds tasks to a workflow under the lease of one of its running tasks.
+pub(crate) async fn add_tasks(
+    app: &Arc<App>,
+    call: &Call,
+    id: WorkflowId,
+    request: proto::AddTasksRequest,
+) -> Result<proto::WorkflowStatusResponse, Rejection> {
+    depth::check_text("tasks", [request.tasks.as_ref()])?;
+    if request.tasks.len() > limits::WORKFLOW_BYTES_MAX {
+        let detail = format!("tasks: at most {} bytes are taken", limits::WORKFLOW_BYTES_MAX);
+        return Err(Refusal::new(Code::PayloadTooLarge, detail).into());
+    }
+    let job = match request.job_id.as_str() {
+        "" => None,
+        text => match text.parse::<JobId>() {
+            Ok(job) if job.partition == id.partition => Some(job.seq),
+            _ => return Err(wrong("job_id", "not a job of this workflow")),
+        },
+    };
+    let task = match request.task_id.as_str() {
+        "" => None,
+        text => Some(Name::parse("task_id", text)?),
+    };
+    let answer = read_group(app, call, group(app, id)?, Query::TaskIds(id.seq), Freshness::Linearizable).await?;
+    let Answer::TaskIds(known) = answer else { return Err(wrong_answer().into()) };
+    let known: BTreeSet<String> = known.ok_or_else(|| no_workflow(id))?.into_iter().map(String::from).collect();
+    let parts = parts(app, call, &request.tasks).await?;
+    let tasks = RawJson(request.tasks);
+    let tasks = blocking(move || definition::added(&tasks, &parts, &known)).await??;
+    let add = AddTasks { seq: id.seq, job, task, token: request.lease_token, tasks };
+    // Adding the same tasks again changes nothing.
+    Ok(change(app, call, id, Command::AddTasks(Box::new(add)), Repeat::Safe).await?)
+}
+
+/// Events of a workflow after a number, as this node's replica has them; none: there is no such workflow here.
+pub(crate) async fn events_here(app: &App, id: WorkflowId, after: u32) -> Result<Option<Events>, Refusal> {
+    match app.cluster.read_stale(group(app, id)?, &Query::WorkflowEvents(id.seq, after)).await? {
+        Answer::WorkflowEvents(found) => Ok(found.map(|found| Events::of(id, found))),
+        _ => Err(wrong_answer()),
+    }
+}
+
+/// See that a workflow is there, at its leader.
+pub(crate) async fn must_be_there(app: &Arc<App>, call: &Call, id: WorkflowId) -> Result<(), Refusal> {
+    let query = Query::WorkflowEvents(id.seq, u32::MAX - 1);
+    match read_group(app, call, group(app, id)?, query, Freshness::Linearizable).await? {
+        Answer::WorkflowEvents(Some(_)) => Ok(()),
+        Answer::WorkflowEvents(None) => Err(no_workflow(id)),
+        _ => Err(wrong_answer()),
+    }
+}
+
+/// Some events of a workflow.
+pub(crate) struct Events {
+    /// In order.
+    pub(crate) events: Vec<proto::WorkflowEvent>,
+    /// These were the last.
+    pub(crate) over: bool,
+}
+
+impl Events {
+    fn of(id: WorkflowId, read: EventsRead) -> Self {
+        let event = |(number, event, task): (u32, _, Option<Name>)| {
+            convert::event(id, number, event, |_| task.clone().map(String::from))
+        };
+        Self { events: read.events.into_iter().map(event).collect(), over: read.over }
+    }
+}
+
+fn status_of(partition: u16, reply: &Reply) -> Changed {
+    match reply {
+        Reply::Workflow { seq, status } => Ok(proto::WorkflowStatusResponse {
+            id: WorkflowId { partition, seq: *seq }.to_string(),
+            status: proto::WorkflowStatus::from(*status).into(),
+        }),
+        other => Err(wrong_reply(other)),
+    }
+}
+
+/// The group that holds a workflow.
+pub(crate) fn group(app: &App, id: WorkflowId) -> Result<GroupId, Refusal> {
+    if id.partition < app.cluster.partitions() { Ok(partition_group(id.partition)) } else { Err(no_workflow(id)) }
+}
+
+fn no_workflow(id: WorkflowId) -> Refusal {
+    Refusal::new(Code::NotFound, format!("there is no workflow {id}"))
+}
+
+fn json(path: &str, text: &[u8]) -> Result<Value, Rejection> {
+    serde_json::from_slice(text).map_err(|error| wrong(path, error.to_string()))
+}
+
+fn wrong(path: &str, detail: impl Into<String>) -> Rejection {
+    Rejection::invalid(vec![FieldError::new(path, detail)])
+}
+
+fn invalid(detail: impl Into<String>) -> Rejection {
+    Refusal::new(Code::InvalidArgument, detail).into()
+}
