@@ -39,6 +39,7 @@ mod jobs;
 mod net;
 mod producer;
 mod queues;
+mod templates;
 pub mod worker;
 
 pub use bravo_api::{Code, Refusal, Timestamp, json, limits, proto};

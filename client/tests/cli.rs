@@ -66,6 +66,29 @@ async fn exit_codes_tell_what_happened() {
 }
 
 #[tokio::test]
+async fn templates_are_put_from_files_and_shown_as_they_are() {
+    let node = Node::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().to_str().unwrap();
+    assert_eq!(finish(bravo(&node.url, &["template", "apply", folder])).await.0, 2, "there is no file yet");
+    for file in ["b.json", "a.json", "notes.txt"] {
+        std::fs::write(dir.path().join(file), "{}").unwrap();
+    }
+    let (code, stdout, _) = finish(bravo(&node.url, &["template", "apply", folder])).await;
+    assert_eq!((code, stdout.as_str()), (0, "NAME  VERSION  CHANGED\na     3        yes\nb     3        yes\n"));
+    assert_eq!(*node.shared.templates.lock(), ["a", "b"]);
+
+    *node.shared.refusals.lock() = vec![status_of(Refusal::new(Code::InvalidArgument, "tasks: at least one"))];
+    let (code, _, stderr) = finish(bravo(&node.url, &["template", "apply", &format!("{folder}/a.json")])).await;
+    assert_eq!((code, stderr.as_str()), (1, "bravo: invalid_argument: a: tasks: at least one\n"));
+
+    let get = ["template", "get", "a", "--version", "2", "--output", "json"];
+    let (code, stdout, _) = finish(bravo(&node.url, &get)).await;
+    let shown = r#"{"name":"a","version":2,"description":"d","tasks":[ {"id":"a"} ]}"#;
+    assert_eq!((code, stdout.trim_end()), (0, shown));
+}
+
+#[tokio::test]
 async fn lines_become_jobs() {
     let mut node = Node::start().await;
     let mut child = bravo(&node.url, &["job", "enqueue", "--queue", "q", "--priority", "9", "--lines"]);

@@ -2,14 +2,17 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context;
 use bravo_api::certs;
 use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
+use crate::cluster::Cluster;
 use crate::config::{Config, Member, Tls};
 use crate::run;
+use crate::shipped;
 use crate::telemetry::Telemetry;
 
 /// Arguments of `bravod dev`.
@@ -52,7 +55,15 @@ async fn run_all(options: Options) -> anyhow::Result<()> {
     for config in configs {
         println!("node {} at http://{}", config.node.id, config.listen.public);
         let (telemetry, stop) = (telemetry.clone(), stop.clone());
-        nodes.spawn(async move { run::serve(&config, telemetry, stop).await });
+        let first = config.node.id == 1;
+        nodes.spawn(async move {
+            let started = |cluster: &Arc<Cluster>| {
+                if first {
+                    cluster.tasks.spawn(shipped::load(cluster.clone()));
+                }
+            };
+            run::serve(&config, telemetry, stop, started).await
+        });
     }
     let mut result = Ok(());
     while let Some(ended) = nodes.join_next().await {

@@ -20,6 +20,7 @@ pub mod routing;
 pub mod run;
 pub mod sd;
 pub mod service;
+pub mod shipped;
 pub mod tasks;
 pub mod telemetry;
 pub mod transport;

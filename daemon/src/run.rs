@@ -1,5 +1,6 @@
 //! Runs one node from its configuration until it is told to stop or its disk fails.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -7,6 +8,7 @@ use futures_util::future::BoxFuture;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::gateway::Gateway;
 use crate::node::Node;
@@ -26,12 +28,18 @@ async fn run_alone(config: Config) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     tokio::spawn(cancel_on_signal(stop.clone())?);
     tokio::spawn(telemetry.clone().run(stop.clone()));
-    serve(&config, telemetry, stop).await
+    serve(&config, telemetry, stop, |_| {}).await
 }
 
-/// Runs the node until `stop`.
-pub async fn serve(config: &Config, telemetry: Telemetry, stop: CancellationToken) -> anyhow::Result<()> {
+/// Runs the node until `stop`; `started` is told of it before anybody is served.
+pub async fn serve(
+    config: &Config,
+    telemetry: Telemetry,
+    stop: CancellationToken,
+    started: impl FnOnce(&Arc<Cluster>),
+) -> anyhow::Result<()> {
     let node = Node::start(config).await?;
+    started(&node.cluster);
     let gateway = Gateway::bind(node.cluster.clone(), config, telemetry).await?;
     let patience = Duration::from_millis(config.shutdown.drain_ms);
     tracing::info!(node = config.node.id, public = %config.listen.public, peer = %config.listen.peer, "serving");

@@ -6,6 +6,7 @@ use bravo_api::MESSAGE_BYTES_MAX;
 use bravo_api::proto::cluster_client::ClusterClient;
 use bravo_api::proto::jobs_client::JobsClient;
 use bravo_api::proto::queues_client::QueuesClient;
+use bravo_api::proto::templates_client::TemplatesClient;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -68,6 +69,10 @@ impl Link {
 
     pub(crate) fn queues(&self) -> QueuesClient<Service> {
         QueuesClient::new(self.service()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn templates(&self) -> TemplatesClient<Service> {
+        TemplatesClient::new(self.service()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     pub(crate) fn cluster(&self) -> ClusterClient<Service> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bravo_api::proto::cluster_server::{Cluster, ClusterServer};
 use bravo_api::proto::jobs_server::{Jobs, JobsServer};
+use bravo_api::proto::templates_server::{Templates, TemplatesServer};
 use bravo_api::proto::work_request::Message as Request_;
 use bravo_api::proto::work_response::Message as Response_;
 use bravo_api::{MESSAGE_BYTES_MAX, proto};
@@ -52,6 +53,8 @@ pub struct Shared {
     pub refusals: Mutex<Vec<Status>>,
     /// Idempotency keys of unary enqueues.
     pub keys: Mutex<Vec<String>>,
+    /// Names of the templates that were put.
+    pub templates: Mutex<Vec<String>>,
     /// The authorization header of the last unary call.
     pub authorization: Mutex<Option<String>>,
 }
@@ -75,7 +78,8 @@ impl Node {
             let jobs = JobsServer::from_arc(service.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
             let server = tonic::transport::Server::builder();
             let mut server = server.initial_stream_window_size(1 << 20);
-            let router = server.add_service(jobs).add_service(ClusterServer::from_arc(service));
+            let router = server.add_service(jobs).add_service(ClusterServer::from_arc(service.clone()));
+            let router = router.add_service(TemplatesServer::from_arc(service));
             router.serve_with_incoming(TcpListenerStream::new(listener)).await.unwrap();
         });
         Self { url, enqueues: enqueue_ends, works: work_ends, shared, task: task.abort_handle() }
@@ -330,6 +334,48 @@ impl Cluster for Service {
     }
 
     async fn transfer(&self, _: Request<proto::TransferRequest>) -> Result<Response<proto::TransferResponse>, Status> {
+        Err(unused())
+    }
+}
+
+#[tonic::async_trait]
+impl Templates for Service {
+    async fn put(
+        &self,
+        request: Request<proto::PutTemplateRequest>,
+    ) -> Result<Response<proto::PutTemplateResponse>, Status> {
+        self.next_answer()?;
+        let proto::PutTemplateRequest { name, document, .. } = request.into_inner();
+        self.shared.templates.lock().push(name.clone());
+        let template = proto::Template { name, version: 3, document, ..Default::default() };
+        Ok(Response::new(proto::PutTemplateResponse { template: Some(template), created: false, changed: true }))
+    }
+
+    async fn get(&self, request: Request<proto::GetTemplateRequest>) -> Result<Response<proto::Template>, Status> {
+        let proto::GetTemplateRequest { name, version, .. } = request.into_inner();
+        let document = r#"{"description":"d","tasks":[ {"id":"a"} ]}"#.into();
+        let version = version.unwrap_or(3);
+        Ok(Response::new(proto::Template { name, version, document, ..Default::default() }))
+    }
+
+    async fn list(
+        &self,
+        _: Request<proto::ListTemplatesRequest>,
+    ) -> Result<Response<proto::ListTemplatesResponse>, Status> {
+        Err(unused())
+    }
+
+    async fn delete(
+        &self,
+        _: Request<proto::DeleteTemplateRequest>,
+    ) -> Result<Response<proto::DeleteTemplateResponse>, Status> {
+        Err(unused())
+    }
+
+    async fn preview(
+        &self,
+        _: Request<proto::PreviewTemplateRequest>,
+    ) -> Result<Response<proto::PreviewTemplateResponse>, Status> {
         Err(unused())
     }
 }

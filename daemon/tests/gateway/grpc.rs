@@ -224,7 +224,8 @@ async fn health_and_reflection() {
         panic!("no list")
     };
     let names: BTreeSet<String> = list.service.into_iter().map(|service| service.name).collect();
-    for name in ["bravo.v1.Jobs", "bravo.v1.Queues", "bravo.v1.Cluster", "grpc.health.v1.Health"] {
+    for name in ["bravo.v1.Jobs", "bravo.v1.Queues", "bravo.v1.Cluster", "bravo.v1.Templates", "grpc.health.v1.Health"]
+    {
         assert!(names.contains(name), "{name} is not in {names:?}");
     }
 }

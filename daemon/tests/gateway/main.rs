@@ -5,3 +5,4 @@ mod grpc;
 mod harness;
 mod limits;
 mod rest;
+mod templates;

@@ -38,6 +38,8 @@ commands! {
     job => Job,
     /// Configure, look at, switch and sweep queues
     queue => Queue,
+    /// Put, look at, search, delete and try out templates of workflows
+    template => Template,
     /// Run a command per job
     worker => Worker,
     /// Look at the cluster and change its members
