@@ -13,6 +13,7 @@ use crate::id::Name;
 use crate::job::{JobState, Payload};
 use crate::limits;
 use crate::queue::QueueConfig;
+use crate::schedule::NewSchedule;
 use crate::template::{Expected, PutTemplate};
 use crate::workflow::{NewTask, NewWorkflow};
 
@@ -143,6 +144,17 @@ pub enum Command {
     },
     /// Adds tasks to a workflow, under the lease of one of its tasks.
     AddTasks(Box<AddTasks>),
+    /// Makes a schedule, or replaces it.
+    PutSchedule(Box<NewSchedule>),
+    /// Pauses a schedule, or lets it go on.
+    PauseSchedule {
+        /// The schedule.
+        name: Name,
+        /// Pause, or resume.
+        paused: bool,
+    },
+    /// Deletes a schedule; what it started goes on.
+    DeleteSchedule(Name),
 }
 
 /// Adds tasks to a running workflow.

@@ -31,6 +31,7 @@ pub mod limits;
 pub mod queue;
 pub mod reply;
 pub mod row;
+pub mod schedule;
 mod state;
 pub mod table;
 pub mod template;

@@ -99,6 +99,12 @@ pub const EXPRESSION_FUEL: u64 = 50_000;
 pub const STARTS_MAX: u32 = 2_000;
 /// How long a workflow that is over is kept: 30 days.
 pub const WORKFLOW_KEPT_MS: u64 = 30 * 86_400_000;
+/// Schedules in one partition.
+pub const SCHEDULES_MAX: u64 = 10_000;
+/// Runs of one schedule that wait for the ones before.
+pub const SCHEDULE_QUEUED_MAX: u32 = 100;
+/// Longest time that a schedule's tick may be late and still start its run: one day.
+pub const CATCH_UP_MS_MAX: u64 = 86_400_000;
 /// Bytes of a workflow's name, for people.
 pub const TITLE_BYTES_MAX: usize = 500;
 

@@ -60,6 +60,11 @@ pub enum Reply {
         /// Where it stands.
         status: Status,
     },
+    /// A schedule was put.
+    SchedulePut {
+        /// There was none of that name.
+        created: bool,
+    },
 }
 
 /// A job that was taken in, or found by its unique key.

@@ -31,6 +31,10 @@
 //! | 41 KEPT | idempotency key | [`Kept`] | `kept_ms` |
 //! | 30 DUE | time 04 wf | - | the workflow's deadline, then its removal |
 //! | 30 DUE | time 05 wf task item | - | a task's timer or timeout, or that it is to begin |
+//! | 30 DUE | time 06 h16(schedule) | - | the schedule's next tick, or a look at what waits |
+//! | 56 SCHEDULE | h16(name) | [`Schedule`] | until deleted |
+//! | 57 SCHEDULE_TARGET | h16(name) | [`Target`]: what it starts | as the schedule |
+//! | 58 SCHEDULES | - | `u64` how many there are | for ever |
 //! | 60 WORKFLOW | wf | [`Workflow`] | until removed, with all its rows |
 //! | 61 INPUT | wf | JSON text | as the workflow |
 //! | 62 SPEC | wf task | [`NewTask`], never rewritten | as the workflow |
@@ -62,6 +66,7 @@ use crate::id::Name;
 use crate::job::{Job, JobState, Place};
 use crate::limits;
 use crate::row::{Kept, Lane, Meta, Slot, Stats, Unique};
+use crate::schedule::{Schedule, Target};
 use crate::template::{Template, TemplateVersion, Templates};
 use crate::txn::Key;
 use crate::workflow::{Event, NewTask, Status, Task, TaskRef, Workflow};
@@ -71,7 +76,7 @@ use crate::workflow::{Event, NewTask, Status, Task, TaskRef, Workflow};
 pub type Rows =
     (Meta, Stats, Slot, Lane, Unique, Kept, QueueDefinition, Job, Place, Template, TemplateVersion, Templates);
 #[doc(hidden)]
-pub type WorkflowRows = (Workflow, NewTask, Task, TaskRef, Event);
+pub type WorkflowRows = (Workflow, NewTask, Task, TaskRef, Event, Schedule, Target);
 
 /// A hash that stands for strings in keys.
 pub type H16 = [u8; 16];
@@ -105,6 +110,9 @@ pub mod tag {
     pub const TEMPLATE: u8 = 0x53;
     pub const TEMPLATE_VERSION: u8 = 0x54;
     pub const TEMPLATES: u8 = 0x55;
+    pub const SCHEDULE: u8 = 0x56;
+    pub const SCHEDULE_TARGET: u8 = 0x57;
+    pub const SCHEDULES: u8 = 0x58;
     pub const WORKFLOW: u8 = 0x60;
     pub const INPUT: u8 = 0x61;
     pub const SPEC: u8 = 0x62;
@@ -133,6 +141,7 @@ pub mod due {
     pub const KEPT: u8 = 3;
     pub const WORKFLOW: u8 = 4;
     pub const TASK: u8 = 5;
+    pub const SCHEDULE: u8 = 6;
 }
 
 /// The hash of one string, or of a project and a key.
@@ -348,6 +357,11 @@ pub(crate) fn due_workflow(at: Time, workflow: u64) -> Key {
 pub(crate) fn due_task(time: Time, at: TaskRef) -> Key {
     let what = [&at.workflow.to_be_bytes()[..], &at.task.to_be_bytes(), &at.item.to_be_bytes()].concat();
     due(time, due::TASK, &what)
+}
+
+/// DUE of a schedule.
+pub(crate) fn due_schedule(at: Time, hash: &H16) -> Key {
+    due(at, due::SCHEDULE, hash)
 }
 
 /// The task in the rest of a DUE key.

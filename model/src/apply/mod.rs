@@ -15,6 +15,7 @@ mod nack;
 mod purge;
 mod queue;
 mod retry;
+mod schedules;
 mod templates;
 mod tick;
 pub(crate) mod workflow;
@@ -81,6 +82,9 @@ impl State<'_> {
             Command::FormCluster { name, partitions } => self.form_cluster(name, partitions),
             Command::PutTemplate(put) => self.put_template(put),
             Command::DeleteTemplate { name, expected } => self.delete_template(&name, &expected),
+            Command::PutSchedule(new) => self.put_schedule(*new),
+            Command::PauseSchedule { name, paused } => self.pause_schedule(&name, paused),
+            Command::DeleteSchedule(name) => self.delete_schedule(&name),
             Command::StartWorkflow(new) => self.start_workflow(*new),
             Command::CancelWorkflow(seq) => self.cancel_workflow(seq),
             Command::PauseWorkflow { seq, paused } => self.pause_workflow(seq, paused),

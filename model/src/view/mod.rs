@@ -12,12 +12,14 @@
 
 mod list;
 mod queue;
+mod schedule;
 mod template;
 mod why;
 mod workflow;
 
 pub use list::{Page, list};
 pub use queue::{QueueView, definition, definitions, deliverable, queue, queues};
+pub use schedule::{schedule, schedules};
 pub use template::{template, template_changes, templates};
 pub use why::{Why, why};
 pub use workflow::{TaskView, WorkflowFilter, events, task_id, tasks, workflow, workflow_input, workflows};

@@ -11,7 +11,7 @@ use crate::txn::{Key, Value};
 use crate::workflow::{Event, EventKind, NewTask, Status, Task, TaskRef, Workflow, WorkflowId};
 
 impl State<'_> {
-    pub(super) fn workflow(&self, seq: u64) -> Option<Workflow> {
+    pub(in crate::apply) fn workflow(&self, seq: u64) -> Option<Workflow> {
         self.read(&table::by_seq(tag::WORKFLOW, seq))
     }
 

@@ -28,7 +28,11 @@ impl State<'_> {
     }
 
     /// Makes a workflow, its own or a part of another one.
-    pub(super) fn open_workflow(&mut self, new: NewWorkflow, parent: Option<TaskRef>) -> Result<u64, Refusal> {
+    pub(in crate::apply) fn open_workflow(
+        &mut self,
+        new: NewWorkflow,
+        parent: Option<TaskRef>,
+    ) -> Result<u64, Refusal> {
         let places = places(&new.plan.tasks)?;
         let now = self.now();
         let seq = self.read::<u64>(&table::key(tag::LAST_WORKFLOW, &[])).unwrap_or(0).saturating_add(1);
