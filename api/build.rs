@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use prost::Message;
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "bravo/v1/common.proto",
     "bravo/v1/jobs.proto",
     "bravo/v1/work.proto",
@@ -13,6 +13,7 @@ const FILES: [&str; 7] = [
     "bravo/v1/cluster.proto",
     "bravo/v1/templates.proto",
     "bravo/v1/workflows.proto",
+    "bravo/v1/schedules.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -5,7 +5,7 @@ use bravo_model::workflow::Event;
 use bravo_model::{JobState, Name, Read, view};
 
 use crate::raft::group::GroupState;
-use crate::transport::wire::{Answer, EventsRead, Query, QueueCounts, TemplateRead, Why, WorkflowRead};
+use crate::transport::wire::{Answer, EventsRead, Query, QueueCounts, ScheduleRead, TemplateRead, Why, WorkflowRead};
 
 /// Tasks that are read before their size is looked at.
 const TASKS_AT_ONCE: usize = 100;
@@ -54,6 +54,11 @@ pub async fn answer(shared: &GroupState, query: &Query) -> Answer {
             Answer::Workflows { workflows, next }
         }
         Query::WorkflowEvents(seq, after) => Answer::WorkflowEvents(workflow_events(state, *seq, *after)),
+        Query::Schedule(name) => Answer::Schedules(schedule(shared, state, name).into_iter().collect()),
+        Query::Schedules => {
+            let names = view::schedules(state).into_iter().map(|schedule| schedule.name);
+            Answer::Schedules(names.filter_map(|name| schedule(shared, state, &name)).collect())
+        }
         Query::TaskIds(seq) => Answer::TaskIds(task_ids(state, *seq)),
         Query::Template(name, version) => {
             Answer::Template(view::template(state, name, *version).map(|(head, version, of)| TemplateRead {
@@ -99,6 +104,11 @@ fn workflow_events(rows: &impl Read, seq: u64, after: u32) -> Option<EventsRead>
     let events: Vec<_> = view::events(rows, seq, after, EVENTS_AT_ONCE).into_iter().map(named).collect();
     let over = workflow.status.is_final() && events.len() < EVENTS_AT_ONCE;
     Some(EventsRead { events, over })
+}
+
+fn schedule(shared: &GroupState, rows: &impl Read, name: &Name) -> Option<ScheduleRead> {
+    let (schedule, target, source) = view::schedule(rows, name)?;
+    Some(ScheduleRead { schedule, target, source, now: shared.clock.now() })
 }
 
 fn task_ids(rows: &impl Read, seq: u64) -> Option<Vec<Name>> {

@@ -29,6 +29,11 @@ pub fn queue_home(queue: &Name, partitions: u16) -> u16 {
     partition_of(stable_hash(&["queue", queue.as_str()]), partitions)
 }
 
+/// The partition of a schedule, and of all that it starts.
+pub fn schedule_home(name: &Name, partitions: u16) -> u16 {
+    partition_of(stable_hash(&["schedule", name.as_str()]), partitions)
+}
+
 /// The partition of a key within a project.
 pub fn key_home(project: &str, key: &str, partitions: u16) -> u16 {
     partition_of(stable_hash(&["key", project, key]), partitions)

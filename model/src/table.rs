@@ -33,7 +33,7 @@
 //! | 30 DUE | time 05 wf task item | - | a task's timer or timeout, or that it is to begin |
 //! | 30 DUE | time 06 h16(schedule) | - | the schedule's next tick, or a look at what waits |
 //! | 56 SCHEDULE | h16(name) | [`Schedule`] | until deleted |
-//! | 57 SCHEDULE_TARGET | h16(name) | [`Target`]: what it starts | as the schedule |
+//! | 57 SCHEDULE_TARGET | h16(name) | [`Target`] and the text it came from | as the schedule |
 //! | 58 SCHEDULES | - | `u64` how many there are | for ever |
 //! | 60 WORKFLOW | wf | [`Workflow`] | until removed, with all its rows |
 //! | 61 INPUT | wf | JSON text | as the workflow |

@@ -8,6 +8,7 @@ pub mod jobs;
 pub mod leases;
 pub mod queues;
 pub mod reads;
+pub mod schedules;
 pub mod templates;
 pub mod workflows;
 

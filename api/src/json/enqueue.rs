@@ -68,7 +68,7 @@ impl EnqueueBody {
         jobs::many(messages, Trust::Parsed)
     }
 
-    fn into_message(self, at: At) -> Result<proto::NewJob, Refusal> {
+    pub(super) fn into_message(self, at: At) -> Result<proto::NewJob, Refusal> {
         if self.jobs.is_some() {
             return Err(at.invalid("jobs", "unknown field: a job holds no jobs"));
         }

@@ -10,6 +10,7 @@ mod jobs;
 mod leases;
 mod queues;
 mod raw;
+mod schedules;
 mod templates;
 mod workflows;
 
@@ -28,6 +29,7 @@ pub use queues::{
     QueueSwitchesAnswer, RateLimitBody, RedriveAnswer,
 };
 pub use raw::RawJson;
+pub use schedules::{ScheduleAnswer, ScheduleBody, ScheduleListAnswer};
 pub use templates::{
     ListTemplatesQuery, PreviewAnswer, PreviewBody, TemplateAnswer, TemplateListAnswer, TemplateQuery, TemplateSummary,
 };

@@ -2,6 +2,7 @@
 
 use bravo_model::command::{Lease, ListFilter};
 use bravo_model::reply::LeasedJob;
+use bravo_model::schedule::{Schedule, Target};
 use bravo_model::template::{Template, TemplateVersion};
 use bravo_model::workflow::{Event, Workflow};
 use bravo_model::{Job, Payload, Refusal, Reply, Time, view};
@@ -213,6 +214,10 @@ pub enum Query {
     WorkflowEvents(u64, u32),
     /// The names of a workflow's tasks.
     TaskIds(u64),
+    /// One schedule.
+    Schedule(bravo_model::Name),
+    /// All schedules of the partition.
+    Schedules,
 }
 
 /// The answer to a [`Query`].
@@ -260,6 +265,8 @@ pub enum Answer {
     WorkflowEvents(Option<EventsRead>),
     /// To `TaskIds`; none if there is no such workflow.
     TaskIds(Option<Vec<bravo_model::Name>>),
+    /// To `Schedule` and `Schedules`.
+    Schedules(Vec<ScheduleRead>),
 }
 
 /// A workflow with a part of its tasks.
@@ -273,6 +280,19 @@ pub struct WorkflowRead {
     pub tasks: Vec<view::TaskView>,
     /// The place of the next one; none: these were the last.
     pub next: Option<u32>,
+}
+
+/// A schedule with what it starts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScheduleRead {
+    /// Its record.
+    pub schedule: Schedule,
+    /// What a tick starts.
+    pub target: Target,
+    /// The same as the caller wrote it; may be empty.
+    pub source: Bytes,
+    /// The clock that it runs by.
+    pub now: Time,
 }
 
 /// Some of a workflow's events.

@@ -73,7 +73,7 @@ impl State<'_> {
             queued: 0,
             ..old.unwrap_or(blank)
         };
-        self.put(table::by_hash(tag::SCHEDULE_TARGET, &hash), &new.target);
+        self.put(table::by_hash(tag::SCHEDULE_TARGET, &hash), &(new.target, new.source));
         self.arm_schedule(&hash, &schedule);
         Ok(Reply::SchedulePut { created })
     }
@@ -158,7 +158,9 @@ impl State<'_> {
 
     /// Starts what the schedule starts. Limits of the queue do not stop it, since there is nobody to tell.
     fn run_schedule(&mut self, schedule: &mut Schedule, hash: &H16, at: Time) {
-        let Some(target) = self.read::<Target>(&table::by_hash(tag::SCHEDULE_TARGET, hash)) else { return };
+        let Some((target, _)) = self.read::<(Target, Bytes)>(&table::by_hash(tag::SCHEDULE_TARGET, hash)) else {
+            return;
+        };
         schedule.last_run = match target {
             Target::Job(job) => {
                 let metadata = with_schedule(&job.metadata, &schedule.name, at);
@@ -227,6 +229,7 @@ mod tests {
             catch_up_ms: 10_000,
             paused: false,
             target: Target::Job(Box::new(new_job())),
+            source: Bytes::new(),
         }
     }
 

@@ -5,6 +5,7 @@
 
 pub mod cron;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::Time;
@@ -29,6 +30,8 @@ pub struct NewSchedule {
     pub paused: bool,
     /// What a tick starts.
     pub target: Target,
+    /// What a tick starts as the caller wrote it, to be shown; may be empty.
+    pub source: Bytes,
 }
 
 /// What becomes of a tick while the run before is not over.

@@ -4,6 +4,7 @@ mod cluster;
 mod enqueue_stream;
 mod jobs;
 mod queues;
+mod schedules;
 mod templates;
 mod work;
 mod workflows;
@@ -15,6 +16,7 @@ use bravo_api::problem::{Rejection, status_of};
 use bravo_api::proto::cluster_server::ClusterServer;
 use bravo_api::proto::jobs_server::JobsServer;
 use bravo_api::proto::queues_server::QueuesServer;
+use bravo_api::proto::schedules_server::SchedulesServer;
 use bravo_api::proto::templates_server::TemplatesServer;
 use bravo_api::proto::workflows_server::WorkflowsServer;
 use bravo_api::{FILE_DESCRIPTOR_SET, MESSAGE_BYTES_MAX};
@@ -29,8 +31,15 @@ use super::app::App;
 use super::call::{Call, hash};
 
 /// What is watched by `grpc.health.v1`: the node as a whole and each service.
-const SERVICES: [&str; 6] =
-    ["", "bravo.v1.Jobs", "bravo.v1.Queues", "bravo.v1.Cluster", "bravo.v1.Templates", "bravo.v1.Workflows"];
+const SERVICES: [&str; 7] = [
+    "",
+    "bravo.v1.Jobs",
+    "bravo.v1.Queues",
+    "bravo.v1.Cluster",
+    "bravo.v1.Templates",
+    "bravo.v1.Workflows",
+    "bravo.v1.Schedules",
+];
 
 /// The services of one gateway.
 #[derive(Clone)]
@@ -54,6 +63,7 @@ pub(crate) fn router(app: Arc<App>) -> anyhow::Result<(Router, HealthReporter)> 
     .add_service(QueuesServer::new(api.clone()))
     .add_service(ClusterServer::new(api.clone()))
     .add_service(TemplatesServer::new(api.clone()))
+    .add_service(SchedulesServer::new(api.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX))
     .add_service(
         WorkflowsServer::new(api).max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(usize::MAX),
     )

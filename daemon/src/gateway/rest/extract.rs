@@ -65,6 +65,17 @@ impl<S: Send + Sync> FromRequestParts<S> for Workflow {
     }
 }
 
+/// The schedule in the path.
+pub(crate) struct Schedule(pub(crate) Name);
+
+impl<S: Send + Sync> FromRequestParts<S> for Schedule {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
+        Ok(Self(Name::parse("schedule", &segment(parts, state).await?)?))
+    }
+}
+
 /// The template in the path.
 pub(crate) struct Template(pub(crate) Name);
 

@@ -8,6 +8,7 @@ mod leases;
 mod node;
 mod pages;
 mod queues;
+mod schedules;
 mod templates;
 mod workflows;
 
@@ -47,6 +48,10 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/templates", get(templates::list))
         .route("/api/v1/templates/{name}", get(templates::read).put(templates::put).delete(templates::delete))
         .route("/api/v1/templates/{name}/preview", post(templates::preview))
+        .route("/api/v1/schedules", get(schedules::list))
+        .route("/api/v1/schedules/{name}", get(schedules::read).put(schedules::put).delete(schedules::delete))
+        .route("/api/v1/schedules/{name}/pause", post(schedules::pause))
+        .route("/api/v1/schedules/{name}/resume", post(schedules::resume))
         .route("/api/v1/workflows", post(workflows::start).get(workflows::list))
         .route("/api/v1/workflows/{id}", get(workflows::read))
         .route("/api/v1/workflows/{id}/cancel", post(workflows::cancel))

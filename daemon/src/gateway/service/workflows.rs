@@ -41,6 +41,26 @@ pub(crate) async fn start(
     request: proto::StartWorkflowRequest,
     digest: impl FnOnce() -> [u8; 16],
 ) -> Result<proto::WorkflowStatusResponse, Rejection> {
+    let new = prepare(app, call, request).await?;
+    let project = new.project.clone();
+    let partition = match &call.key {
+        Some(key) => routing::key_home(project.as_str(), key.text(), app.cluster.partitions()),
+        None => app.placement.free_partition(&app.cluster, 0),
+    };
+    let own = || Idempotency { key: uuid::Uuid::new_v4().into_bytes(), body: [0; 16], kept_ms: REMEMBERED_MS };
+    let digest = if call.key.is_some() { digest() } else { [0; 16] };
+    let idempotency = call.idempotency(project.as_str(), digest, "").unwrap_or_else(own);
+    let envelope = Envelope { idempotency: Some(idempotency), command: Command::StartWorkflow(Box::new(new)) };
+    let reply = app.cluster.propose(partition_group(partition), &envelope, Repeat::Safe, call.deadline).await?;
+    Ok(status_of(partition, &reply)?)
+}
+
+/// The workflow that is asked for: its template looked up, its input filled in, its tasks checked.
+pub(crate) async fn prepare(
+    app: &Arc<App>,
+    call: &Call,
+    request: proto::StartWorkflowRequest,
+) -> Result<NewWorkflow, Rejection> {
     depth::check_text(
         "body",
         [&request.requirements, &request.tasks, &request.input, &request.on_failure].map(|t| &t[..]),
@@ -56,24 +76,14 @@ pub(crate) async fn start(
     }
     let title = request.name.clone();
     let made = make(app, call, request).await?;
-    let new = NewWorkflow {
+    Ok(NewWorkflow {
         name: title,
-        project: project.clone(),
+        project,
         template: made.template,
         input: made.input,
         deadline: made.deadline_ms.map(When::In),
         plan: made.plan,
-    };
-    let partition = match &call.key {
-        Some(key) => routing::key_home(project.as_str(), key.text(), app.cluster.partitions()),
-        None => app.placement.free_partition(&app.cluster, 0),
-    };
-    let own = || Idempotency { key: uuid::Uuid::new_v4().into_bytes(), body: [0; 16], kept_ms: REMEMBERED_MS };
-    let digest = if call.key.is_some() { digest() } else { [0; 16] };
-    let idempotency = call.idempotency(project.as_str(), digest, "").unwrap_or_else(own);
-    let envelope = Envelope { idempotency: Some(idempotency), command: Command::StartWorkflow(Box::new(new)) };
-    let reply = app.cluster.propose(partition_group(partition), &envelope, Repeat::Safe, call.deadline).await?;
-    Ok(status_of(partition, &reply)?)
+    })
 }
 
 /// What a workflow is made of.

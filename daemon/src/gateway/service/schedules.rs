@@ -1,0 +1,156 @@
+//! Schedules: put, look at, pause, delete.
+
+use std::sync::Arc;
+
+use bravo_api::convert::reads::Freshness;
+use bravo_api::convert::schedules as convert;
+use bravo_api::{Rejection, proto};
+use bravo_model::command::Idempotency;
+use bravo_model::schedule::{NewSchedule, Target};
+use bravo_model::{Code, Command, Envelope, Name, Refusal, Reply};
+use bytes::Bytes;
+use futures_util::future::join_all;
+
+use super::reads::{as_of, read as read_group, wrong_answer};
+use super::{workflows, wrong_reply};
+use crate::cluster::Repeat;
+use crate::gateway::app::App;
+use crate::gateway::call::{Call, hash};
+use crate::gateway::depth;
+use crate::raft::types::partition_group;
+use crate::routing;
+use crate::transport::wire::{Answer, Query, ScheduleRead};
+
+/// How late a tick may be unless the schedule says otherwise.
+const CATCH_UP_MS_DEFAULT: u64 = 60_000;
+/// How long a write without a key of its caller's is remembered.
+const REMEMBERED_MS: u64 = 60_000;
+
+/// Makes a schedule, or replaces it. `source` is what it starts as the caller wrote it.
+pub(crate) async fn put(
+    app: &Arc<App>,
+    call: &Call,
+    request: proto::PutScheduleRequest,
+    source: Bytes,
+) -> Result<proto::PutScheduleResponse, Rejection> {
+    use proto::put_schedule_request::Target as Asked;
+    let name = name_of(&request.name)?;
+    let target = match request.target {
+        Some(Asked::Job(job)) => {
+            let job = convert::job(job)?;
+            depth::check_text("job", [job.payload.bytes.as_ref(), job.metadata.as_ref()])?;
+            Target::Job(Box::new(job))
+        }
+        Some(Asked::Workflow(asked)) => {
+            let prefixed = |mut rejection: Rejection| {
+                rejection.errors.iter_mut().for_each(|error| error.path.insert_str(0, "workflow."));
+                rejection
+            };
+            Target::Workflow(Box::new(workflows::prepare(app, call, asked).await.map_err(prefixed)?))
+        }
+        None => {
+            return Err(
+                Refusal::new(Code::InvalidArgument, "exactly one of job and workflow says what a tick starts").into()
+            );
+        }
+    };
+    let timezone = if request.timezone.is_empty() { "UTC".into() } else { request.timezone };
+    let new = NewSchedule {
+        name: name.clone(),
+        cron: request.cron,
+        timezone,
+        overlap: convert::overlap(&request.overlap)?,
+        catch_up_ms: request.catch_up_ms.unwrap_or(CATCH_UP_MS_DEFAULT),
+        paused: request.paused,
+        target,
+        source,
+    };
+    let reply = propose(app, call, &name, Command::PutSchedule(Box::new(new))).await?;
+    let Reply::SchedulePut { created } = reply else { return Err(wrong_reply(&reply).into()) };
+    let schedule = Some(read(app, call, &name, Freshness::Linearizable).await?);
+    Ok(proto::PutScheduleResponse { schedule, created })
+}
+
+/// One schedule.
+pub(crate) async fn read(
+    app: &Arc<App>,
+    call: &Call,
+    name: &Name,
+    freshness: Freshness,
+) -> Result<proto::Schedule, Refusal> {
+    let home = home(app, name);
+    match read_group(app, call, partition_group(home), Query::Schedule(name.clone()), freshness).await? {
+        Answer::Schedules(found) => {
+            found.into_iter().next().map(|one| shown(home, one)).ok_or_else(|| no_schedule(name))
+        }
+        _ => Err(wrong_answer()),
+    }
+}
+
+/// All schedules, by name.
+pub(crate) async fn list(
+    app: &Arc<App>,
+    call: &Call,
+    freshness: Freshness,
+) -> Result<proto::ListSchedulesResponse, Refusal> {
+    let freshness = match freshness {
+        Freshness::Default => Freshness::Stale { max_ms: None },
+        other => other,
+    };
+    let partitions = 0..app.cluster.partitions();
+    let as_of_ms = partitions.clone().map(|partition| as_of(app, partition_group(partition))).min().unwrap_or(0);
+    let reads = partitions.map(|partition| async move {
+        (partition, read_group(app, call, partition_group(partition), Query::Schedules, freshness).await)
+    });
+    let mut schedules = Vec::new();
+    for (partition, answer) in join_all(reads).await {
+        let Answer::Schedules(found) = answer? else { return Err(wrong_answer()) };
+        schedules.extend(found.into_iter().map(|one| shown(partition, one)));
+    }
+    schedules.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(proto::ListSchedulesResponse { schedules, as_of_ms })
+}
+
+/// Pauses a schedule, or lets it go on.
+pub(crate) async fn pause(app: &Arc<App>, call: &Call, name: &Name, paused: bool) -> Result<proto::Schedule, Refusal> {
+    done(propose(app, call, name, Command::PauseSchedule { name: name.clone(), paused }).await?)?;
+    read(app, call, name, Freshness::Linearizable).await
+}
+
+/// Deletes a schedule.
+pub(crate) async fn delete(app: &Arc<App>, call: &Call, name: &Name) -> Result<(), Refusal> {
+    done(propose(app, call, name, Command::DeleteSchedule(name.clone())).await?)
+}
+
+/// A schedule's name, checked.
+pub(crate) fn name_of(text: &str) -> Result<Name, Refusal> {
+    Name::parse("schedule", text)
+}
+
+async fn propose(app: &Arc<App>, call: &Call, name: &Name, command: Command) -> Result<Reply, Refusal> {
+    let body = hash(&[&Envelope::plain(command.clone()).encode()]);
+    let own = || Idempotency { key: uuid::Uuid::new_v4().into_bytes(), body, kept_ms: REMEMBERED_MS };
+    let idempotency = Some(call.idempotency("", body, "").unwrap_or_else(own));
+    let group = partition_group(home(app, name));
+    app.cluster.propose(group, &Envelope { idempotency, command }, Repeat::Safe, call.deadline).await
+}
+
+fn home(app: &App, name: &Name) -> u16 {
+    routing::schedule_home(name, app.cluster.partitions())
+}
+
+fn shown(partition: u16, read: ScheduleRead) -> proto::Schedule {
+    let ScheduleRead { schedule, target, source, now } = read;
+    proto::Schedule { source, ..convert::schedule(partition, schedule, &target, now) }
+}
+
+fn done(reply: Reply) -> Result<(), Refusal> {
+    match reply {
+        Reply::Done => Ok(()),
+        other => Err(wrong_reply(&other)),
+    }
+}
+
+fn no_schedule(name: &Name) -> Refusal {
+    Refusal::new(Code::NotFound, format!("there is no schedule {name}"))
+}
