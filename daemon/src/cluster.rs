@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use crate::dispatch::Dispatcher;
 use crate::dispatch::hungry::Hungry;
 use crate::dispatch::streams::Unwanted;
+use crate::events::Feed;
 use crate::membership;
 use crate::query;
 use crate::raft::group::Group;
@@ -48,6 +49,8 @@ pub struct Cluster {
     /// Waiting workers at this node.
     pub dispatcher: Dispatcher,
     hungry: Hungry,
+    /// What happens here, for those who watch.
+    pub feed: Arc<Feed>,
     cancel_calls: Arc<Semaphore>,
     /// The node's background tasks.
     pub tasks: Tasks,
@@ -71,6 +74,7 @@ impl Cluster {
         transport: Option<Arc<Transport>>,
         members: BTreeMap<NodeId, Member>,
         tasks: Tasks,
+        feed: Arc<Feed>,
     ) -> Arc<Self> {
         Arc::new(Self {
             node,
@@ -80,6 +84,7 @@ impl Cluster {
             members: RwLock::new(members),
             dispatcher: Dispatcher::default(),
             hungry: Hungry::default(),
+            feed,
             cancel_calls: Arc::new(Semaphore::new(CANCEL_CALLS_MAX)),
             tasks,
         })

@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod config;
 pub mod dev;
 pub mod dispatch;
+pub mod events;
 pub mod gateway;
 pub mod keeper;
 pub mod membership;

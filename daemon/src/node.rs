@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 
 use crate::cluster::Cluster;
 use crate::config::{self, Config, Tls};
+use crate::events::Feed;
 use crate::membership;
 use crate::raft::group::{self, Group, GroupOptions, GroupState};
 use crate::raft::network::NetworkFactory;
@@ -72,10 +73,11 @@ impl Node {
         membership::refuse_if_log_went_back(&transport, peers_of(config), id, &disk.log).await?;
         let (effects, asked) = mpsc::unbounded_channel();
         let partitions = u16::try_from(identity.partitions)?;
-        let groups = start_groups(config, partitions, &disk, &transport, effects, &tasks).await?;
+        let feed = Arc::new(Feed::new(partitions));
+        let groups = start_groups(config, partitions, &disk, &transport, (effects, &feed), &tasks).await?;
         let founders = founders(config);
         let name = config.cluster.name.clone();
-        let cluster = Cluster::new(id, name, groups, Some(transport.clone()), founders.clone(), tasks.clone());
+        let cluster = Cluster::new(id, name, groups, Some(transport.clone()), founders.clone(), tasks.clone(), feed);
         service.ready(cluster.clone(), disk.snapshots);
         tasks.spawn(announce(cluster.clone(), asked));
         let own = config.member();
@@ -242,7 +244,7 @@ async fn start_groups(
     partitions: u16,
     disk: &Disk,
     transport: &Arc<Transport>,
-    effects: mpsc::UnboundedSender<(GroupId, Effect)>,
+    (effects, feed): (mpsc::UnboundedSender<(GroupId, Effect)>, &Arc<Feed>),
     tasks: &Tasks,
 ) -> anyhow::Result<Vec<Group>> {
     let raft = Arc::new(raft_config(config)?);
@@ -256,7 +258,7 @@ async fn start_groups(
             ..StateOptions::default()
         };
         let state = StateStore::new(disk.engines.engine(id)?, options);
-        let shared = GroupState::new(id, config.node.id, state, disk.cache.clone(), effects.clone());
+        let shared = GroupState::new(id, config.node.id, state, disk.cache.clone(), effects.clone(), feed.clone());
         let network = NetworkFactory::new(transport.clone(), shared.clone());
         let options = GroupOptions {
             raft: raft.clone(),

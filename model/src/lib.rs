@@ -23,6 +23,7 @@ pub mod command;
 mod fair;
 mod finish;
 mod footprint;
+pub mod happened;
 pub mod id;
 mod idempotency;
 pub mod invariant;
@@ -43,7 +44,7 @@ mod unique;
 pub mod view;
 pub mod workflow;
 
-pub use apply::apply;
+pub use apply::{apply, apply_watched};
 pub use code::{Code, Refusal};
 pub use command::{Command, Entry, Envelope};
 pub use id::{JobId, Name};

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use crate::Time;
 use crate::apply::workflow::Step;
 use crate::command::QueueDefinition;
+use crate::happened::Happened;
 use crate::id::Name;
 use crate::job::{Job, JobState};
 use crate::reply::Effect;
@@ -40,6 +41,8 @@ pub(crate) struct State<'a> {
     told: BTreeSet<u32>,
     /// What the present command has set off in workflows and is still to be done.
     pub(crate) steps: VecDeque<Step>,
+    /// What the entry did, if anybody watches.
+    pub(crate) happened: Option<Vec<Happened>>,
     /// Effects of the present command other than woken queues.
     pub(crate) noted: Vec<Effect>,
     scratch: Vec<u8>,
@@ -61,6 +64,7 @@ impl<'a> State<'a> {
             woken: BTreeSet::new(),
             told: BTreeSet::new(),
             steps: VecDeque::new(),
+            happened: None,
             noted: Vec::new(),
             scratch: Vec::with_capacity(1024),
         }

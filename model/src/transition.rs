@@ -3,6 +3,7 @@
 
 use crate::Time;
 use crate::footprint::{Footprint, Hashes, slot_key};
+use crate::happened::{Happened, JobEvent};
 use crate::job::{Job, JobState, Place};
 use crate::limits;
 use crate::row::{self, Slot, step};
@@ -15,6 +16,10 @@ impl State<'_> {
     pub(crate) fn transition(&mut self, old: Option<&Job>, new: Option<&Job>) {
         let Some(hashes) = new.or(old).map(Hashes::of) else { return };
         let slot = self.write(old, new, &hashes);
+        let now = self.now();
+        if let Some(happened) = &mut self.happened {
+            happened.extend(JobEvent::of(old, new, now).map(Happened::Job));
+        }
         let Some(old) = old else { return };
         let queue = old.keeping.queue_number;
         if let Some(hash) = hashes.order

@@ -6,6 +6,7 @@
 
 mod cluster;
 mod enqueue;
+mod events;
 mod jobs;
 mod leases;
 mod queues;
@@ -19,6 +20,7 @@ pub use cluster::{
     ReplicaDigest, TransferBody,
 };
 pub use enqueue::{EnqueueAnswer, EnqueueBody, EnqueuedAnswer, EtaAnswer};
+pub use events::{EventsQuery, JobEventAnswer};
 pub use jobs::{JobAnswer, JobListAnswer, JobStateAnswer, ListJobsQuery, ReadQuery, State, WhyAnswer};
 pub use leases::{
     AckBody, AckItem, ExtendBody, ExtendItem, ItemAnswer, ItemsAnswer, LeaseBody, LeasedAnswer, LeasedJobAnswer,

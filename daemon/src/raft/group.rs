@@ -20,6 +20,7 @@ use super::machine::Machine;
 use super::network::NetworkFactory;
 use super::proposer::{ProposeError, Proposer, ProposerOptions};
 use super::types::{GroupId, META_GROUP, Member, NodeId, TypeConfig};
+use crate::events::Feed;
 use crate::tasks::Tasks;
 use crate::telemetry::events::WorkflowEnded;
 
@@ -69,6 +70,8 @@ pub struct GroupState {
     rearm: Notify,
     /// What applied entries ask of the leader, while this node is it.
     effects: mpsc::UnboundedSender<(GroupId, Effect)>,
+    /// What happens, for those who watch.
+    pub(super) feed: Arc<Feed>,
     /// Wakes whoever pushes queue definitions.
     pub definitions_changed: Notify,
     /// The state at the last markers, by log index.
@@ -89,6 +92,7 @@ impl GroupState {
         state: StateStore,
         cache: PayloadCache,
         effects: mpsc::UnboundedSender<(GroupId, Effect)>,
+        feed: Arc<Feed>,
     ) -> Arc<Self> {
         Arc::new(Self {
             group,
@@ -105,6 +109,7 @@ impl GroupState {
             due: AtomicU64::new(u64::MAX),
             rearm: Notify::new(),
             effects,
+            feed,
             definitions_changed: Notify::new(),
             markers: Mutex::new(Vec::new()),
             bytes: AtomicU64::new(0),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use bravo_model::{Reply, apply};
+use bravo_model::{Reply, apply, apply_watched};
 use bravo_storage::snapshot::{SnapshotFile, SnapshotName, SnapshotWriter};
 use bravo_storage::state::Frozen;
 use futures_util::{Stream, StreamExt};
@@ -57,12 +57,22 @@ impl Machine {
         };
         let started = Instant::now();
         let mut state = self.shared.state.write();
-        let outcomes = apply(&mut *state, self.shared.partition, &entry);
+        let (partition, feed) = (self.shared.partition, &self.shared.feed);
+        let (outcomes, happened) = if feed.is_wanted() {
+            let (outcomes, happened) = apply_watched(&mut *state, partition, &entry);
+            (outcomes, Some(happened))
+        } else {
+            (apply(&mut *state, partition, &entry), None)
+        };
         state.set_applied(index);
         // A spilled row that could not be read was taken for absent: nothing of this may be answered.
         state.health().map_err(io::Error::other)?;
         let next_due = bravo_model::view::next_due(&*state);
         drop(state);
+        match happened {
+            Some(happened) => feed.note(partition, index, happened),
+            None => feed.pass_over(partition, index),
+        }
         self.shared.clock.at_least(entry.at);
         let mut replies: Vec<Reply> = Vec::with_capacity(outcomes.len());
         let mut effects = Vec::new();

@@ -22,6 +22,7 @@ pub(crate) mod workflow;
 
 use crate::code::{Code, Refusal};
 use crate::command::{Command, Entry, Envelope};
+use crate::happened::Happened;
 use crate::job::{Job, JobState};
 use crate::reply::{Effect, ItemResult, Outcome, Reply};
 use crate::state::State;
@@ -34,6 +35,16 @@ pub fn apply(txn: &mut impl Txn, partition: u16, entry: &Entry) -> Vec<Outcome> 
     let outcomes = entry.commands.iter().map(|bytes| state.apply(bytes)).collect();
     state.close();
     outcomes
+}
+
+/// The same, and what happened to jobs and workflows, for those who watch.
+pub fn apply_watched(txn: &mut impl Txn, partition: u16, entry: &Entry) -> (Vec<Outcome>, Vec<Happened>) {
+    let mut state = State::open(txn, partition, entry.at);
+    state.happened = Some(Vec::new());
+    let outcomes = entry.commands.iter().map(|bytes| state.apply(bytes)).collect();
+    let happened = state.happened.take().unwrap_or_default();
+    state.close();
+    (outcomes, happened)
 }
 
 type Answer = Result<Reply, Refusal>;

@@ -129,6 +129,39 @@ async fn leases_and_delays_keep_their_length_when_a_leaders_clock_jumps() {
     judge(&mut procs, &recorder, 12).await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_tick_of_a_schedule_starts_one_run_while_clocks_jump_and_leaders_change() {
+    let (mut procs, clocks) = start().await;
+    let node = procs.nodes[0].public;
+    let schedule = serde_json::json!({ "cron": "* * * * * *", "overlap": "allow", "job": { "queue": "ticks" } });
+    let patience = Duration::from_secs(5);
+    let path = "/api/v1/schedules/every-second";
+    let put = procs.rest.call(node, http::Method::PUT, path, Some(&schedule), None, patience).await.unwrap();
+    assert_eq!(put.status, 201, "{put:?}");
+    let began = Instant::now();
+    for offset in ["+600", "-600", "+0"] {
+        let leader = procs.leader(0).await.unwrap();
+        clocks.set(leader, offset);
+        tokio::time::sleep(Duration::from_millis(1_200)).await;
+        procs.nodes[leader].kill().unwrap();
+        tokio::time::sleep(Duration::from_millis(1_200)).await;
+        procs.start_all().unwrap();
+        procs.ready(Duration::from_secs(30)).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let jobs = procs.rest.get(node, "/api/v1/jobs?queue=ticks&limit=1000&consistency=linearizable").await.unwrap();
+    let lasted = began.elapsed().as_secs();
+    let ticks: Vec<u64> = jobs.body["jobs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|job| job["metadata"]["scheduled_at_ms"].as_u64().unwrap())
+        .collect();
+    assert!(ticks.windows(2).all(|pair| pair[1] == pair[0] + 1_000), "a tick is missing or came twice: {ticks:?}");
+    let count = ticks.len() as u64;
+    assert!((lasted.saturating_sub(2)..=lasted + 2).contains(&count), "{count} ticks in {lasted} s");
+}
+
 /// Whether a log line bears a time some minutes ahead.
 fn said_in_the_future(said: &str) -> bool {
     let now = Timestamp::now();

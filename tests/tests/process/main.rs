@@ -15,3 +15,4 @@ mod pauses;
 mod power;
 mod repeats;
 mod timers;
+mod workflows;

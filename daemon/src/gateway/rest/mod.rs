@@ -2,6 +2,7 @@
 
 mod cluster;
 mod conditions;
+mod events;
 mod extract;
 mod jobs;
 mod leases;
@@ -48,6 +49,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/templates", get(templates::list))
         .route("/api/v1/templates/{name}", get(templates::read).put(templates::put).delete(templates::delete))
         .route("/api/v1/templates/{name}/preview", post(templates::preview))
+        .route("/api/v1/events", get(events::follow))
         .route("/api/v1/schedules", get(schedules::list))
         .route("/api/v1/schedules/{name}", get(schedules::read).put(schedules::put).delete(schedules::delete))
         .route("/api/v1/schedules/{name}/pause", post(schedules::pause))

@@ -61,7 +61,9 @@ fn judge(app: &App, group: &Group) -> Option<Waiting> {
     let metrics = group.raft.metrics();
     let metrics = metrics.borrow_watched();
     let committed = metrics.cluster_committed.map_or(0, |id| id.index);
+    // A voter that is alone is its own majority, and asks nobody.
     if group.shared.is_leader()
+        && group.voters().len() > 1
         && metrics.last_quorum_acked.as_ref().is_some_and(|at| at.elapsed() > QUORUM_SILENCE_MAX)
     {
         return because("no majority answers");
