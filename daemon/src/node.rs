@@ -239,6 +239,10 @@ fn log_budget(config: &Config) -> u64 {
     (2 * config.raft.snapshot_log_bytes_min).max(6 * config.storage.log_segment_bytes)
 }
 
+/// Tables whose rows move to disk when memory is short, the first ones first.
+const SPILLABLE: [u8; 8] =
+    [tag::EVENT, tag::RESULT, tag::PAYLOAD, tag::SPEC, tag::INPUT, tag::OUTPUT, tag::EDGE, tag::TASK_BY_ID];
+
 async fn start_groups(
     config: &Config,
     partitions: u16,
@@ -253,7 +257,7 @@ async fn start_groups(
     let start = async |id: GroupId| {
         let options = StateOptions {
             memory_bytes_max: config.storage.memory_bytes_max / groups,
-            spill_order: vec![tag::RESULT, tag::PAYLOAD],
+            spill_order: SPILLABLE.to_vec(),
             cache: pages.clone(),
             ..StateOptions::default()
         };
