@@ -5,4 +5,6 @@ mod grpc;
 mod harness;
 mod limits;
 mod rest;
+mod schedules;
 mod templates;
+mod workflows;

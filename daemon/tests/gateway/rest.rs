@@ -256,8 +256,8 @@ async fn everything_documented_is_there() {
     let page = get("/api/openapi.json").await.ok();
     for (path, methods) in page["paths"].as_object().unwrap() {
         for method in methods.as_object().unwrap().keys() {
-            let path =
-                path.replace("{queue}", "documented").replace("{id}", "j0-999999").replace("{name}", "documented");
+            let id = if path.contains("/workflows/") { "w0-999999" } else { "j0-999999" };
+            let path = path.replace("{queue}", "documented").replace("{id}", id).replace("{name}", "documented");
             let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
             let answer = call_at(nodes()[0], method.clone(), &path, &[], "").await;
             assert_ne!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{method} {path}");

@@ -42,11 +42,7 @@ pub(crate) async fn put(
             Target::Job(Box::new(job))
         }
         Some(Asked::Workflow(asked)) => {
-            let prefixed = |mut rejection: Rejection| {
-                rejection.errors.iter_mut().for_each(|error| error.path.insert_str(0, "workflow."));
-                rejection
-            };
-            Target::Workflow(Box::new(workflows::prepare(app, call, asked).await.map_err(prefixed)?))
+            Target::Workflow(Box::new(workflows::prepare(app, call, asked).await.map_err(within_workflow)?))
         }
         None => {
             return Err(
@@ -149,6 +145,18 @@ fn done(reply: Reply) -> Result<(), Refusal> {
         Reply::Done => Ok(()),
         other => Err(wrong_reply(&other)),
     }
+}
+
+/// What is wrong with the workflow that a tick starts, by its place in the schedule.
+fn within_workflow(mut rejection: Rejection) -> Rejection {
+    if !rejection.errors.is_empty() {
+        rejection.errors.iter_mut().for_each(|error| error.path.insert_str(0, "workflow."));
+        return Rejection::invalid(rejection.errors);
+    }
+    if rejection.refusal.code == Code::InvalidArgument {
+        rejection.refusal.detail.insert_str(0, "workflow: ");
+    }
+    rejection
 }
 
 fn no_schedule(name: &Name) -> Refusal {
