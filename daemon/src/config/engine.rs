@@ -7,12 +7,12 @@ section! {
     ["raft"] Raft {
         /// Milliseconds between two heartbeats of a leader. Those of all groups that two nodes share
         /// travel in one message.
-        heartbeat_interval_ms: u64 = 200, int(10, 10_000);
+        heartbeat_interval_ms: u64 = 300, int(10, 10_000);
         /// Shortest silence in milliseconds after which a follower asks for an election. At least
         /// twice the heartbeat interval, so that one late heartbeat starts nothing.
-        election_timeout_min_ms: u64 = 500, int(50, 60_000);
+        election_timeout_min_ms: u64 = 700, int(50, 60_000);
         /// Longest such silence. Each voter draws its own from a part of the span between the two.
-        election_timeout_max_ms: u64 = 700, int(60, 120_000);
+        election_timeout_max_ms: u64 = 950, int(60, 120_000);
         /// Log bytes of a group since its last snapshot below which no new one is made. Above it, a
         /// snapshot is due when this part of the log has outgrown the state.
         snapshot_log_bytes_min: u64 = 64 * MIB, int(MIB, 64 * GIB);

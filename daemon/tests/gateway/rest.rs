@@ -254,7 +254,9 @@ async fn operators_are_answered() {
 #[tokio::test]
 async fn everything_documented_is_there() {
     let page = get("/api/openapi.json").await.ok();
-    for (path, methods) in page["paths"].as_object().unwrap() {
+    // A stream without an end has a test of its own.
+    let paths = page["paths"].as_object().unwrap().iter().filter(|(path, _)| *path != "/api/v1/events");
+    for (path, methods) in paths {
         for method in methods.as_object().unwrap().keys() {
             let id = if path.contains("/workflows/") { "w0-999999" } else { "j0-999999" };
             let path = path.replace("{queue}", "documented").replace("{id}", id).replace("{name}", "documented");
