@@ -91,20 +91,24 @@ pub fn templates_named(tasks: &[u8]) -> BTreeSet<String> {
     names
 }
 
+/// All that is wrong with tasks that are kept for later. Templates that their parts name need not be there
+/// yet.
+pub fn wrongs(tasks: &RawJson, on_failure: Option<&RawJson>) -> Vec<FieldError> {
+    let mut reader = Reader { parts: None, wrong: Vec::new(), tasks: 0 };
+    reader.checked(tasks, on_failure);
+    reader.wrong
+}
+
 /// A plan from its JSON, checked.
 pub fn plan(tasks: &RawJson, on_failure: Option<&RawJson>, parts: &Parts) -> Result<Plan, Rejection> {
-    let mut reader = Reader { parts, wrong: Vec::new(), tasks: 0 };
-    let plan = reader.plan("", tasks, on_failure, 0);
-    // What cannot be read has nothing to be checked.
-    if reader.wrong.is_empty() {
-        reader.wrong.extend(check::check(&plan, "").into_iter().map(error));
-    }
+    let mut reader = Reader { parts: Some(parts), wrong: Vec::new(), tasks: 0 };
+    let plan = reader.checked(tasks, on_failure);
     if reader.wrong.is_empty() { Ok(plan) } else { Err(Rejection::invalid(reader.wrong)) }
 }
 
 /// Tasks that are added to a workflow. What they wait for is known where the workflow is.
 pub fn added(tasks: &RawJson, parts: &Parts, known: &BTreeSet<String>) -> Result<Vec<NewTask>, Rejection> {
-    let mut reader = Reader { parts, wrong: Vec::new(), tasks: 0 };
+    let mut reader = Reader { parts: Some(parts), wrong: Vec::new(), tasks: 0 };
     let tasks = reader.tasks("", tasks, 0);
     if reader.wrong.is_empty() {
         reader.wrong.extend(check::check_added(&tasks, known).into_iter().map(error));
@@ -117,7 +121,8 @@ fn error(wrong: Wrong) -> FieldError {
 }
 
 struct Reader<'a> {
-    parts: &'a Parts,
+    /// Templates by name; none: they are looked up later.
+    parts: Option<&'a Parts>,
     wrong: Vec<FieldError>,
     /// Tasks read so far, those of sub-workflows included.
     tasks: usize,
@@ -128,6 +133,15 @@ impl Reader<'_> {
         if self.wrong.len() < 100 {
             self.wrong.push(FieldError::new(path, detail));
         }
+    }
+
+    fn checked(&mut self, tasks: &RawJson, on_failure: Option<&RawJson>) -> Plan {
+        let plan = self.plan("", tasks, on_failure, 0);
+        // What cannot be read has nothing to be checked.
+        if self.wrong.is_empty() {
+            self.wrong.extend(check::check(&plan, "").into_iter().map(error));
+        }
+        plan
     }
 
     fn plan(&mut self, at: &str, tasks: &RawJson, on_failure: Option<&RawJson>, depth: u8) -> Plan {
@@ -263,7 +277,12 @@ impl Reader<'_> {
     fn part(&mut self, path: &str, body: &SubWorkflowBody, depth: u8) -> Option<Action> {
         match (&body.template, &body.tasks) {
             (Some(name), None) => {
-                let Some(part) = self.parts.get(name) else {
+                let Some(parts) = self.parts else {
+                    let name = self.name(&format!("{path}.template"), name)?;
+                    let template = Some(TemplateRef { name, version: 0, labels: None });
+                    return Some(Action::Workflow { template, plan: unknown_yet(), deadline_ms: body.deadline_ms });
+                };
+                let Some(part) = parts.get(name) else {
                     self.say(format!("{path}.template"), format!("there is no template {name:?}"));
                     return None;
                 };
@@ -299,6 +318,22 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+/// Stands for the tasks of a template that is looked up later.
+fn unknown_yet() -> Plan {
+    let task = Name::parse("id", "later").ok().map(|id| NewTask {
+        id,
+        depends_on: Vec::new(),
+        action: Action::Timer(0),
+        input: text_of(None),
+        when: None,
+        foreach: None,
+        max_parallel: None,
+        timeout_ms: None,
+        compensate: None,
+    });
+    Plan { tasks: task.into_iter().collect(), on_failure: None }
 }
 
 fn text_of(input: Option<&RawJson>) -> Bytes {
@@ -359,6 +394,19 @@ mod tests {
                 .starts_with("tasks[0].depends_on[0]")
         );
         assert_eq!(read("{}").unwrap_err().len(), 1);
+    }
+
+    #[test]
+    fn tasks_that_are_kept_may_name_templates_that_are_not_there_yet() {
+        let wrong = |tasks: &str| {
+            let tasks = RawJson(Bytes::copy_from_slice(tasks.as_bytes()));
+            wrongs(&tasks, None).iter().map(|wrong| wrong.path.clone()).collect::<Vec<_>>()
+        };
+        let part = r#"{"id":"a","workflow":{"template":"later","input":{"x":"{{ input }}"}}}"#;
+        assert!(wrong(&format!("[{part}]")).is_empty());
+        assert!(read(&format!("[{part}]")).is_err());
+        assert_eq!(wrong(&format!(r#"[{part},{{"id":"b","queue":"q","when":"1 +"}}]"#)), ["tasks[1].when"]);
+        assert_eq!(wrong(r#"[{"id":"a","workflow":{"template":"no good"}}]"#), ["tasks[0].workflow.template"]);
     }
 
     #[test]

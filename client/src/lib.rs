@@ -39,8 +39,10 @@ mod jobs;
 mod net;
 mod producer;
 mod queues;
+mod schedules;
 mod templates;
 pub mod worker;
+mod workflows;
 
 pub use bravo_api::{Code, Refusal, Timestamp, json, limits, proto};
 pub use client::{Client, ClientBuilder};

@@ -89,6 +89,43 @@ async fn templates_are_put_from_files_and_shown_as_they_are() {
 }
 
 #[tokio::test]
+async fn a_workflow_is_started_and_watched_to_its_end() {
+    let node = Node::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("order.json");
+    let file = file.to_str().unwrap();
+    let start = ["workflow", "start", "--name", "n", "--project", "p", "--tasks", file, "--input", "[1]"];
+    assert_eq!(finish(bravo(&node.url, &start)).await.0, 2, "there is no file yet");
+    let whole = r#"{"project_id": "other", "deadline_ms": 5, "tasks": [{"id": "a", "queue": "q"}]}"#;
+    for text in [whole, r#" [{"id": "a", "queue": "q"}]"#] {
+        std::fs::write(file, text).unwrap();
+        let (code, stdout, stderr) = finish(bravo(&node.url, &start)).await;
+        assert_eq!((code, stdout.as_str()), (0, "id      w0-1\nstatus  running\n"), "{stderr}");
+    }
+    {
+        let started = node.shared.started.lock();
+        for one in started.iter() {
+            assert_eq!((one.name.as_str(), one.project_id.as_str(), &one.input[..]), ("n", "p", &b"[1]"[..]));
+            assert_eq!(one.tasks, r#"[{"id": "a", "queue": "q"}]"#);
+            assert!(!one.idempotency_key.is_empty());
+        }
+        assert_eq!((started[0].deadline_ms, started[1].deadline_ms), (Some(5), None));
+    }
+    std::fs::write(file, r#"{"task": []}"#).unwrap();
+    assert_eq!(finish(bravo(&node.url, &start)).await.0, 2);
+
+    let (code, stdout, _) = finish(bravo(&node.url, &["workflow", "watch", "w0-1"])).await;
+    assert_eq!((code, stdout.lines().count()), (0, 3), "{stdout}");
+    assert!(stdout.contains("  task.succeeded  a\n"), "{stdout}");
+    let (code, stdout, stderr) = finish(bravo(&node.url, &["workflow", "watch", "w0-2", "--output", "json"])).await;
+    assert_eq!((code, stderr.as_str()), (1, "bravo: workflow w0-2 failed: a: boom\n"));
+    let last: serde_json::Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
+    assert_eq!((&last["event"], &last["id"]), (&"workflow.failed".into(), &3.into()));
+    let (_, stdout, _) = finish(bravo(&node.url, &["workflow", "get", "w0-1"])).await;
+    assert!(stdout.contains("status       succeeded") && stdout.contains("a     succeeded  2"), "{stdout}");
+}
+
+#[tokio::test]
 async fn lines_become_jobs() {
     let mut node = Node::start().await;
     let mut child = bravo(&node.url, &["job", "enqueue", "--queue", "q", "--priority", "9", "--lines"]);

@@ -50,8 +50,6 @@ pub const TEMPLATE_BYTES_MAX: usize = 256 << 10;
 pub const TEMPLATE_DESCRIPTION_BYTES_MAX: usize = 4 << 10;
 /// Versions that are kept of one template; the oldest makes room.
 pub const TEMPLATE_VERSIONS_MAX: u32 = 100;
-/// Tasks of one template.
-pub const TEMPLATE_TASKS_MAX: usize = 10_000;
 /// Schemas within one template's schema, counted once for each way to them.
 pub const TEMPLATE_SCHEMA_PARTS_MAX: usize = 5_000;
 /// Regular expressions in one template's schema.

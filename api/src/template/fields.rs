@@ -60,7 +60,7 @@ impl Fields {
 }
 
 /// What to say of a field that is not among those known.
-pub(super) fn unknown_of(known: &[&str]) -> String {
+fn unknown_of(known: &[&str]) -> String {
     format!("unknown field; known are {}", known.join(", "))
 }
 

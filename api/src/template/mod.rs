@@ -14,7 +14,6 @@ mod fields;
 mod instance;
 mod render;
 mod schema;
-mod tasks;
 
 pub use instance::{Instance, instantiate, prepare};
 pub use render::render;
@@ -27,7 +26,7 @@ use serde_json::Value;
 
 use crate::json::{self, RawJson};
 use crate::problem::{FieldError, Rejection};
-use crate::{Code, Refusal, limits};
+use crate::{Code, Refusal, limits, workflow};
 use fields::Fields;
 
 /// What a template may say, in the order in which it is kept.
@@ -123,7 +122,7 @@ impl Template {
             wrong.push(FieldError::new("deadline_ms", format!("1 to {}", limits::HORIZON_MS_MAX)));
         }
         wrong.extend(self.parameters.as_ref().map(schema::check).unwrap_or_default());
-        wrong.extend(tasks::check(&self.tasks, self.on_failure.as_ref()));
+        wrong.extend(workflow::wrongs(&self.tasks, self.on_failure.as_ref()));
     }
 }
 
@@ -163,7 +162,7 @@ mod tests {
     fn all_that_is_wrong_is_named_with_its_place() {
         let body = r#"{"colour":1,"description":2,"deadline_ms":0,"language":"c d","name":"u",
             "parameters":{"type":"obj","properties":{"n":{"minimum":"x"}}},
-            "tasks":[{"id":"a","queue":"q","colour":1},{"id":"a","queue":"q","depends_on":["b"]},7]}"#;
+            "tasks":[{"id":"a","queue":"q","colour":1},{"id":"b"},7]}"#;
         let wrong = wrong(body);
         for place in [
             "name: ",
@@ -174,19 +173,32 @@ mod tests {
             "parameters.type: ",
             "parameters.properties.n.minimum: ",
             "tasks[0].colour: ",
-            "tasks[1].id: ",
-            "tasks[1].depends_on[0]: ",
+            "tasks[1]: ",
             "tasks[2]: ",
         ] {
             assert!(wrong.iter().any(|wrong| wrong.starts_with(place)), "{place} is not in {wrong:#?}");
         }
-        assert_eq!(wrong.len(), 11, "{wrong:#?}");
+        assert_eq!(wrong.len(), 10, "{wrong:#?}");
+    }
+
+    #[test]
+    fn what_no_workflow_could_be_made_of_is_refused() {
+        let tasks = |tasks: &str| wrong(&format!(r#"{{"tasks":{tasks},"on_failure":{{"id":"f","timer_ms":1}}}}"#));
+        let circle = r#"[{"id":"a","queue":"q","depends_on":["b"]},{"id":"b","queue":"q","depends_on":["a"]}]"#;
+        let several = r#"[{"id":"a","queue":"q"},{"id":"a","queue":"q","depends_on":["c"],"input":"{{ 1 + }}"}]"#;
+        for (wrong, places) in [
+            (tasks(circle), vec!["tasks[0].depends_on: ", "on_failure: "]),
+            (tasks(several), vec!["tasks[1].id: ", "tasks[1].depends_on[0]: ", "tasks[1].input: ", "on_failure: "]),
+        ] {
+            assert_eq!(wrong.len(), places.len(), "{wrong:#?}");
+            assert!(wrong.iter().zip(places).all(|(wrong, place)| wrong.starts_with(place)), "{wrong:#?}");
+        }
     }
 
     #[test]
     fn what_is_no_document_is_refused() {
-        assert_eq!(wrong("{}"), ["tasks: at least one"]);
-        assert_eq!(wrong(r#"{"tasks":[]}"#), ["tasks: at least one"]);
+        assert_eq!(wrong("{}"), ["tasks: a workflow has at least one task"]);
+        assert_eq!(wrong(r#"{"tasks":[]}"#), ["tasks: a workflow has at least one task"]);
         assert_eq!(parse("[]").unwrap_err().refusal.code, Code::InvalidArgument);
         assert!(parse(r#"{"tasks":[],"tasks":[]}"#).unwrap_err().refusal.detail.contains("tasks"));
         let large =

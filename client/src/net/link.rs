@@ -6,7 +6,9 @@ use bravo_api::MESSAGE_BYTES_MAX;
 use bravo_api::proto::cluster_client::ClusterClient;
 use bravo_api::proto::jobs_client::JobsClient;
 use bravo_api::proto::queues_client::QueuesClient;
+use bravo_api::proto::schedules_client::SchedulesClient;
 use bravo_api::proto::templates_client::TemplatesClient;
+use bravo_api::proto::workflows_client::WorkflowsClient;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -73,6 +75,16 @@ impl Link {
 
     pub(crate) fn templates(&self) -> TemplatesClient<Service> {
         TemplatesClient::new(self.service()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn schedules(&self) -> SchedulesClient<Service> {
+        SchedulesClient::new(self.service()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn workflows(&self) -> WorkflowsClient<Service> {
+        WorkflowsClient::new(self.service())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     pub(crate) fn cluster(&self) -> ClusterClient<Service> {

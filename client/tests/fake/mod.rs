@@ -1,6 +1,8 @@
 //! A node that a test plays: it answers the streams as the test's script says.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+mod workflows;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +11,7 @@ use bravo_api::proto::jobs_server::{Jobs, JobsServer};
 use bravo_api::proto::templates_server::{Templates, TemplatesServer};
 use bravo_api::proto::work_request::Message as Request_;
 use bravo_api::proto::work_response::Message as Response_;
+use bravo_api::proto::workflows_server::WorkflowsServer;
 use bravo_api::{MESSAGE_BYTES_MAX, proto};
 use bravo_client::Client;
 use parking_lot::Mutex;
@@ -55,6 +58,8 @@ pub struct Shared {
     pub keys: Mutex<Vec<String>>,
     /// Names of the templates that were put.
     pub templates: Mutex<Vec<String>>,
+    /// Workflows that were started.
+    pub started: Mutex<Vec<proto::StartWorkflowRequest>>,
     /// The authorization header of the last unary call.
     pub authorization: Mutex<Option<String>>,
 }
@@ -79,7 +84,8 @@ impl Node {
             let server = tonic::transport::Server::builder();
             let mut server = server.initial_stream_window_size(1 << 20);
             let router = server.add_service(jobs).add_service(ClusterServer::from_arc(service.clone()));
-            let router = router.add_service(TemplatesServer::from_arc(service));
+            let router = router.add_service(TemplatesServer::from_arc(service.clone()));
+            let router = router.add_service(WorkflowsServer::from_arc(service));
             router.serve_with_incoming(TcpListenerStream::new(listener)).await.unwrap();
         });
         Self { url, enqueues: enqueue_ends, works: work_ends, shared, task: task.abort_handle() }

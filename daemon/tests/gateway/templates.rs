@@ -151,6 +151,30 @@ async fn all_that_is_wrong_with_a_document_is_named() {
 }
 
 #[tokio::test]
+async fn a_template_that_no_workflow_can_be_made_of_is_refused_when_it_is_put() {
+    for (tasks, place) in [
+        (
+            json!([{"id": "a", "queue": "q", "depends_on": ["b"]}, {"id": "b", "queue": "q", "depends_on": ["a"]}]),
+            "tasks[0].depends_on",
+        ),
+        (json!([{"id": "a"}]), "tasks[0]"),
+        (json!([{"id": "a", "queue": "q", "input": {"x": "{{ input. }}"}}]), "tasks[0].input.x"),
+        (json!([{"id": "a", "workflow": {"template": "a b"}}]), "tasks[0].workflow.template"),
+    ] {
+        let refused = put("/api/v1/templates/impossible", json!({"tasks": tasks}).to_string()).await;
+        assert_eq!((refused.status.as_u16(), refused.code().as_str()), (400, "invalid_argument"), "{tasks}");
+        let errors = &refused.json()["errors"];
+        assert_eq!((errors.as_array().unwrap().len(), &errors[0]["path"]), (1, &json!(place)), "{tasks}: {errors}");
+    }
+    let part = json!({"tasks": [{"id": "a", "workflow": {"template": "not-there-yet"}}]});
+    put("/api/v1/templates/early", part.to_string()).await.ok();
+    let start = || post("/api/v1/workflows", json!({"name": "early", "template": "early"}).to_string());
+    assert_eq!(start().await.json()["errors"][0]["path"], "tasks[0].workflow.template");
+    put("/api/v1/templates/not-there-yet", document("part")).await.ok();
+    start().await.ok();
+}
+
+#[tokio::test]
 async fn a_search_finds_what_every_node_was_told() {
     for (name, description) in [
         ("find/zither", "A stringed instrument"),
@@ -206,7 +230,7 @@ async fn a_preview_fills_in_and_says_what_is_wrong() {
     let preview = post("/api/v1/templates/trial/preview", r#"{"input":{"n":3}}"#).await.ok();
     assert_eq!((&preview["name"], &preview["version"]), (&json!("trial"), &json!(1)));
     assert_eq!((&preview["input"], &preview["errors"]), (&json!({"n": 3, "m": [1, 2]}), &json!([])));
-    assert_eq!(preview["tasks"][0]["id"], "a");
+    assert_eq!(preview["tasks"], json!([{"id": "a", "queue": "q", "input": {"n": 3, "m": [1, 2]}}]));
     let wrong = post("/api/v1/templates/trial/preview", r#"{"input":{"n":"x"}}"#).await.ok();
     assert_eq!(wrong["errors"][0]["path"], "input.n");
     let missing = post("/api/v1/templates/trial/preview", "").await.ok();

@@ -40,6 +40,10 @@ commands! {
     queue => Queue,
     /// Put, look at, search, delete and try out templates of workflows
     template => Template,
+    /// Start, look at, switch, signal and follow workflows
+    workflow => Workflow,
+    /// Put, look at, pause and delete schedules
+    schedule => Schedule,
     /// Run a command per job
     worker => Worker,
     /// Look at the cluster and change its members

@@ -4,6 +4,7 @@ mod add;
 mod control;
 mod follow;
 mod grpc;
+mod guide;
 mod run;
 mod start;
 
