@@ -133,7 +133,10 @@ pub fn references_of_text(text: &str) -> Result<Option<References>, String> {
 pub fn references_of_json(json: &[u8]) -> Result<References, String> {
     fn visit(value: &Json, references: &mut References) -> Result<(), String> {
         match value {
-            Json::String(text) => Ok(references.merge(references_of_text(text)?.unwrap_or_default())),
+            Json::String(text) => {
+                references.merge(references_of_text(text)?.unwrap_or_default());
+                Ok(())
+            }
             Json::Array(items) => items.iter().try_for_each(|item| visit(item, references)),
             Json::Object(members) => members.values().try_for_each(|member| visit(member, references)),
             _ => Ok(()),
