@@ -221,7 +221,6 @@ pub enum Query {
 }
 
 /// The answer to a [`Query`].
-#[expect(clippy::large_enum_variant, reason = "boxed as a whole where it is carried, in `Response`")]
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Answer {
     /// To `Job`: the record, payload and result.
