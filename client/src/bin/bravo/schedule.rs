@@ -1,7 +1,7 @@
 //! `bravo schedule`: put, look at, pause and delete schedules.
 
 use bravo_client::json::{ScheduleAnswer, ScheduleBody, ScheduleListAnswer};
-use bravo_client::{Error, Timestamp, proto};
+use bravo_client::{Timestamp, proto};
 use clap::Subcommand;
 
 use crate::exit::Failure;
@@ -96,7 +96,7 @@ impl Put {
             job: raw("--job", self.job)?,
             workflow: raw("--workflow", self.workflow)?,
         };
-        let (request, _) = body.into_message(self.name).map_err(Error::Refused)?;
+        let (request, _) = body.into_message(self.name).map_err(|refusal| Failure::Usage(refusal.detail))?;
         Ok(request)
     }
 }

@@ -41,8 +41,17 @@ pub(crate) async fn start(
     request: proto::StartWorkflowRequest,
     digest: impl FnOnce() -> [u8; 16],
 ) -> Result<proto::WorkflowStatusResponse, Rejection> {
-    let new = prepare(app, call, request).await?;
-    let project = new.project.clone();
+    let project = convert::project(&request.project_id)?;
+    let prepared = prepare(app, call, request).await;
+    let (new, refused) = match prepared {
+        Ok(new) => (new, None),
+        // A repetition gets the first answer, though its template may have gone since: nothing is proposed
+        // in its place, which only what is remembered under the key can answer.
+        Err(refused) if call.key.is_some() && refused.refusal.code == Code::InvalidArgument => {
+            (nothing(project.clone()), Some(refused))
+        }
+        Err(refused) => return Err(refused),
+    };
     let partition = match &call.key {
         Some(key) => routing::key_home(project.as_str(), key.text(), app.cluster.partitions()),
         None => app.placement.free_partition(&app.cluster, 0),
@@ -51,8 +60,17 @@ pub(crate) async fn start(
     let digest = if call.key.is_some() { digest() } else { [0; 16] };
     let idempotency = call.idempotency(project.as_str(), digest, "").unwrap_or_else(own);
     let envelope = Envelope { idempotency: Some(idempotency), command: Command::StartWorkflow(Box::new(new)) };
-    let reply = app.cluster.propose(partition_group(partition), &envelope, Repeat::Safe, call.deadline).await?;
-    Ok(status_of(partition, &reply)?)
+    let reply = app.cluster.propose(partition_group(partition), &envelope, Repeat::Safe, call.deadline).await;
+    match (reply, refused) {
+        (Err(refusal), Some(refused)) if refusal.code == Code::InvalidArgument => Err(refused),
+        (reply, _) => Ok(status_of(partition, &reply?)?),
+    }
+}
+
+/// A workflow without tasks, which is refused where it is applied.
+fn nothing(project: Name) -> NewWorkflow {
+    let (name, input, plan) = (String::new(), Bytes::new(), Plan::default());
+    NewWorkflow { name, project, template: None, input, deadline: None, plan }
 }
 
 /// The workflow that is asked for: its template looked up, its input filled in, its tasks checked.

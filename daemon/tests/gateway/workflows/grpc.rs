@@ -48,7 +48,11 @@ async fn a_workflow_is_started_read_and_followed_over_grpc() {
 
     let list = proto::ListWorkflowsRequest { project_id: "p-grpc".into(), ..proto::ListWorkflowsRequest::default() };
     assert_eq!(reader.list(list).await.unwrap().into_inner().workflows[0].id, id);
-    let wrong = proto::StartWorkflowRequest { tasks: r#"[{"id":"a"},{"id":"b","queue":"q q"}]"#.into(), ..request };
+    let wrong = proto::StartWorkflowRequest {
+        tasks: r#"[{"id":"a"},{"id":"b","queue":"q q"}]"#.into(),
+        idempotency_key: String::new(),
+        ..request
+    };
     let status = client.start(wrong).await.unwrap_err();
     assert_eq!((refusal_of(&status).unwrap().code, errors_of(&status).len()), (Code::InvalidArgument, 2));
     let signal = proto::SignalWorkflowRequest { id, name: "s".into(), ..proto::SignalWorkflowRequest::default() };

@@ -157,6 +157,20 @@ async fn a_key_starts_one_workflow() {
 }
 
 #[tokio::test]
+async fn a_key_gives_the_first_answer_though_the_template_has_gone_since() {
+    put("/api/v1/templates/goes", json!({"tasks": [{"id": "a", "queue": "goes"}]}).to_string()).await.ok();
+    let body = json!({"name": "goes", "template": "goes"});
+    let first = keyed(0, "goes-once", &body).await;
+    assert_eq!(first.status, StatusCode::CREATED, "{}", first.text);
+    call_at(nodes()[1], Method::DELETE, "/api/v1/templates/goes", &[], "").await;
+    let again = keyed(1, "goes-once", &body).await;
+    assert_eq!((again.status, &again.text), (StatusCode::CREATED, &first.text));
+    let other = json!({"name": "other", "template": "goes"});
+    assert_eq!(keyed(2, "goes-once", &other).await.code(), "idempotency_key_reuse");
+    assert_eq!(wrong_at(&keyed(2, "goes-never", &other).await), ["template"]);
+}
+
+#[tokio::test]
 async fn lists_are_filtered_and_the_newest_comes_first() {
     let template = json!({"tasks": [{"id": "a", "queue": "listed"}]});
     put("/api/v1/templates/listed", template.to_string()).await.ok();
