@@ -42,6 +42,8 @@ pub(crate) struct State<'a> {
     pub(crate) steps: VecDeque<Step>,
     /// Effects of the present command other than woken queues.
     pub(crate) noted: Vec<Effect>,
+    /// Chunks that sweeps of the present entry gave up.
+    pub(crate) chunks_swept: usize,
     scratch: Vec<u8>,
 }
 
@@ -62,6 +64,7 @@ impl<'a> State<'a> {
             told: BTreeSet::new(),
             steps: VecDeque::new(),
             noted: Vec::new(),
+            chunks_swept: 0,
             scratch: Vec::with_capacity(1024),
         }
     }
