@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 
 use bravo_model::command::{Lease, Nack};
 use bravo_model::{Code, Command, Envelope, JobId, Name, Refusal, Reply, view};
+use bravo_storage::blob::BlobStore;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use parking_lot::RwLock;
 use tokio::sync::Semaphore;
 
+use crate::blobs::ChunkCall;
 use crate::dispatch::Dispatcher;
 use crate::dispatch::hungry::Hungry;
 use crate::dispatch::streams::Unwanted;
@@ -49,6 +51,8 @@ pub struct Cluster {
     pub dispatcher: Dispatcher,
     hungry: Hungry,
     cancel_calls: Arc<Semaphore>,
+    /// This node's chunks of artifacts.
+    pub(crate) blobs: Arc<BlobStore>,
     /// The node's background tasks.
     pub tasks: Tasks,
 }
@@ -70,6 +74,7 @@ impl Cluster {
         groups: Vec<Group>,
         transport: Option<Arc<Transport>>,
         members: BTreeMap<NodeId, Member>,
+        blobs: Arc<BlobStore>,
         tasks: Tasks,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -81,6 +86,7 @@ impl Cluster {
             dispatcher: Dispatcher::default(),
             hungry: Hungry::default(),
             cancel_calls: Arc::new(Semaphore::new(CANCEL_CALLS_MAX)),
+            blobs,
             tasks,
         })
     }
@@ -323,6 +329,9 @@ impl Cluster {
                 self.pass_on(cancelled);
                 Response::Done
             }
+            Request::PutChunk(hash, bytes) => self.serve_chunk(ChunkCall::Put(hash, bytes)).await,
+            Request::GetChunk(hash) => self.serve_chunk(ChunkCall::Get(hash)).await,
+            Request::RenewChunks(chunks) => self.serve_chunk(ChunkCall::Renew(chunks)).await,
             Request::Workers => Response::Workers(self.dispatcher.workers.list()),
             Request::Status => Response::Status(crate::transport::wire::NodeStatus {
                 id: self.node,

@@ -9,6 +9,7 @@ use anyhow::Context;
 use bravo_api::certs;
 use bravo_model::Effect;
 use bravo_model::table::tag;
+use bravo_storage::blob::BlobStore;
 use bravo_storage::cache::{CacheOptions, DecodedPages, PayloadCache};
 use bravo_storage::identity::{DataDir, Identity};
 use bravo_storage::log::{LogOptions, SharedLog};
@@ -75,7 +76,8 @@ impl Node {
         let groups = start_groups(config, partitions, &disk, &transport, effects, &tasks).await?;
         let founders = founders(config);
         let name = config.cluster.name.clone();
-        let cluster = Cluster::new(id, name, groups, Some(transport.clone()), founders.clone(), tasks.clone());
+        let (blobs, others, members) = (disk.blobs.clone(), Some(transport.clone()), founders.clone());
+        let cluster = Cluster::new(id, name, groups, others, members, blobs, tasks.clone());
         service.ready(cluster.clone(), disk.snapshots);
         tasks.spawn(announce(cluster.clone(), asked));
         let own = config.member();
@@ -92,6 +94,7 @@ impl Node {
         tasks.spawn(group::maintain(cluster.groups().to_vec()));
         tasks.spawn(pulse::run(id, cluster.groups().to_vec(), timing(config)));
         crate::keeper::start(cluster.clone());
+        crate::blobs::keeper::start(&cluster);
         tasks.spawn(crate::keeper::free_log(cluster.clone(), disk.log.clone(), log_budget(config)));
         Ok(Self { cluster, transport, log: disk.log, cache: disk.cache, tasks, _data: data })
     }
@@ -130,19 +133,20 @@ struct Disk {
     engines: Engines,
     snapshots: PathBuf,
     cache: PayloadCache,
+    blobs: Arc<BlobStore>,
 }
 
 impl Disk {
     async fn open(config: &Config, data: &DataDir) -> anyhow::Result<Self> {
-        let (log, options, state) = (data.log(), log_options(config), data.state());
+        let (log, options, state, blobs) = (data.log(), log_options(config), data.state(), data.blobs());
         let opened = tokio::task::spawn_blocking(move || {
             let log = SharedLog::open(&log, options).context("the Raft log")?;
             let engines = Engines::open(&state).context("the state folder")?;
-            anyhow::Ok((log, engines))
+            anyhow::Ok((log, engines, Arc::new(BlobStore::open(&blobs)?)))
         });
-        let (log, engines) = opened.await??;
+        let (log, engines, blobs) = opened.await??;
         let cache = PayloadCache::open(&data.cache(), cache_options(config)).await?;
-        Ok(Self { log, engines, snapshots: data.snapshot(), cache })
+        Ok(Self { log, engines, snapshots: data.snapshot(), cache, blobs })
     }
 }
 
@@ -251,7 +255,7 @@ async fn start_groups(
     let start = async |id: GroupId| {
         let options = StateOptions {
             memory_bytes_max: config.storage.memory_bytes_max / groups,
-            spill_order: vec![tag::RESULT, tag::PAYLOAD],
+            spill_order: vec![tag::RESULT, tag::PAYLOAD, tag::ARTIFACT_VERSION],
             cache: pages.clone(),
             ..StateOptions::default()
         };
