@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 
 use bravo_model::command::{Lease, Nack};
 use bravo_model::{Code, Command, Envelope, JobId, Name, Refusal, Reply, view};
+use bravo_storage::blob::BlobStore;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use parking_lot::RwLock;
 use tokio::sync::Semaphore;
 
+use crate::blobs::ChunkCall;
 use crate::dispatch::Dispatcher;
 use crate::dispatch::hungry::Hungry;
 use crate::dispatch::streams::Unwanted;
@@ -52,7 +54,19 @@ pub struct Cluster {
     /// What happens here, for those who watch.
     pub feed: Arc<Feed>,
     cancel_calls: Arc<Semaphore>,
+    /// This node's chunks of artifacts.
+    pub(crate) blobs: Arc<BlobStore>,
     /// The node's background tasks.
+    pub tasks: Tasks,
+}
+
+/// What a node has for itself.
+pub struct Own {
+    /// Its chunks of artifacts.
+    pub blobs: Arc<BlobStore>,
+    /// What happens on it, for those who watch.
+    pub feed: Arc<Feed>,
+    /// Its background tasks.
     pub tasks: Tasks,
 }
 
@@ -73,9 +87,9 @@ impl Cluster {
         groups: Vec<Group>,
         transport: Option<Arc<Transport>>,
         members: BTreeMap<NodeId, Member>,
-        tasks: Tasks,
-        feed: Arc<Feed>,
+        own: Own,
     ) -> Arc<Self> {
+        let Own { blobs, feed, tasks } = own;
         Arc::new(Self {
             node,
             name,
@@ -86,6 +100,7 @@ impl Cluster {
             hungry: Hungry::default(),
             feed,
             cancel_calls: Arc::new(Semaphore::new(CANCEL_CALLS_MAX)),
+            blobs,
             tasks,
         })
     }
@@ -328,6 +343,9 @@ impl Cluster {
                 self.pass_on(cancelled);
                 Response::Done
             }
+            Request::PutChunk(hash, bytes) => self.serve_chunk(ChunkCall::Put(hash, bytes)).await,
+            Request::GetChunk(hash) => self.serve_chunk(ChunkCall::Get(hash)).await,
+            Request::RenewChunks(chunks) => self.serve_chunk(ChunkCall::Renew(chunks)).await,
             Request::Workers => Response::Workers(self.dispatcher.workers.list()),
             Request::Status => Response::Status(crate::transport::wire::NodeStatus {
                 id: self.node,

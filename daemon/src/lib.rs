@@ -6,6 +6,7 @@
 //!          └─► dispatch ─────────┘                        transport (QUIC)
 //! ```
 
+pub(crate) mod blobs;
 pub mod cluster;
 pub mod config;
 pub mod dev;

@@ -9,6 +9,7 @@ use anyhow::Context;
 use bravo_api::certs;
 use bravo_model::Effect;
 use bravo_model::table::tag;
+use bravo_storage::blob::BlobStore;
 use bravo_storage::cache::{CacheOptions, DecodedPages, PayloadCache};
 use bravo_storage::identity::{DataDir, Identity};
 use bravo_storage::log::{LogOptions, SharedLog};
@@ -17,7 +18,7 @@ use futures_util::future::BoxFuture;
 use openraft::SnapshotPolicy;
 use tokio::sync::mpsc;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Own};
 use crate::config::{self, Config, Tls};
 use crate::events::Feed;
 use crate::membership;
@@ -77,7 +78,9 @@ impl Node {
         let groups = start_groups(config, partitions, &disk, &transport, (effects, &feed), &tasks).await?;
         let founders = founders(config);
         let name = config.cluster.name.clone();
-        let cluster = Cluster::new(id, name, groups, Some(transport.clone()), founders.clone(), tasks.clone(), feed);
+        let (blobs, others, members) = (disk.blobs.clone(), Some(transport.clone()), founders.clone());
+        let own = Own { blobs, feed, tasks: tasks.clone() };
+        let cluster = Cluster::new(id, name, groups, others, members, own);
         service.ready(cluster.clone(), disk.snapshots);
         tasks.spawn(announce(cluster.clone(), asked));
         let own = config.member();
@@ -94,6 +97,7 @@ impl Node {
         tasks.spawn(group::maintain(cluster.groups().to_vec()));
         tasks.spawn(pulse::run(id, cluster.groups().to_vec(), timing(config)));
         crate::keeper::start(cluster.clone());
+        crate::blobs::keeper::start(&cluster);
         tasks.spawn(crate::keeper::free_log(cluster.clone(), disk.log.clone(), log_budget(config)));
         Ok(Self { cluster, transport, log: disk.log, cache: disk.cache, tasks, _data: data })
     }
@@ -132,19 +136,20 @@ struct Disk {
     engines: Engines,
     snapshots: PathBuf,
     cache: PayloadCache,
+    blobs: Arc<BlobStore>,
 }
 
 impl Disk {
     async fn open(config: &Config, data: &DataDir) -> anyhow::Result<Self> {
-        let (log, options, state) = (data.log(), log_options(config), data.state());
+        let (log, options, state, blobs) = (data.log(), log_options(config), data.state(), data.blobs());
         let opened = tokio::task::spawn_blocking(move || {
             let log = SharedLog::open(&log, options).context("the Raft log")?;
             let engines = Engines::open(&state).context("the state folder")?;
-            anyhow::Ok((log, engines))
+            anyhow::Ok((log, engines, Arc::new(BlobStore::open(&blobs)?)))
         });
-        let (log, engines) = opened.await??;
+        let (log, engines, blobs) = opened.await??;
         let cache = PayloadCache::open(&data.cache(), cache_options(config)).await?;
-        Ok(Self { log, engines, snapshots: data.snapshot(), cache })
+        Ok(Self { log, engines, snapshots: data.snapshot(), cache, blobs })
     }
 }
 

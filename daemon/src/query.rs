@@ -59,6 +59,14 @@ pub async fn answer(shared: &GroupState, query: &Query) -> Answer {
             let names = view::schedules(state).into_iter().map(|schedule| schedule.name);
             Answer::Schedules(names.filter_map(|name| schedule(shared, state, &name)).collect())
         }
+        Query::Artifact(project, path, version) => {
+            Answer::Artifact(view::artifact(state, project, path, *version).map(Box::new))
+        }
+        Query::Artifacts { project, prefix, after, limit } => {
+            let (page, more) = view::artifacts(state, project, prefix, after.as_deref(), *limit as usize);
+            Answer::Artifacts(page, more)
+        }
+        Query::Referred(chunks) => Answer::Referred(chunks.iter().map(|hash| view::is_referred(state, hash)).collect()),
         Query::TaskIds(seq) => Answer::TaskIds(task_ids(state, *seq)),
         Query::Template(name, version) => {
             Answer::Template(view::template(state, name, *version).map(|(head, version, of)| TemplateRead {

@@ -34,6 +34,11 @@ pub fn schedule_home(name: &Name, partitions: u16) -> u16 {
     partition_of(stable_hash(&["schedule", name.as_str()]), partitions)
 }
 
+/// The partition of an artifact.
+pub fn artifact_home(project: &str, path: &str, partitions: u16) -> u16 {
+    partition_of(stable_hash(&["artifact", project, path]), partitions)
+}
+
 /// The partition of a key within a project.
 pub fn key_home(project: &str, key: &str, partitions: u16) -> u16 {
     partition_of(stable_hash(&["key", project, key]), partitions)

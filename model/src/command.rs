@@ -8,6 +8,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::Time;
+use crate::artifact::{ArtifactPath, PutArtifact};
 use crate::code::{Code, Refusal};
 use crate::id::Name;
 use crate::job::{JobState, Payload};
@@ -155,6 +156,17 @@ pub enum Command {
     },
     /// Deletes a schedule; what it started goes on.
     DeleteSchedule(Name),
+    /// Makes an artifact, or its next version; a majority has its chunks already.
+    PutArtifact(Box<PutArtifact>),
+    /// Deletes an artifact with all its versions.
+    DeleteArtifact {
+        /// Where it belongs.
+        project: Name,
+        /// Where it is there.
+        path: ArtifactPath,
+        /// What must be true of the artifact that is there.
+        expected: Expected,
+    },
 }
 
 /// Adds tasks to a running workflow.

@@ -16,6 +16,7 @@
 //! [`invariant`] what is always true.
 
 mod apply;
+pub mod artifact;
 mod backoff;
 mod bucket;
 pub mod code;

@@ -103,6 +103,28 @@ pub const SCHEDULES_MAX: u64 = 10_000;
 pub const SCHEDULE_QUEUED_MAX: u32 = 100;
 /// Longest time that a schedule's tick may be late and still start its run: one day.
 pub const CATCH_UP_MS_MAX: u64 = 86_400_000;
+/// Bytes of an artifact's path.
+pub const ARTIFACT_PATH_BYTES_MAX: usize = 1_024;
+/// Bytes of one artifact: 5 GiB.
+pub const ARTIFACT_BYTES_MAX: u64 = 5 << 30;
+/// Bytes of what an artifact says of its type, and of its encoding.
+pub const ARTIFACT_HEADER_BYTES_MAX: usize = 255;
+/// Bytes of one chunk of an artifact; the last one may be shorter.
+pub const CHUNK_BYTES: usize = 4 << 20;
+/// Bytes of an artifact that needs no chunks.
+pub const INLINE_BYTES_MAX: usize = 64 << 10;
+/// Versions that are kept of one artifact; the oldest makes room.
+pub const ARTIFACT_VERSIONS_MAX: u32 = 100;
+/// Artifacts of one project in one partition: a page of its list looks at all of them.
+pub const ARTIFACTS_OF_PROJECT_MAX: u64 = 100_000;
+/// Artifacts of one partition, deleted ones included while their numbers are remembered.
+pub const ARTIFACTS_MAX: u64 = 1_000_000;
+/// How long a deleted artifact's number is remembered: longer than caches may keep its versions.
+pub const ARTIFACT_NUMBER_KEPT_MS: u64 = 25 * 3_600_000;
+/// How long caches may keep a numbered version, in seconds.
+pub const ARTIFACT_CACHED_S: u64 = 86_400;
+/// Chunks that sweeps of one entry give up before they leave the rest to the next.
+pub const CHUNKS_SWEPT_MAX: usize = 5_000;
 /// Bytes of a workflow's name, for people.
 pub const TITLE_BYTES_MAX: usize = 500;
 
@@ -111,4 +133,6 @@ const _: () = assert!(LEASE_MS_MIN < LEASE_MS_MAX);
 const _: () = assert!(PRIORITY_DEFAULT <= PRIORITY_MAX);
 const _: () = assert!(TEMPLATE_DESCRIPTION_BYTES_MAX <= TEMPLATE_BYTES_MAX);
 const _: () = assert!(TEMPLATE_BYTES_MAX as u64 <= TEMPLATES_BYTES_MAX);
+const _: () = assert!(INLINE_BYTES_MAX <= CHUNK_BYTES);
+const _: () = assert!(ARTIFACT_CACHED_S * 1_000 < ARTIFACT_NUMBER_KEPT_MS);
 const _: () = assert!(LIST_PAGE_MAX <= LIST_SCAN_MAX);

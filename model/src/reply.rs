@@ -65,6 +65,17 @@ pub enum Reply {
         /// There was none of that name.
         created: bool,
     },
+    /// An artifact was put.
+    ArtifactPut {
+        /// The newest version now.
+        version: u32,
+        /// There was none at that path.
+        created: bool,
+        /// It is another version than before.
+        changed: bool,
+        /// When the newest version was made.
+        updated_at: Time,
+    },
 }
 
 /// A job that was taken in, or found by its unique key.

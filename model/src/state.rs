@@ -45,6 +45,8 @@ pub(crate) struct State<'a> {
     pub(crate) happened: Option<Vec<Happened>>,
     /// Effects of the present command other than woken queues.
     pub(crate) noted: Vec<Effect>,
+    /// Chunks that sweeps of the present entry gave up.
+    pub(crate) chunks_swept: usize,
     scratch: Vec<u8>,
 }
 
@@ -66,6 +68,7 @@ impl<'a> State<'a> {
             steps: VecDeque::new(),
             happened: None,
             noted: Vec::new(),
+            chunks_swept: 0,
             scratch: Vec::with_capacity(1024),
         }
     }

@@ -59,8 +59,16 @@
 //! | 53 TEMPLATE | h16(template) | [`Template`] | meta group; a deleted one until too many are remembered |
 //! | 54 TEMPLATE_VERSION | h16(template) version(u32) | [`TemplateVersion`] | meta group; until too many came after it |
 //! | 55 TEMPLATES | - | [`Templates`] | meta group; for ever |
+//! | 30 DUE | time 07 h16(project, path) | - | versions are to be swept, or a deleted artifact's number forgotten |
+//! | 80 ARTIFACT | h16(project, path) | [`Artifact`] | a deleted one until no cache shows its versions |
+//! | 81 ARTIFACT_VERSION | h16(project, path) version(u32) | [`ArtifactVersion`] | until too many came after it; then until swept |
+//! | 82 ARTIFACT_LIST | 14 of h16(project) h16(project, path) | the path | while the artifact is there |
+//! | 83 CHUNK_REFS | 30 of the hash | [`ChunkRefs`] | while a version has the chunk |
+//! | 84 ARTIFACTS | h16(project) | `u64` how many are there | while there are any |
+//! | 85 ARTIFACT_NUMBERS | - | `u64` how many rows ARTIFACT has | while it has any |
 
 use crate::Time;
+use crate::artifact::{Artifact, ArtifactPath, ArtifactVersion, ChunkRefs};
 use crate::command::QueueDefinition;
 use crate::id::Name;
 use crate::job::{Job, JobState, Place};
@@ -77,6 +85,8 @@ pub type Rows =
     (Meta, Stats, Slot, Lane, Unique, Kept, QueueDefinition, Job, Place, Template, TemplateVersion, Templates);
 #[doc(hidden)]
 pub type WorkflowRows = (Workflow, NewTask, Task, TaskRef, Event, Schedule, Target);
+#[doc(hidden)]
+pub type ArtifactRows = (Artifact, ArtifactVersion, ChunkRefs);
 
 /// A hash that stands for strings in keys.
 pub type H16 = [u8; 16];
@@ -131,6 +141,12 @@ pub mod tag {
     pub const BY_STATUS: u8 = 0x70;
     pub const BY_PROJECT: u8 = 0x71;
     pub const BY_TEMPLATE: u8 = 0x72;
+    pub const ARTIFACT: u8 = 0x80;
+    pub const ARTIFACT_VERSION: u8 = 0x81;
+    pub const ARTIFACT_LIST: u8 = 0x82;
+    pub const CHUNK_REFS: u8 = 0x83;
+    pub const ARTIFACTS: u8 = 0x84;
+    pub const ARTIFACT_NUMBERS: u8 = 0x85;
 }
 
 /// Kinds of due rows.
@@ -142,6 +158,7 @@ pub mod due {
     pub const WORKFLOW: u8 = 4;
     pub const TASK: u8 = 5;
     pub const SCHEDULE: u8 = 6;
+    pub const ARTIFACT: u8 = 7;
 }
 
 /// The hash of one string, or of a project and a key.
@@ -362,6 +379,41 @@ pub(crate) fn due_task(time: Time, at: TaskRef) -> Key {
 /// DUE of a schedule.
 pub(crate) fn due_schedule(at: Time, hash: &H16) -> Key {
     due(at, due::SCHEDULE, hash)
+}
+
+/// What stands for an artifact in keys.
+pub(crate) fn artifact_hash(project: &Name, path: &ArtifactPath) -> H16 {
+    h16(&[project.as_str(), path.as_str()])
+}
+
+/// ARTIFACT_VERSION.
+pub(crate) fn artifact_version(hash: &H16, version: u32) -> Key {
+    key(tag::ARTIFACT_VERSION, &[hash, &version.to_be_bytes()])
+}
+
+/// The prefix of ARTIFACT_LIST for one project.
+pub(crate) fn artifacts_listed(project: &Name) -> Key {
+    key(tag::ARTIFACT_LIST, &[&h16(&[project.as_str()])[..14]])
+}
+
+/// ARTIFACT_LIST.
+pub(crate) fn artifact_listed(project: &Name, hash: &H16) -> Key {
+    key(tag::ARTIFACT_LIST, &[&h16(&[project.as_str()])[..14], hash])
+}
+
+/// CHUNK_REFS.
+pub(crate) fn chunk_refs(hash: &[u8; 32]) -> Key {
+    key(tag::CHUNK_REFS, &[&hash[..30]])
+}
+
+/// ARTIFACTS.
+pub(crate) fn artifacts(project: &Name) -> Key {
+    by_hash(tag::ARTIFACTS, &h16(&[project.as_str()]))
+}
+
+/// DUE of an artifact.
+pub(crate) fn due_artifact(at: Time, hash: &H16) -> Key {
+    due(at, due::ARTIFACT, hash)
 }
 
 /// The task in the rest of a DUE key.

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 const FORMAT: u32 = 1;
 const FILE: &str = "identity";
 const LOCK_FILE: &str = "lock";
-const FOLDERS: [&str; 4] = ["log", "snapshot", "state", "cache"];
+const FOLDERS: [&str; 5] = ["log", "snapshot", "state", "cache", "blobs"];
 
 /// Why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -183,6 +183,11 @@ impl DataDir {
     /// Where the state engine works.
     pub fn state(&self) -> PathBuf {
         self.path.join("state")
+    }
+
+    /// Where chunks of artifacts are.
+    pub fn blobs(&self) -> PathBuf {
+        self.path.join("blobs")
     }
 
     /// Where the cache's disk tier is.

@@ -1,5 +1,6 @@
-//! The durable side of one Bravo node: shared Raft log, state store, snapshots, payload cache.
+//! The durable side of one Bravo node: shared Raft log, state store, snapshots, payload cache, chunks of artifacts.
 
+pub mod blob;
 pub mod cache;
 pub mod identity;
 pub mod log;

@@ -75,7 +75,7 @@ pub fn list_templates(request: proto::ListTemplatesRequest) -> Result<(String, P
     Ok((request.q, page(request.limit, request.cursor, request.read)?))
 }
 
-pub(super) fn page(limit: Option<u32>, cursor: String, read: Option<proto::Read>) -> Result<Page, Refusal> {
+pub(crate) fn page(limit: Option<u32>, cursor: String, read: Option<proto::Read>) -> Result<Page, Refusal> {
     let limit = limit.unwrap_or(LIMIT_DEFAULT) as usize;
     At::Root.within("limit", limit as u64, 1, limits::LIST_PAGE_MAX as u64)?;
     Ok(Page { limit, cursor: Some(cursor).filter(|cursor| !cursor.is_empty()), freshness: read.into() })

@@ -4,6 +4,7 @@
 //! those of gRPC. Answers are made from protobuf messages. JSON that callers gave (payloads,
 //! results, metadata, progress) is carried as text and never rewritten.
 
+mod artifacts;
 mod cluster;
 mod enqueue;
 mod events;
@@ -15,6 +16,7 @@ mod schedules;
 mod templates;
 mod workflows;
 
+pub use artifacts::{ArtifactAnswer, ArtifactListAnswer, ArtifactQuery, ArtifactSummary, ListArtifactsQuery};
 pub use cluster::{
     AddMemberBody, ClusterAnswer, DigestAnswer, DigestQuery, Group, GroupDigest, Member, NodeAnswer, PartitionAnswer,
     ReplicaDigest, TransferBody,

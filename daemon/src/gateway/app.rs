@@ -6,6 +6,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::body::Budget;
+use super::service::artifacts::Turns;
 use super::service::definitions::Definitions;
 use super::service::placement::Placement;
 use super::service::templates::Catalog;
@@ -38,6 +39,8 @@ pub(crate) struct App {
     pub(crate) gauges: QueueGauges,
     /// Where jobs go that may go anywhere.
     pub(crate) placement: Placement,
+    /// Artifacts under way.
+    pub(crate) artifacts: Turns,
     /// Templates as this node found them last.
     pub(crate) templates: Catalog,
 }
@@ -56,6 +59,7 @@ impl App {
             drain: CancellationToken::new(),
             gauges: QueueGauges::default(),
             placement: Placement::default(),
+            artifacts: Turns::default(),
             templates: Catalog::default(),
             limits,
         })

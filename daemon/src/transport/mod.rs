@@ -4,6 +4,7 @@
 //!   connection A ──► B     control   votes, heartbeats of all groups, transfers   highest priority
 //!                          append g  log entries of group g, pipelined
 //!                          client    forwarded work, leases, reads
+//!                          chunks    parts of artifacts
 //!                          snapshot  one stream per snapshot                       lowest priority
 //! ```
 //!

@@ -107,7 +107,7 @@ impl StreamKind {
             Self::Control => 3,
             Self::Append => 2,
             Self::Client => 1,
-            Self::Snapshot => 0,
+            Self::Snapshot | Self::Chunks => 0,
         }
     }
 
@@ -126,6 +126,7 @@ impl StreamKind {
             2 => Self::Append,
             3 => Self::Client,
             4 => Self::Snapshot,
+            5 => Self::Chunks,
             _ => return None,
         };
         Some((kind, u32::from_le_bytes([header[1], header[2], header[3], header[4]])))

@@ -30,6 +30,7 @@ pub struct Peer {
     dialled: tokio::sync::Mutex<Dialled>,
     control: tokio::sync::Mutex<Option<Mux>>,
     client: tokio::sync::Mutex<Option<Mux>>,
+    chunks: tokio::sync::Mutex<Option<Mux>>,
 }
 
 #[derive(Default)]
@@ -49,6 +50,7 @@ impl Peer {
             dialled: tokio::sync::Mutex::default(),
             control: tokio::sync::Mutex::default(),
             client: tokio::sync::Mutex::default(),
+            chunks: tokio::sync::Mutex::default(),
         })
     }
 
@@ -119,9 +121,13 @@ impl Peer {
         wire::unpack(&answer)
     }
 
-    /// A call on the client stream.
+    /// A call on the client stream; chunks have one of their own, so that nothing waits behind them.
     pub async fn request(&self, request: &Request) -> Result<Response, TransportError> {
-        let answer = self.shared(&self.client, StreamKind::Client).await?.call(wire::pack(request)?).await?;
+        let (slot, kind) = match request {
+            Request::PutChunk(..) | Request::GetChunk(_) => (&self.chunks, StreamKind::Chunks),
+            _ => (&self.client, StreamKind::Client),
+        };
+        let answer = self.shared(slot, kind).await?.call(wire::pack(request)?).await?;
         wire::unpack(&answer)
     }
 

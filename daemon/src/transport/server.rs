@@ -21,6 +21,8 @@ use crate::tasks::Tasks;
 
 /// Calls of one stream that are worked on at a time; further ones wait in the stream.
 const CALLS_MAX: usize = 4_096;
+/// The same of chunks, which are large.
+const CHUNKS_MAX: usize = 8;
 /// Append requests of one stream that are worked on at a time.
 const APPENDS_MAX: usize = 64;
 /// A handshake that takes longer is given up.
@@ -86,9 +88,9 @@ async fn serve_stream(peer: NodeId, send: SendStream, mut receive: RecvStream, s
                 }
                 .boxed()
             };
-            serve_calls(send, receive, handle).await;
+            serve_calls(send, receive, CALLS_MAX, handle).await;
         }
-        Some((StreamKind::Client, _)) => {
+        Some((kind @ (StreamKind::Client | StreamKind::Chunks), _)) => {
             let handle = move |body: Bytes| {
                 let service = service.clone();
                 async move {
@@ -97,7 +99,8 @@ async fn serve_stream(peer: NodeId, send: SendStream, mut receive: RecvStream, s
                 }
                 .boxed()
             };
-            serve_calls(send, receive, handle).await;
+            let calls = if kind == StreamKind::Chunks { CHUNKS_MAX } else { CALLS_MAX };
+            serve_calls(send, receive, calls, handle).await;
         }
         Some((StreamKind::Append, group)) => {
             let _ = send.set_priority(2);
@@ -112,6 +115,7 @@ async fn serve_stream(peer: NodeId, send: SendStream, mut receive: RecvStream, s
 async fn serve_calls(
     send: SendStream,
     receive: RecvStream,
+    calls_max: usize,
     handle: impl Fn(Bytes) -> BoxFuture<'static, Option<Bytes>>,
 ) {
     let (answers, queued) = mpsc::unbounded_channel();
@@ -128,7 +132,7 @@ async fn serve_calls(
                     break;
                 }
             }
-            frame = reader.next(), if calls.len() < CALLS_MAX => {
+            frame = reader.next(), if calls.len() < calls_max => {
                 let Ok(Some((id, body))) = frame else { break };
                 let call = handle(body);
                 calls.push(async move { (id, call.await) });

@@ -1,5 +1,6 @@
 //! What nodes say to each other, in postcard. Variants are only ever added at the end.
 
+use bravo_model::artifact::{Artifact, ArtifactPath, ArtifactVersion};
 use bravo_model::command::{Lease, ListFilter};
 use bravo_model::reply::LeasedJob;
 use bravo_model::schedule::{Schedule, Target};
@@ -28,6 +29,8 @@ pub enum StreamKind {
     Client = 3,
     /// One snapshot.
     Snapshot = 4,
+    /// Chunks of artifacts.
+    Chunks = 5,
 }
 
 /// A call on the control stream.
@@ -108,6 +111,12 @@ pub enum Request {
     RemoveMember(GroupId, NodeId),
     /// Nobody wants these jobs any more: whoever has a stream to one of the workers tells it.
     Cancelled(Vec<Cancelled>),
+    /// Writes a chunk of an artifact; answered when it is on disk.
+    PutChunk([u8; 32], Bytes),
+    /// Asks for a chunk.
+    GetChunk([u8; 32]),
+    /// Says that chunks are in use.
+    RenewChunks(Vec<[u8; 32]>),
 }
 
 /// A leased job that a caller wants cancelled.
@@ -152,6 +161,10 @@ pub enum Response {
     Workers(Vec<WorkerSeen>),
     /// To `Hello`.
     Welcome(Welcome),
+    /// To `GetChunk`: its bytes, if it is there.
+    Chunk(Option<Bytes>),
+    /// To `RenewChunks`: which of them are there.
+    Held(Vec<bool>),
 }
 
 /// Leased jobs on their way to a worker.
@@ -218,6 +231,21 @@ pub enum Query {
     Schedule(bravo_model::Name),
     /// All schedules of the partition.
     Schedules,
+    /// One version of an artifact, the newest if none is named.
+    Artifact(bravo_model::Name, ArtifactPath, Option<u32>),
+    /// A page of a project's artifacts in the partition, by path.
+    Artifacts {
+        /// The project.
+        project: bravo_model::Name,
+        /// What the paths begin with.
+        prefix: String,
+        /// Behind the cursor's path.
+        after: Option<String>,
+        /// At most this many.
+        limit: u32,
+    },
+    /// Which of these chunks a version is made of.
+    Referred(Vec<[u8; 32]>),
 }
 
 /// The answer to a [`Query`].
@@ -266,6 +294,12 @@ pub enum Answer {
     TaskIds(Option<Vec<bravo_model::Name>>),
     /// To `Schedule` and `Schedules`.
     Schedules(Vec<ScheduleRead>),
+    /// To `Artifact`: the artifact, which version it is, and the version.
+    Artifact(Option<Box<(Artifact, u32, ArtifactVersion)>>),
+    /// To `Artifacts`: the page, and whether there are more.
+    Artifacts(Vec<Artifact>, bool),
+    /// To `Referred`: one a chunk, in order.
+    Referred(Vec<bool>),
 }
 
 /// A workflow with a part of its tasks.

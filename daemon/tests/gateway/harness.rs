@@ -1,6 +1,7 @@
 //! One cluster for all tests, in a runtime of its own, and a small HTTP client.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -32,10 +33,19 @@ pub(crate) fn nodes() -> &'static [SocketAddr] {
     })
 }
 
+static DATA_DIRS: OnceLock<Vec<PathBuf>> = OnceLock::new();
+
+/// Where the nodes keep their data.
+pub(crate) fn data_dirs() -> &'static [PathBuf] {
+    nodes();
+    DATA_DIRS.get().unwrap()
+}
+
 async fn start() -> Vec<SocketAddr> {
     let dir = tempfile::tempdir().unwrap().keep();
     let port = 21_000 + (std::process::id() % 200) as u16 * 40;
     let mut configs = dev::configs(&dir, 3, port).unwrap();
+    DATA_DIRS.set(configs.iter().map(|config| config.node.data_dir.clone()).collect()).unwrap();
     let telemetry = Telemetry::init(&configs[0]).unwrap();
     let mut addresses = Vec::new();
     // Lease calls that wait at this node are those of one test.

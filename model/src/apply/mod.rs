@@ -5,6 +5,7 @@
 //! `finish`, `fair`, `bucket`, `unique`, `idempotency`).
 
 mod ack;
+mod artifacts;
 mod cancel;
 mod cluster;
 mod definitions;
@@ -96,6 +97,8 @@ impl State<'_> {
             Command::PutSchedule(new) => self.put_schedule(*new),
             Command::PauseSchedule { name, paused } => self.pause_schedule(&name, paused),
             Command::DeleteSchedule(name) => self.delete_schedule(&name),
+            Command::PutArtifact(put) => self.put_artifact(*put),
+            Command::DeleteArtifact { project, path, expected } => self.delete_artifact(&project, &path, &expected),
             Command::StartWorkflow(new) => self.start_workflow(*new),
             Command::CancelWorkflow(seq) => self.cancel_workflow(seq),
             Command::PauseWorkflow { seq, paused } => self.pause_workflow(seq, paused),

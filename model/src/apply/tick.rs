@@ -45,6 +45,7 @@ impl State<'_> {
             due::WORKFLOW => return self.workflow_due(u64::from_be_bytes(what.try_into().ok()?), at),
             due::TASK => self.task_due(table::due_task_of(what)?, at),
             due::SCHEDULE => self.schedule_due(what.try_into().ok()?, at),
+            due::ARTIFACT => return self.artifact_due(what.try_into().ok()?),
             due::KEPT => self.expire_kept(what.try_into().ok()?, at),
             _ => {}
         }

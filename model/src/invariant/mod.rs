@@ -1,6 +1,7 @@
 //! What is always true of the tables, by name: the same predicates serve tests, simulation and
 //! production (a panic in debug builds, a counted metric in release ones).
 
+mod artifacts;
 mod jobs;
 mod keys;
 mod templates;
@@ -28,7 +29,7 @@ pub struct Violation {
 type Invariant = (&'static str, fn(&Census) -> Vec<String>);
 
 /// Every invariant.
-const ALL: [Invariant; 19] = [
+const ALL: [Invariant; 21] = [
     ("rows_decode", jobs::rows_decode),
     ("one_place_per_job", jobs::one_place_per_job),
     ("index_rows_follow_from_jobs", jobs::index_rows_follow_from_jobs),
@@ -48,6 +49,8 @@ const ALL: [Invariant; 19] = [
     ("jobs_of_tasks_point_back", workflows::jobs_of_tasks_point_back),
     ("task_times_have_due", workflows::task_times_have_due),
     ("no_orphans_of_workflows", workflows::no_orphans_of_workflows),
+    ("artifacts_match", artifacts::artifacts_match),
+    ("chunks_are_counted", artifacts::chunks_are_counted),
 ];
 
 /// Checks every invariant; reads every row.

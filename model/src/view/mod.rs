@@ -5,11 +5,13 @@
 //!   many jobs    list                        (bounded, by seq upwards)
 //!   workflows    workflow, workflow_input, tasks, events, workflows
 //!   queues       queue, queues, deliverable
+//!   artifacts    artifact, artifacts, chunks, is_referred
 //!   the clock    now, next_due
 //!   meta group   definition, definitions, nodes, formed, template, templates
 //!   all of it    digest
 //! ```
 
+mod artifact;
 mod list;
 mod queue;
 mod schedule;
@@ -17,6 +19,7 @@ mod template;
 mod why;
 mod workflow;
 
+pub use artifact::{artifact, artifacts, chunks, is_referred};
 pub use list::{Page, list};
 pub use queue::{QueueView, definition, definitions, deliverable, queue, queues};
 pub use schedule::{schedule, schedules};

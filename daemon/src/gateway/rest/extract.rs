@@ -3,6 +3,7 @@
 use axum::extract::{FromRequestParts, Path, Query};
 use bravo_api::convert::reads::Freshness;
 use bravo_api::json::ReadQuery;
+use bravo_model::artifact::ArtifactPath;
 use bravo_model::workflow::WorkflowId;
 use bravo_model::{Code, JobId, Name, Refusal};
 use http::request::Parts;
@@ -11,6 +12,7 @@ use serde::de::DeserializeOwned;
 use crate::gateway::call::Call;
 use crate::gateway::front::InFlight;
 use crate::gateway::problem::Refused;
+use crate::gateway::service::artifacts::Place;
 
 impl<S: Send + Sync> FromRequestParts<S> for Call {
     type Rejection = Refused;
@@ -73,6 +75,31 @@ impl<S: Send + Sync> FromRequestParts<S> for Schedule {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
         Ok(Self(Name::parse("schedule", &segment(parts, state).await?)?))
+    }
+}
+
+/// The project in the path.
+pub(crate) struct Project(pub(crate) Name);
+
+impl<S: Send + Sync> FromRequestParts<S> for Project {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
+        Ok(Self(Name::parse("project_id", &segment(parts, state).await?)?))
+    }
+}
+
+/// The project and the artifact in the path.
+pub(crate) struct Artifact(pub(crate) Place);
+
+impl<S: Send + Sync> FromRequestParts<S> for Artifact {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
+        let invalid = |detail| Refused::from(Refusal::new(Code::InvalidArgument, detail));
+        let path = Path::<(String, String)>::from_request_parts(parts, state).await;
+        let Path((project, path)) = path.map_err(|error| invalid(error.body_text()))?;
+        Ok(Self(Place { project: Name::parse("project_id", &project)?, path: ArtifactPath::parse(&path)? }))
     }
 }
 

@@ -1,5 +1,6 @@
 //! REST: routes, and what the handlers share. Handlers translate; what a call does is in `service`.
 
+mod artifacts;
 mod cluster;
 mod conditions;
 mod events;
@@ -63,6 +64,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/workflows/{id}/signals/{name}", post(workflows::signal))
         .route("/api/v1/workflows/{id}/tasks", post(workflows::add_tasks))
         .route("/api/v1/workflows/{id}/events", get(workflows::events))
+        .route("/api/v1/artifacts/{project_id}", get(artifacts::list))
         .route("/api/v1/workers", get(cluster::workers))
         .route("/api/v1/cluster", get(cluster::overview))
         .route("/api/v1/cluster/digest", get(cluster::digests))
@@ -79,6 +81,10 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route_layer(from_fn(within_deadline));
     Router::new()
         .route("/api/v1/queues/{queue}/lease", post(leases::lease))
+        .route(
+            "/api/v1/artifacts/{project_id}/{*path}",
+            get(artifacts::read).put(artifacts::put).delete(artifacts::delete),
+        )
         .merge(timed)
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
@@ -104,7 +110,8 @@ async fn label(request: Request, next: Next) -> Response {
     response
 }
 
-/// Ends a call when its caller stops waiting. Lease calls see to that themselves.
+/// Ends a call when its caller stops waiting. Lease calls see to that themselves, and those that carry an
+/// artifact, which may take long.
 async fn within_deadline(request: Request, next: Next) -> Response {
     let Some(deadline) = request.extensions().get::<Call>().map(|call| call.deadline) else {
         return next.run(request).await;

@@ -1,5 +1,6 @@
 //! What each call does, for REST and gRPC alike: functions over the cluster and the model's types.
 
+pub(crate) mod artifacts;
 pub(crate) mod cluster;
 pub(crate) mod definitions;
 pub(crate) mod digest;

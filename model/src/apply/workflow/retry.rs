@@ -72,6 +72,8 @@ impl State<'_> {
                 self.steps.push_back(Step::Begin(at));
             }
         }
+        // What ran when it was cancelled may all have ended well since.
+        self.move_on(seq);
         true
     }
 

@@ -323,6 +323,16 @@ fn a_cancel_ends_it_at_once_and_asks_the_workers() {
 }
 
 #[test]
+fn a_cancelled_workflow_whose_last_jobs_ended_well_succeeds_when_it_is_retried() {
+    let mut world = World::new();
+    let seq = world.start(new(vec![task("a", &[])]));
+    let jobs = world.ids();
+    world.ask(Command::CancelWorkflow(seq));
+    world.done(&jobs[0].0, "1");
+    assert_eq!(world.ask(Command::RetryWorkflow(seq)), Reply::Workflow { seq, status: Status::Succeeded });
+}
+
+#[test]
 fn nothing_begins_while_it_is_paused() {
     let mut world = World::new();
     let seq = world.start(new(vec![task("a", &[]), task("b", &["a"])]));

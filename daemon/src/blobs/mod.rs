@@ -1,0 +1,146 @@
+//! Chunks of artifacts across the nodes: each goes to a majority of the replicas before its manifest is
+//! proposed, and a node that lacks one fetches it from another.
+
+pub(crate) mod keeper;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bravo_model::{Code, Refusal};
+use bravo_storage::blob::{BlobError, BlobStore, Hash};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+
+use crate::cluster::Cluster;
+use crate::raft::types::{GroupId, NodeId};
+use crate::transport::wire::{Request, Response};
+
+/// Longest time that a node may take over one chunk.
+const CHUNK_PATIENCE: Duration = Duration::from_secs(30);
+
+impl Cluster {
+    /// Writes a chunk here and on the group's other replicas; answers when a majority has it on disk. The
+    /// rest goes on in the background, and `held` with it.
+    pub(crate) async fn spread_chunk<T: Send + 'static>(
+        self: &Arc<Self>,
+        group: GroupId,
+        hash: Hash,
+        bytes: Bytes,
+        held: T,
+    ) -> Result<(), Refusal> {
+        let voters = self.group(group).map(|group| group.voters()).unwrap_or_default();
+        let wanted = voters.len() / 2 + 1;
+        let mut writes: FuturesUnordered<_> =
+            voters.into_iter().map(|node| self.clone().write_at(node, hash, bytes.clone())).collect();
+        let (mut had, mut problem) = (0, "it has no replicas yet".to_owned());
+        while had < wanted {
+            match writes.next().await {
+                Some(Ok(())) => had += 1,
+                Some(Err(detail)) => problem = detail,
+                None => {
+                    let detail = format!("a chunk is on {had} of {wanted} nodes that must have it ({problem})");
+                    return Err(Refusal::retry_after(Code::NoLeader, detail, 500));
+                }
+            }
+        }
+        self.tasks.spawn(async move {
+            while writes.next().await.is_some() {}
+            drop(held);
+        });
+        Ok(())
+    }
+
+    async fn write_at(self: Arc<Self>, node: NodeId, hash: Hash, bytes: Bytes) -> Result<(), String> {
+        let call = self.call(node, Request::PutChunk(hash, bytes));
+        match tokio::time::timeout(CHUNK_PATIENCE, call).await {
+            Ok(Ok(Response::Done)) => Ok(()),
+            Ok(Ok(other)) => Err(format!("node {node}: {other:?}")),
+            Ok(Err(error)) => Err(format!("node {node}: {error}")),
+            Err(_) => Err(format!("node {node}: no answer in time")),
+        }
+    }
+
+    /// A chunk's bytes: from here, else from another node, and then they are kept here.
+    pub(crate) async fn chunk(self: &Arc<Self>, hash: Hash) -> Result<Bytes, Refusal> {
+        match on_disk(&self.blobs, move |blobs| blobs.get(&hash)).await {
+            Ok(Some(bytes)) => return Ok(bytes),
+            Ok(None) => {}
+            Err(detail) => tracing::warn!(detail, "a chunk cannot be read here; it is fetched from another node"),
+        }
+        self.fetch_chunk(hash).await.ok_or_else(|| {
+            let detail = "no node that can be reached has a part of the artifact now";
+            Refusal::retry_after(Code::NoLeader, detail, 1_000)
+        })
+    }
+
+    /// Fetches a chunk from another node and keeps it here, in the place of a damaged one if there is one.
+    pub(crate) async fn fetch_chunk(self: &Arc<Self>, hash: Hash) -> Option<Bytes> {
+        for node in self.members().into_keys().filter(|node| *node != self.node) {
+            let call = self.call(node, Request::GetChunk(hash));
+            let Ok(Ok(Response::Chunk(Some(bytes)))) = tokio::time::timeout(CHUNK_PATIENCE, call).await else {
+                continue;
+            };
+            if blake3::hash(&bytes) != hash {
+                continue;
+            }
+            let kept = bytes.clone();
+            if let Err(detail) = on_disk(&self.blobs, move |blobs| blobs.replace(&hash, &kept)).await {
+                tracing::warn!(detail, "a chunk that was fetched could not be kept");
+            }
+            return Some(bytes);
+        }
+        None
+    }
+
+    /// Says on the group's replicas that chunks are in use; answers whether a majority has each.
+    pub(crate) async fn renew_chunks(self: &Arc<Self>, group: GroupId, chunks: &[Hash]) -> bool {
+        let voters = self.group(group).map(|group| group.voters()).unwrap_or_default();
+        let wanted = voters.len() / 2 + 1;
+        let mut asked: FuturesUnordered<_> = voters
+            .into_iter()
+            .map(|node| {
+                let call = self.call(node, Request::RenewChunks(chunks.to_vec()));
+                async { tokio::time::timeout(CHUNK_PATIENCE, call).await }
+            })
+            .collect();
+        let mut counts = vec![0; chunks.len()];
+        while let Some(answer) = asked.next().await {
+            if let Ok(Ok(Response::Held(held))) = answer {
+                counts.iter_mut().zip(held).for_each(|(count, held)| *count += usize::from(held));
+            }
+        }
+        counts.into_iter().all(|count| count >= wanted)
+    }
+
+    /// What other nodes, and this one, ask of this node's chunks.
+    pub(crate) async fn serve_chunk(&self, request: ChunkCall) -> Response {
+        let answer = on_disk(&self.blobs, move |blobs| match request {
+            ChunkCall::Put(hash, bytes) => blobs.put(&hash, &bytes).map(|()| Response::Done),
+            ChunkCall::Get(hash) => blobs.get(&hash).map(Response::Chunk),
+            ChunkCall::Renew(chunks) => {
+                chunks.iter().map(|hash| blobs.renew(hash)).collect::<Result<_, _>>().map(Response::Held)
+            }
+        });
+        answer.await.unwrap_or_else(Response::Unknown)
+    }
+}
+
+/// A call on a node's chunks.
+pub(crate) enum ChunkCall {
+    Put(Hash, Bytes),
+    Get(Hash),
+    Renew(Vec<Hash>),
+}
+
+/// Runs what waits for the disk beside the tasks that answer.
+pub(crate) async fn on_disk<T: Send + 'static>(
+    blobs: &Arc<BlobStore>,
+    work: impl FnOnce(&BlobStore) -> Result<T, BlobError> + Send + 'static,
+) -> Result<T, String> {
+    let blobs = blobs.clone();
+    match tokio::task::spawn_blocking(move || work(&blobs)).await {
+        Ok(done) => done.map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    }
+}

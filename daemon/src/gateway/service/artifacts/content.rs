@@ -1,0 +1,76 @@
+//! Gives an artifact out, chunk by chunk.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bravo_model::Refusal;
+use bravo_model::artifact::{Content, Manifest};
+use bytes::Bytes;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{StreamExt, TryStreamExt};
+
+use super::turn;
+use crate::gateway::app::App;
+
+/// Chunks that are read ahead of the reader.
+const AHEAD: usize = 2;
+
+/// The bytes of a range. Answered when the first of them are there, so that a refusal can still be told.
+pub(crate) async fn stream(
+    app: &Arc<App>,
+    manifest: &Manifest,
+    range: Range<u64>,
+) -> Result<BoxStream<'static, Result<Bytes, Refusal>>, Refusal> {
+    if let Content::Inline(bytes) = &manifest.content {
+        let part = bytes.slice(range.start as usize..range.end as usize);
+        return Ok(stream::once(async { Ok(part) }).boxed());
+    }
+    let place = turn(&app.artifacts.reads).await?;
+    let cluster = app.cluster.clone();
+    let mut parts = stream::iter(parts(manifest, &range))
+        .map(move |(hash, part)| {
+            let cluster = cluster.clone();
+            async move { cluster.chunk(hash).await.map(|bytes| bytes.slice(part)) }
+        })
+        .buffered(AHEAD);
+    let first = parts.try_next().await?;
+    let held = move |part| {
+        let _ = &place;
+        part
+    };
+    Ok(stream::iter(first.map(Ok)).chain(parts).map(held).boxed())
+}
+
+/// The chunks that a range touches, and what of each is in it.
+fn parts(manifest: &Manifest, range: &Range<u64>) -> Vec<([u8; 32], Range<usize>)> {
+    let (mut found, mut start) = (Vec::new(), 0);
+    for chunk in manifest.chunks() {
+        let end = start + u64::from(chunk.bytes);
+        let (from, to) = (range.start.max(start), range.end.min(end));
+        if from < to {
+            found.push((chunk.hash, (from - start) as usize..(to - start) as usize));
+        }
+        start = end;
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use bravo_model::artifact::Chunk;
+
+    use super::*;
+
+    #[test]
+    fn a_range_touches_the_chunks_that_it_is_in() {
+        let chunks = [4, 4, 2].map(|bytes| Chunk { hash: [bytes as u8; 32], bytes });
+        let content = Content::Chunks(chunks.to_vec());
+        let manifest = Manifest { size: 10, content_type: None, content_encoding: None, blake3: [0; 32], content };
+        let of = |range| parts(&manifest, &range).into_iter().map(|(_, part)| part).collect::<Vec<_>>();
+        assert_eq!(of(0..10), [0..4, 0..4, 0..2]);
+        assert_eq!(of(3..5), [3..4, 0..1]);
+        assert_eq!(of(4..8), [0..4]);
+        assert_eq!(of(9..10), [1..2]);
+        assert!(of(5..5).is_empty());
+    }
+}

@@ -1,0 +1,177 @@
+//! Artifacts: put, read, list, delete.
+
+mod content;
+mod upload;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bravo_api::Timestamp;
+use bravo_api::convert::reads::{Freshness, Page};
+use bravo_api::json::{ArtifactListAnswer, ArtifactSummary};
+use bravo_model::artifact::{Artifact, ArtifactPath, ArtifactVersion, Manifest, PutArtifact};
+use bravo_model::command::Idempotency;
+use bravo_model::template::Expected;
+use bravo_model::{Code, Command, Envelope, Name, Refusal, Reply};
+use futures_util::future::join_all;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+pub(crate) use content::stream;
+pub(crate) use upload::{Upload, check_size};
+
+use super::reads::{as_of, read as read_group, wrong_answer};
+use super::wrong_reply;
+use crate::cluster::Repeat;
+use crate::gateway::app::App;
+use crate::gateway::call::{Call, hash};
+use crate::raft::types::{GroupId, partition_group};
+use crate::routing;
+use crate::transport::wire::{Answer, Query};
+
+/// Artifacts that are written in chunks at a time, and as many that are read: each holds a few chunks.
+const STREAMS_MAX: usize = 32;
+/// How long one waits for its turn.
+const TURN_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a write without a key of its caller's is remembered.
+const REMEMBERED_MS: u64 = 60_000;
+
+/// Where an artifact is.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// Where it belongs.
+    pub(crate) project: Name,
+    /// Where it is there.
+    pub(crate) path: ArtifactPath,
+}
+
+/// Memory for chunks.
+pub(crate) struct Turns {
+    reads: Arc<Semaphore>,
+    writes: Arc<Semaphore>,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        let places = || Arc::new(Semaphore::new(STREAMS_MAX));
+        Self { reads: places(), writes: places() }
+    }
+}
+
+/// Makes an artifact or its next version of what was taken in; answers version and whether it is new.
+pub(crate) async fn put(
+    app: &Arc<App>,
+    call: &Call,
+    place: Place,
+    manifest: Manifest,
+    expected: Expected,
+) -> Result<(u32, bool), Refusal> {
+    let group = group_of(app, &place);
+    let Place { project, path } = place;
+    let put = Command::PutArtifact(Box::new(PutArtifact { project, path, manifest, expected }));
+    match propose(app, call, group, put).await? {
+        Reply::ArtifactPut { version, created, .. } => Ok((version, created)),
+        other => Err(wrong_reply(&other)),
+    }
+}
+
+/// Deletes an artifact with all its versions.
+pub(crate) async fn delete(app: &Arc<App>, call: &Call, place: Place, expected: Expected) -> Result<(), Refusal> {
+    let group = group_of(app, &place);
+    let Place { project, path } = place;
+    match propose(app, call, group, Command::DeleteArtifact { project, path, expected }).await? {
+        Reply::Done => Ok(()),
+        other => Err(wrong_reply(&other)),
+    }
+}
+
+/// One version of an artifact, the newest if none is named.
+pub(crate) async fn find(
+    app: &Arc<App>,
+    call: &Call,
+    place: &Place,
+    version: Option<u32>,
+    freshness: Freshness,
+) -> Result<(u32, ArtifactVersion), Refusal> {
+    let query = Query::Artifact(place.project.clone(), place.path.clone(), version);
+    match read_group(app, call, group_of(app, place), query, freshness).await? {
+        Answer::Artifact(Some(found)) => Ok((found.1, found.2)),
+        Answer::Artifact(None) => {
+            let of = version.map_or_else(String::new, |version| format!(" with a version {version} that is kept"));
+            Err(Refusal::new(Code::NotFound, format!("there is no artifact {}{of}", place.path)))
+        }
+        _ => Err(wrong_answer()),
+    }
+}
+
+/// A page of a project's artifacts, over all partitions.
+pub(crate) async fn list(
+    app: &Arc<App>,
+    call: &Call,
+    project: &Name,
+    prefix: &str,
+    page: &Page,
+) -> Result<ArtifactListAnswer, Refusal> {
+    let after = page.cursor.as_deref().map(decode).transpose()?;
+    let partitions = 0..app.cluster.partitions();
+    let as_of_ms = partitions.clone().map(|partition| as_of(app, partition_group(partition))).min().unwrap_or(0);
+    let query = Query::Artifacts {
+        project: project.clone(),
+        prefix: prefix.to_owned(),
+        after,
+        limit: u32::try_from(page.limit).unwrap_or(u32::MAX),
+    };
+    let reads =
+        partitions.map(|partition| read_group(app, call, partition_group(partition), query.clone(), page.freshness));
+    let (mut found, mut more) = (Vec::new(), false);
+    for answer in join_all(reads).await {
+        let Answer::Artifacts(part, more_there) = answer? else { return Err(wrong_answer()) };
+        found.extend(part);
+        more |= more_there;
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    more |= found.len() > page.limit;
+    found.truncate(page.limit);
+    let next_cursor = found.last().filter(|_| more).map(|last| URL_SAFE_NO_PAD.encode(last.path.as_str()));
+    let artifacts = found.into_iter().map(summary).collect();
+    Ok(ArtifactListAnswer { artifacts, next_cursor, as_of: Timestamp(as_of_ms) })
+}
+
+fn summary(artifact: Artifact) -> ArtifactSummary {
+    ArtifactSummary {
+        path: artifact.path.into(),
+        version: artifact.version,
+        size: artifact.size,
+        etag: format!("\"{}\"", artifact.etag),
+        content_type: artifact.content_type,
+        updated_at: Timestamp(artifact.updated_at),
+    }
+}
+
+fn decode(cursor: &str) -> Result<String, Refusal> {
+    let text = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    text.ok_or_else(|| Refusal::new(Code::InvalidArgument, "cursor: not one of this list"))
+}
+
+fn group_of(app: &App, place: &Place) -> GroupId {
+    let Place { project, path } = place;
+    partition_group(routing::artifact_home(project.as_str(), path.as_str(), app.cluster.partitions()))
+}
+
+async fn turn(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Refusal> {
+    match tokio::time::timeout(TURN_PATIENCE, places.clone().acquire_owned()).await {
+        Ok(Ok(place)) => Ok(place),
+        _ => Err(Refusal::retry_after(Code::Shed, "as many artifacts are under way as may be", 1_000)),
+    }
+}
+
+/// A body may have taken longer than calls may: what comes after it has its own time.
+async fn propose(app: &Arc<App>, call: &Call, group: GroupId, command: Command) -> Result<Reply, Refusal> {
+    let body = hash(&[&Envelope::plain(command.clone()).encode()]);
+    let own = || Idempotency { key: uuid::Uuid::new_v4().into_bytes(), body, kept_ms: REMEMBERED_MS };
+    let idempotency = Some(call.idempotency("", body, "").unwrap_or_else(own));
+    let fresh = Instant::now() + Duration::from_millis(app.limits.request_timeout_ms);
+    let deadline = if call.timeout_given { call.deadline } else { fresh };
+    app.cluster.propose(group, &Envelope { idempotency, command }, Repeat::Safe, deadline).await
+}

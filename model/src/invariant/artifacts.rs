@@ -1,0 +1,68 @@
+//! Invariants of artifacts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Census, differences};
+use crate::artifact::{Artifact, ArtifactVersion, Chunk, ChunkRefs};
+use crate::row;
+use crate::table::{self, due, tag};
+use crate::txn::Key;
+
+/// A chunk's references are those of the versions that are kept.
+pub(super) fn chunks_are_counted(census: &Census) -> Vec<String> {
+    let mut expected: BTreeMap<Key, (Chunk, u64)> = BTreeMap::new();
+    for version in census.table(tag::ARTIFACT_VERSION).values().filter_map(row::decode::<ArtifactVersion>) {
+        for chunk in version.manifest.chunks() {
+            expected.entry(table::chunk_refs(&chunk.hash)).or_insert((*chunk, 0)).1 += 1;
+        }
+    }
+    let found = census.table(tag::CHUNK_REFS);
+    let found: BTreeMap<Key, ChunkRefs> =
+        found.iter().filter_map(|(key, value)| Some((*key, row::decode(value)?))).collect();
+    let expected: BTreeMap<Key, ChunkRefs> =
+        expected.into_iter().map(|(key, (chunk, refs))| (key, ChunkRefs { chunk, refs })).collect();
+    let keys: BTreeSet<&Key> = expected.keys().chain(found.keys()).collect();
+    let wrong = keys.into_iter().filter(|key| expected.get(*key) != found.get(*key));
+    wrong.map(|key| format!("chunk {key:?}: counted {:?}, found {:?}", found.get(key), expected.get(key))).collect()
+}
+
+/// An artifact that is there is listed and has its newest version; what is older than its first one, or is left
+/// of a deleted one, is about to be swept; counts are right.
+pub(super) fn artifacts_match(census: &Census) -> Vec<String> {
+    let heads: Vec<Artifact> = census.table(tag::ARTIFACT).values().filter_map(row::decode).collect();
+    let versions = census.keys(tag::ARTIFACT_VERSION);
+    let awaited: BTreeSet<[u8; 16]> = census.keys(tag::DUE).iter().filter_map(awaited).collect();
+    let (mut wrong, mut listed, mut owned) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+    let mut counts: BTreeMap<Key, u64> = BTreeMap::new();
+    for head in &heads {
+        let hash = table::artifact_hash(&head.project, &head.path);
+        *counts.entry(table::key(tag::ARTIFACT_NUMBERS, &[])).or_default() += 1;
+        if head.forget_at.is_none() {
+            *counts.entry(table::artifacts(&head.project)).or_default() += 1;
+            listed.insert(table::artifact_listed(&head.project, &hash));
+            if !versions.contains(&table::artifact_version(&hash, head.version)) {
+                wrong.push(format!("{} has no version {}", head.path, head.version));
+            }
+        }
+        let own = (1..=head.version).map(|version| table::artifact_version(&hash, version));
+        let own: Vec<Key> = own.filter(|key| versions.contains(key)).collect();
+        let late = own.iter().any(|key| table::last_u32(key) < head.first);
+        if (late || head.forget_at.is_some()) && !awaited.contains(&hash) {
+            wrong.push(format!("nothing will sweep {}", head.path));
+        }
+        owned.extend(own);
+    }
+    let kept = census.table(tag::ARTIFACTS).into_iter().chain(census.table(tag::ARTIFACT_NUMBERS));
+    let kept: BTreeMap<Key, u64> = kept.filter_map(|(key, value)| Some((key, row::decode(&value)?))).collect();
+    if kept != counts {
+        wrong.push(format!("counted {kept:?}, found {counts:?}"));
+    }
+    wrong.extend(differences("ARTIFACT_VERSION", &owned, &versions));
+    wrong.extend(differences("ARTIFACT_LIST", &listed, &census.keys(tag::ARTIFACT_LIST)));
+    wrong
+}
+
+fn awaited(key: &Key) -> Option<[u8; 16]> {
+    let (_, kind, what) = table::split_due(key)?;
+    (kind == due::ARTIFACT).then(|| what.try_into().ok())?
+}

@@ -1,0 +1,17 @@
+//! Chunks of artifacts, each a file that is named by what it hashes to.
+//!
+//! ```text
+//!   blobs/ab/abcd…    a chunk: whole and durable, since it came here by a rename
+//!   blobs/tmp/        what is being written; emptied at the start
+//! ```
+//!
+//! A name says what must be in the file, so that a chunk is checked on each read and can be had from any
+//! other node. A damaged one stays until good bytes take its place.
+
+mod error;
+mod store;
+#[cfg(test)]
+mod tests;
+
+pub use error::BlobError;
+pub use store::{BlobStore, Hash};

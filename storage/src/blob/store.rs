@@ -1,0 +1,142 @@
+//! The chunk files of one node. All calls block.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::BlobError;
+
+/// A chunk's name.
+pub type Hash = [u8; 32];
+
+const TEMP: &str = "tmp";
+
+/// One node's chunks.
+#[derive(Debug)]
+pub struct BlobStore {
+    dir: PathBuf,
+    next: AtomicU64,
+    /// Held while a chunk is said to be in use again, and while one that is not is removed.
+    uses: Mutex<()>,
+}
+
+impl BlobStore {
+    /// Opens the folder; what a crash left half written goes.
+    pub fn open(dir: &Path) -> Result<Self, BlobError> {
+        let temp = dir.join(TEMP);
+        fs::create_dir_all(&temp).map_err(BlobError::io("create", &temp))?;
+        for entry in fs::read_dir(&temp).map_err(BlobError::io("read", &temp))?.flatten() {
+            fs::remove_file(entry.path()).map_err(BlobError::io("remove", &entry.path()))?;
+        }
+        sync_folder(dir)?;
+        Ok(Self { dir: dir.to_owned(), next: AtomicU64::new(0), uses: Mutex::new(()) })
+    }
+
+    /// Writes a chunk; durable when this returns. A chunk that is there is in use again.
+    pub fn put(&self, hash: &Hash, bytes: &[u8]) -> Result<(), BlobError> {
+        if self.renew(hash)? { Ok(()) } else { self.replace(hash, bytes) }
+    }
+
+    /// Writes a chunk in the place of what is there.
+    pub fn replace(&self, hash: &Hash, bytes: &[u8]) -> Result<(), BlobError> {
+        let path = self.path(hash);
+        if blake3::hash(bytes) != *hash {
+            return Err(BlobError::Damaged { path });
+        }
+        let temp = self.dir.join(TEMP).join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
+        let written = File::create(&temp).and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.sync_all()
+        });
+        let placed = written.map_err(BlobError::io("write", &temp)).and_then(|()| {
+            let folder = self.folder(hash);
+            if !folder.is_dir() {
+                fs::create_dir_all(&folder).map_err(BlobError::io("create", &folder))?;
+                sync_folder(&self.dir)?;
+            }
+            let _use = self.uses.lock();
+            fs::rename(&temp, &path).map_err(BlobError::io("rename", &temp))?;
+            sync_folder(&folder)
+        });
+        if placed.is_err() {
+            drop(fs::remove_file(&temp));
+        }
+        placed
+    }
+
+    /// A chunk's bytes, which are what its name says; none if it is not here.
+    pub fn get(&self, hash: &Hash) -> Result<Option<Bytes>, BlobError> {
+        let path = self.path(hash);
+        match fs::read(&path) {
+            Ok(bytes) if blake3::hash(&bytes) == *hash => Ok(Some(bytes.into())),
+            Ok(_) => Err(BlobError::Damaged { path }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(BlobError::io("read", &path)(error)),
+        }
+    }
+
+    /// Whether there is a file for the chunk; its bytes are not looked at.
+    pub fn contains(&self, hash: &Hash) -> bool {
+        self.path(hash).exists()
+    }
+
+    /// Says that a chunk is in use, so that it is not removed before long; false if it is not here.
+    pub fn renew(&self, hash: &Hash) -> Result<bool, BlobError> {
+        let path = self.path(hash);
+        let _use = self.uses.lock();
+        match File::options().append(true).open(&path) {
+            Ok(file) => {
+                file.set_modified(SystemTime::now()).map_err(BlobError::io("touch", &path))?;
+                Ok(true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(BlobError::io("open", &path)(error)),
+        }
+    }
+
+    /// The chunks whose names begin with a byte.
+    pub fn names(&self, first: u8) -> Result<Vec<Hash>, BlobError> {
+        let folder = self.folder(&[first; 32]);
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(BlobError::io("read", &folder)(error)),
+        };
+        let name = |entry: fs::DirEntry| blake3::Hash::from_hex(entry.file_name().as_encoded_bytes()).ok();
+        Ok(entries.flatten().filter_map(name).map(|hash| *hash.as_bytes()).collect())
+    }
+
+    /// Whether nobody has written the chunk or said that it is in use for that long.
+    pub fn is_older(&self, hash: &Hash, than: Duration) -> bool {
+        let modified = fs::metadata(self.path(hash)).and_then(|about| about.modified());
+        modified.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > than))
+    }
+
+    /// Removes a chunk that is older; answers whether it did.
+    pub fn remove_older(&self, hash: &Hash, than: Duration) -> Result<bool, BlobError> {
+        let _use = self.uses.lock();
+        if !self.is_older(hash, than) {
+            return Ok(false);
+        }
+        let path = self.path(hash);
+        fs::remove_file(&path).map_err(BlobError::io("remove", &path))?;
+        Ok(true)
+    }
+
+    fn folder(&self, hash: &Hash) -> PathBuf {
+        self.dir.join(blake3::Hash::from_bytes(*hash).to_hex().get(..2).unwrap_or_default())
+    }
+
+    fn path(&self, hash: &Hash) -> PathBuf {
+        self.folder(hash).join(blake3::Hash::from_bytes(*hash).to_hex().as_str())
+    }
+}
+
+fn sync_folder(path: &Path) -> Result<(), BlobError> {
+    File::open(path).and_then(|folder| folder.sync_all()).map_err(BlobError::io("fsync", path))
+}
