@@ -166,6 +166,8 @@ impl Trial {
                 Some(true) => Work::Undo(task),
                 _ => Work::Do(task, told["index"].as_u64().map_or(0, |index| index as u32 + 1)),
             };
+            let context = || format!("seed {}: {work:?} of {:#?}\n{:#?}", self.seed, self.said, self.reference);
+            assert!(self.reference.ready.contains(&work), "{}", context());
             self.reference.lease(work);
             self.held.insert(work, job);
         }

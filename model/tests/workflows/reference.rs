@@ -190,7 +190,7 @@ impl Reference {
     }
 
     pub(crate) fn lease(&mut self, work: Work) {
-        assert!(self.ready.remove(&work), "{work:?} was delivered and should not be there");
+        self.ready.remove(&work);
         self.leased.insert(work);
     }
 
@@ -200,7 +200,9 @@ impl Reference {
         let stopped = !matches!(self.whole, Whole::Running | Whole::Paused);
         match work {
             Work::Undo(task) => {
-                self.undoable.pop();
+                if well || self.whole == Whole::Undoing {
+                    self.undoable.pop();
+                }
                 if well {
                     self.at[task] = At::Undone;
                 }
@@ -230,6 +232,16 @@ impl Reference {
 
     pub(crate) fn tick(&mut self, now: u64) {
         self.now = now;
+        // What is due at one look ends in the order in which it was due.
+        let due = |(task, at): (usize, &At)| match (at, self.plans[task].kind) {
+            (At::Running(since), Kind::Timer(ms)) if since + ms <= now => Some((since + ms, task)),
+            _ => None,
+        };
+        let mut timers: Vec<(u64, usize)> = self.at.iter().enumerate().filter_map(due).collect();
+        timers.sort_unstable();
+        if matches!(self.whole, Whole::Running | Whole::Paused) {
+            timers.into_iter().for_each(|(_, task)| self.pass(task));
+        }
         self.go();
     }
 

@@ -283,6 +283,26 @@ fn what_was_done_is_undone_the_last_first_and_then_comes_on_failure() {
 }
 
 #[test]
+fn what_a_cancel_kept_from_being_undone_is_undone_when_a_retry_fails() {
+    let mut world = World::new();
+    let seq = world.start(new(vec![undo(task("a", &[])), task("b", &["a"])]));
+    let a = world.ids();
+    world.done(&a[0].0, "1");
+    let b = world.ids();
+    world.dead(&b[0].0);
+    world.ask(Command::CancelWorkflow(seq));
+    assert!(world.ids().is_empty(), "the job that was to undo a went with the cancel");
+    world.ask(Command::RetryWorkflow(seq));
+    let b = world.ids();
+    assert_eq!(b[0].1, "b");
+    world.dead(&b[0].0);
+    let undo = world.ids();
+    assert_eq!(undo[0].1, "a");
+    world.done(&undo[0].0, "1");
+    assert_eq!((world.status(seq), world.task_state(seq, "a")), (Status::Failed, TaskState::Compensated));
+}
+
+#[test]
 fn what_cannot_be_undone_is_noted_and_the_rest_is_undone() {
     let mut world = World::new();
     let seq = world.start(new(vec![undo(task("a", &[])), undo(task("b", &["a"])), task("c", &["b"])]));

@@ -135,8 +135,12 @@ impl State<'_> {
             self.put_text(table::of_task(tag::OUTPUT, at), result);
         }
         self.set_running(at, false);
+        let over = self.workflow(at.workflow).is_none_or(|workflow| workflow.status.is_final());
         if at.item == TaskRef::UNDO {
-            self.undone(at, error);
+            // Cancelled with the workflow: the task stands, and is undone if a retry fails in its turn.
+            if !over || error.is_none() {
+                self.undone(at, error);
+            }
         } else {
             let kind = if error.is_none() { EventKind::TaskSucceeded } else { EventKind::TaskFailed };
             self.event(at.workflow, kind, Some(at), error);
