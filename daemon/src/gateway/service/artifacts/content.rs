@@ -69,8 +69,8 @@ mod tests {
         let of = |range| parts(&manifest, &range).into_iter().map(|(_, part)| part).collect::<Vec<_>>();
         assert_eq!(of(0..10), [0..4, 0..4, 0..2]);
         assert_eq!(of(3..5), [3..4, 0..1]);
-        assert_eq!(of(4..8), [0..4]);
-        assert_eq!(of(9..10), [1..2]);
+        assert_eq!(of(4..8).as_slice(), std::slice::from_ref(&(0..4)));
+        assert_eq!(of(9..10).as_slice(), std::slice::from_ref(&(1..2)));
         assert!(of(5..5).is_empty());
     }
 }
