@@ -40,6 +40,8 @@ commands! {
     queue => Queue,
     /// Put, look at, search, delete and try out templates of workflows
     template => Template,
+    /// Put, get, list and delete versioned blobs
+    artifact => Artifact,
     /// Run a command per job
     worker => Worker,
     /// Look at the cluster and change its members
