@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use parking_lot::RwLock;
 use tokio::sync::Semaphore;
 
-use crate::blobs::ChunkCall;
+use crate::blobs::{self, ChunkCall};
 use crate::dispatch::Dispatcher;
 use crate::dispatch::hungry::Hungry;
 use crate::dispatch::streams::Unwanted;
@@ -56,6 +56,8 @@ pub struct Cluster {
     cancel_calls: Arc<Semaphore>,
     /// This node's chunks of artifacts.
     pub(crate) blobs: Arc<BlobStore>,
+    /// Chunks that a majority has and that are still on their way to others.
+    pub(crate) stragglers: Arc<Semaphore>,
     /// The node's background tasks.
     pub tasks: Tasks,
 }
@@ -101,6 +103,7 @@ impl Cluster {
             feed,
             cancel_calls: Arc::new(Semaphore::new(CANCEL_CALLS_MAX)),
             blobs,
+            stragglers: Arc::new(Semaphore::new(blobs::STRAGGLERS_MAX)),
             tasks,
         })
     }

@@ -126,7 +126,9 @@ impl Node {
 
     /// Whether the disk failed, so that the node must end: the log takes no more, or a group stopped.
     pub fn is_broken(&self) -> bool {
-        self.log.is_poisoned() || self.cluster.groups().iter().any(Group::is_stopped)
+        self.log.is_poisoned()
+            || self.cluster.blobs.is_poisoned()
+            || self.cluster.groups().iter().any(Group::is_stopped)
     }
 }
 

@@ -16,6 +16,8 @@ use crate::cluster::Cluster;
 use crate::raft::types::{GroupId, NodeId};
 use crate::transport::wire::{Request, Response};
 
+/// Chunks that go on to slow nodes in the background; beyond it those nodes fetch them when they have time.
+pub(crate) const STRAGGLERS_MAX: usize = 16;
 /// Longest time that a node may take over one chunk.
 const CHUNK_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -44,9 +46,10 @@ impl Cluster {
                 }
             }
         }
+        let Ok(place) = self.stragglers.clone().try_acquire_owned() else { return Ok(()) };
         self.tasks.spawn(async move {
             while writes.next().await.is_some() {}
-            drop(held);
+            drop((held, place));
         });
         Ok(())
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use quinn::{ClientConfig, Connection, Endpoint};
+use tokio::sync::Semaphore;
 
 use super::mux::Mux;
 use super::wire::{self, Control, ControlAnswer, Request, Response, StreamKind};
@@ -15,6 +16,8 @@ use crate::raft::types::NodeId;
 
 /// A dial that takes longer has failed.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// Calls with chunks to one peer at a time.
+const CHUNK_CALLS_MAX: usize = 8;
 /// After a failed dial nobody tries again for this long.
 const REDIAL_AFTER: Duration = Duration::from_millis(200);
 
@@ -31,6 +34,7 @@ pub struct Peer {
     control: tokio::sync::Mutex<Option<Mux>>,
     client: tokio::sync::Mutex<Option<Mux>>,
     chunks: tokio::sync::Mutex<Option<Mux>>,
+    chunk_calls: Arc<Semaphore>,
 }
 
 #[derive(Default)]
@@ -51,6 +55,7 @@ impl Peer {
             control: tokio::sync::Mutex::default(),
             client: tokio::sync::Mutex::default(),
             chunks: tokio::sync::Mutex::default(),
+            chunk_calls: Arc::new(Semaphore::new(CHUNK_CALLS_MAX)),
         })
     }
 
@@ -123,12 +128,27 @@ impl Peer {
 
     /// A call on the client stream; chunks have one of their own, so that nothing waits behind them.
     pub async fn request(&self, request: &Request) -> Result<Response, TransportError> {
-        let (slot, kind) = match request {
-            Request::PutChunk(..) | Request::GetChunk(_) => (&self.chunks, StreamKind::Chunks),
-            _ => (&self.client, StreamKind::Client),
-        };
-        let answer = self.shared(slot, kind).await?.call(wire::pack(request)?).await?;
+        if matches!(request, Request::PutChunk(..) | Request::GetChunk(_)) {
+            return self.chunk_call(request).await;
+        }
+        let answer = self.shared(&self.client, StreamKind::Client).await?.call(wire::pack(request)?).await?;
         wire::unpack(&answer)
+    }
+
+    /// The call keeps its place until its answer is here, even if nobody waits for it any more: what was
+    /// handed over for sending is held until it is sent.
+    async fn chunk_call(&self, request: &Request) -> Result<Response, TransportError> {
+        let place = self.chunk_calls.clone().acquire_owned().await.map_err(|_| TransportError::Closed)?;
+        let answer = self.shared(&self.chunks, StreamKind::Chunks).await?.send(wire::pack(request)?)?;
+        let answer = tokio::spawn(async move {
+            let answer = answer.await;
+            drop(place);
+            answer
+        });
+        match answer.await {
+            Ok(Ok(answer)) => wire::unpack(&answer),
+            _ => Err(TransportError::Closed),
+        }
     }
 
     /// A stream of entries for one group.

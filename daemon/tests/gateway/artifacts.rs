@@ -174,4 +174,12 @@ async fn a_damaged_chunk_does_not_reach_the_reader() {
     assert!(std::fs::read(&files[0]).unwrap() == whole.as_bytes(), "mended on the way");
     std::fs::remove_file(&files[1]).unwrap();
     assert!(get(1, "d/x").await.text == whole);
+
+    // A node that lacks a chunk fetches it without being asked.
+    std::fs::remove_file(&files[2]).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !files[2].exists() {
+        assert!(Instant::now() < deadline, "the chunk did not come back");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }

@@ -22,6 +22,9 @@ pub enum BlobError {
         /// The file.
         path: PathBuf,
     },
+    /// An fsync failed before.
+    #[error("blobs: an fsync failed, nothing more is written")]
+    Poisoned,
 }
 
 impl BlobError {

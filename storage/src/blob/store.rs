@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -23,6 +23,8 @@ pub struct BlobStore {
     next: AtomicU64,
     /// Held while a chunk is said to be in use again, and while one that is not is removed.
     uses: Mutex<()>,
+    /// An fsync failed: what is on disk is unknown, so that nothing more is said to be there.
+    poisoned: AtomicBool,
 }
 
 impl BlobStore {
@@ -33,35 +35,50 @@ impl BlobStore {
         for entry in fs::read_dir(&temp).map_err(BlobError::io("read", &temp))?.flatten() {
             fs::remove_file(entry.path()).map_err(BlobError::io("remove", &entry.path()))?;
         }
-        sync_folder(dir)?;
-        Ok(Self { dir: dir.to_owned(), next: AtomicU64::new(0), uses: Mutex::new(()) })
+        sync_folder(dir).map_err(BlobError::io("fsync", dir))?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            next: AtomicU64::new(0),
+            uses: Mutex::new(()),
+            poisoned: AtomicBool::new(false),
+        })
     }
 
-    /// Writes a chunk; durable when this returns. A chunk that is there is in use again.
+    /// Writes a chunk; durable when this returns. A good one that is there is in use again.
     pub fn put(&self, hash: &Hash, bytes: &[u8]) -> Result<(), BlobError> {
-        if self.renew(hash)? { Ok(()) } else { self.replace(hash, bytes) }
+        if !self.is_poisoned() && matches!(self.get(hash), Ok(Some(_))) && self.renew(hash)? {
+            // A crash may have come between its rename and this.
+            return self.durable(&self.folder(hash), sync_folder(&self.folder(hash)));
+        }
+        self.replace(hash, bytes)
+    }
+
+    /// Whether the disk failed, so that the node must end.
+    pub fn is_poisoned(&self) -> bool {
+        self.poisoned.load(Ordering::Acquire)
     }
 
     /// Writes a chunk in the place of what is there.
     pub fn replace(&self, hash: &Hash, bytes: &[u8]) -> Result<(), BlobError> {
         let path = self.path(hash);
+        if self.is_poisoned() {
+            return Err(BlobError::Poisoned);
+        }
         if blake3::hash(bytes) != *hash {
             return Err(BlobError::Damaged { path });
         }
         let temp = self.dir.join(TEMP).join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
-        let written = File::create(&temp).and_then(|mut file| {
-            file.write_all(bytes)?;
-            file.sync_all()
-        });
-        let placed = written.map_err(BlobError::io("write", &temp)).and_then(|()| {
+        let written = File::create(&temp).and_then(|mut file| file.write_all(bytes).map(|()| file));
+        let written = written.map_err(BlobError::io("write", &temp));
+        let placed = written.and_then(|file| self.durable(&temp, file.sync_all())).and_then(|()| {
             let folder = self.folder(hash);
             if !folder.is_dir() {
                 fs::create_dir_all(&folder).map_err(BlobError::io("create", &folder))?;
-                sync_folder(&self.dir)?;
+                self.durable(&self.dir, sync_folder(&self.dir))?;
             }
             let _use = self.uses.lock();
             fs::rename(&temp, &path).map_err(BlobError::io("rename", &temp))?;
-            sync_folder(&folder)
+            self.durable(&folder, sync_folder(&folder))
         });
         if placed.is_err() {
             drop(fs::remove_file(&temp));
@@ -128,6 +145,14 @@ impl BlobStore {
         Ok(true)
     }
 
+    /// An fsync that failed is never tried again.
+    fn durable(&self, path: &Path, synced: io::Result<()>) -> Result<(), BlobError> {
+        synced.map_err(|error| {
+            self.poisoned.store(true, Ordering::Release);
+            BlobError::io("fsync", path)(error)
+        })
+    }
+
     fn folder(&self, hash: &Hash) -> PathBuf {
         self.dir.join(blake3::Hash::from_bytes(*hash).to_hex().get(..2).unwrap_or_default())
     }
@@ -137,6 +162,6 @@ impl BlobStore {
     }
 }
 
-fn sync_folder(path: &Path) -> Result<(), BlobError> {
-    File::open(path).and_then(|folder| folder.sync_all()).map_err(BlobError::io("fsync", path))
+fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(path).and_then(|folder| folder.sync_all())
 }

@@ -33,7 +33,7 @@ fn damage_is_found_and_mended() {
         fs::write(&path, bad).unwrap();
         assert!(matches!(store.get(hash.as_bytes()), Err(BlobError::Damaged { .. })));
     }
-    store.replace(hash.as_bytes(), b"abc").unwrap();
+    store.put(hash.as_bytes(), b"abc").unwrap();
     assert!(store.get(hash.as_bytes()).unwrap().is_some());
 }
 

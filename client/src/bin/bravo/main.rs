@@ -44,6 +44,8 @@ commands! {
     workflow => Workflow,
     /// Put, look at, pause and delete schedules
     schedule => Schedule,
+    /// Put, get, list and delete versioned blobs
+    artifact => Artifact,
     /// Run a command per job
     worker => Worker,
     /// Look at the cluster and change its members
