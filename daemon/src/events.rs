@@ -43,6 +43,8 @@ struct Kept {
     events: VecDeque<Noted>,
     /// By partition: the last place that was not noted, or is not kept any more.
     lost: Vec<Place>,
+    /// By partition: the last place that there was.
+    last: Vec<Place>,
     watchers: usize,
     wanted_until: Option<Instant>,
 }
@@ -54,6 +56,7 @@ impl Feed {
             first: 0,
             events: VecDeque::new(),
             lost: vec![(0, 0); partitions.into()],
+            last: vec![(0, 0); partitions.into()],
             watchers: 0,
             wanted_until: None,
         };
@@ -68,9 +71,9 @@ impl Feed {
 
     /// An entry was applied of which nothing was noted.
     pub(crate) fn pass_over(&self, partition: u16, index: u64) {
-        let mut kept = self.kept.lock();
-        if let Some(lost) = kept.lost.get_mut(usize::from(partition)) {
-            *lost = (index, u32::MAX);
+        let kept = &mut *self.kept.lock();
+        for places in [&mut kept.lost, &mut kept.last] {
+            places.iter_mut().skip(usize::from(partition)).take(1).for_each(|place| *place = (index, u32::MAX));
         }
     }
 
@@ -81,6 +84,9 @@ impl Feed {
         }
         let mut kept = self.kept.lock();
         for (place, happened) in (1..).zip(happened) {
+            if let Some(last) = kept.last.get_mut(usize::from(partition)) {
+                *last = (index, place);
+            }
             kept.events.push_back(Noted { partition, place: (index, place), happened });
         }
         while kept.events.len() > KEPT_MAX {
@@ -101,7 +107,7 @@ impl Feed {
         kept.watchers += 1;
         let next = if after.is_some() { kept.first } else { kept.first + kept.events.len() as u64 };
         let missed = after.as_ref().is_some_and(|after| after.iter().zip(&kept.lost).any(|(after, lost)| lost > after));
-        let places = after.clone().unwrap_or_else(|| vec![(0, 0); kept.lost.len()]);
+        let places = after.clone().unwrap_or_else(|| kept.last.clone());
         drop(kept);
         Watcher { feed: self.clone(), grew: self.grew.subscribe(), next, after, places, missed }
     }
@@ -209,6 +215,8 @@ mod tests {
         let seen = first.next(2).await.unwrap();
         seen.iter().for_each(|noted| first.at(noted));
         assert_eq!(first.places(), [(8, 2), (0, 0)]);
+        let now = feed.watch(None).places().to_vec();
+        assert!(!feed.watch(Some(now)).has_missed(), "who begins now has missed nothing");
         let places = first.places().to_vec();
         drop(first);
         assert!(feed.is_wanted(), "for a while");

@@ -87,7 +87,12 @@ async fn who_watches_a_queue_sees_its_jobs_and_goes_on_at_another_node() {
     assert_eq!(here.names(2).await, ["job.leased", "job.succeeded"]);
     assert_eq!(there.names(3).await, ["job.enqueued", "job.leased", "job.succeeded"]);
     let mut back = Stream::open(nodes()[1], "queue=watched", Some(&first.id)).await;
-    assert_eq!(back.names(2).await, ["job.leased", "job.succeeded"]);
+    // The other node may have begun to note events a moment later, and says so.
+    let mut names = back.names(2).await;
+    if names[0] == "missed" {
+        names = vec![names[1].clone(), back.next().await.name];
+    }
+    assert_eq!(names, ["job.leased", "job.succeeded"]);
     let refused = call_at(nodes()[0], Method::GET, "/api/v1/events", &[("last-event-id", "7")], "").await;
     assert_eq!(refused.code(), "invalid_argument");
     assert_eq!(call_at(nodes()[0], Method::GET, "/api/v1/events?colour=1", &[], "").await.code(), "invalid_argument");
