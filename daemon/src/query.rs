@@ -57,7 +57,9 @@ pub async fn answer(shared: &GroupState, query: &Query) -> Answer {
         Query::Schedule(name) => Answer::Schedules(schedule(shared, state, name).into_iter().collect()),
         Query::Schedules => {
             let names = view::schedules(state).into_iter().map(|schedule| schedule.name);
-            Answer::Schedules(names.filter_map(|name| schedule(shared, state, &name)).collect())
+            Answer::Schedules(
+                names.filter_map(|name| schedule(shared, state, &name)).map(ScheduleRead::brief).collect(),
+            )
         }
         Query::Artifact(project, path, version) => {
             Answer::Artifact(view::artifact(state, project, path, *version).map(Box::new))

@@ -121,10 +121,15 @@ impl State<'_> {
 /// Metadata with one more member that names the dead job, last, so that it wins over one of the
 /// same name. Metadata is JSON object text that the gateway checked; anything else is replaced.
 fn with_origin(metadata: &Bytes, id: JobId) -> Bytes {
+    with_members(metadata, &format!("\"dead_letter_of\":\"{id}\""))
+}
+
+/// Metadata with more members (JSON text without braces), last.
+pub(crate) fn with_members(metadata: &Bytes, more: &str) -> Bytes {
     let text = std::str::from_utf8(metadata).unwrap_or_default().trim();
     let members = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')).unwrap_or_default().trim();
     let comma = if members.is_empty() { "" } else { "," };
-    Bytes::from(format!("{{{members}{comma}\"dead_letter_of\":\"{id}\"}}"))
+    Bytes::from(format!("{{{members}{comma}{more}}}"))
 }
 
 #[cfg(test)]

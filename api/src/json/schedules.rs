@@ -77,10 +77,10 @@ pub struct ScheduleAnswer {
     pub catch_up_ms: u64,
     /// Ticks start nothing.
     pub paused: bool,
-    /// The job that a tick starts, as it was sent.
+    /// The job that a tick starts, as it was sent; absent in lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<RawJson>,
-    /// The workflow that a tick starts, as it was sent.
+    /// The workflow that a tick starts, as it was sent; absent in lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workflow: Option<RawJson>,
     /// The next tick.

@@ -10,6 +10,8 @@ use crate::config::Limits;
 
 /// Longest time that a caller may ask for.
 const TIMEOUT_MS_MAX: u64 = 600_000;
+/// How long a write without a key of its caller's is remembered, so that trying it again changes nothing more.
+const REMEMBERED_MS: u64 = 60_000;
 /// Longest idempotency key.
 const KEY_BYTES_MAX: usize = 512;
 
@@ -66,6 +68,15 @@ impl Call {
         let Key { path, text, kept_ms } = self.key.as_ref()?;
         let key = hash(&[scope, path, text, part].map(str::as_bytes));
         Some(Idempotency { key, body, kept_ms: *kept_ms })
+    }
+}
+
+impl Call {
+    /// The caller's key, or one for this call alone: a write that was done and whose answer was lost would
+    /// otherwise be done twice, or refuse its own repetition.
+    pub(crate) fn remembered(&self, scope: &str, body: [u8; 16]) -> Idempotency {
+        let own = || Idempotency { key: uuid::Uuid::new_v4().into_bytes(), body, kept_ms: REMEMBERED_MS };
+        self.idempotency(scope, body, "").unwrap_or_else(own)
     }
 }
 

@@ -5,7 +5,7 @@ use bravo_model::command::{Lease, ListFilter};
 use bravo_model::reply::LeasedJob;
 use bravo_model::schedule::{Schedule, Target};
 use bravo_model::template::{Template, TemplateVersion};
-use bravo_model::workflow::{Event, Workflow};
+use bravo_model::workflow::{Event, Plan, Workflow};
 use bravo_model::{Job, Payload, Refusal, Reply, Time, view};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -326,6 +326,18 @@ pub struct ScheduleRead {
     pub source: Bytes,
     /// The clock that it runs by.
     pub now: Time,
+}
+
+impl ScheduleRead {
+    /// The same for a list: without what may be large of what it starts.
+    pub(crate) fn brief(mut self) -> Self {
+        self.source = Bytes::new();
+        match &mut self.target {
+            Target::Job(job) => job.payload.bytes = Bytes::new(),
+            Target::Workflow(new) => (new.input, new.plan) = (Bytes::new(), Plan::default()),
+        }
+        self
+    }
 }
 
 /// Some of a workflow's events.

@@ -33,6 +33,20 @@ pub(crate) fn nodes() -> &'static [SocketAddr] {
     })
 }
 
+/// A node that is a cluster of its own.
+pub(crate) async fn lone_node() -> SocketAddr {
+    nodes();
+    let dir = tempfile::tempdir().unwrap().keep();
+    let config = dev::configs(&dir, 1, base_port() + 30).unwrap().remove(0);
+    serve(&config, TELEMETRY.get().unwrap().clone()).await
+}
+
+/// Ports of this test process begin here; each node takes ten.
+fn base_port() -> u16 {
+    21_000 + (std::process::id() % 200) as u16 * 40
+}
+
+static TELEMETRY: OnceLock<Telemetry> = OnceLock::new();
 static DATA_DIRS: OnceLock<Vec<PathBuf>> = OnceLock::new();
 
 /// Where the nodes keep their data.
@@ -43,10 +57,9 @@ pub(crate) fn data_dirs() -> &'static [PathBuf] {
 
 async fn start() -> Vec<SocketAddr> {
     let dir = tempfile::tempdir().unwrap().keep();
-    let port = 21_000 + (std::process::id() % 200) as u16 * 40;
-    let mut configs = dev::configs(&dir, 3, port).unwrap();
+    let mut configs = dev::configs(&dir, 3, base_port()).unwrap();
     DATA_DIRS.set(configs.iter().map(|config| config.node.data_dir.clone()).collect()).unwrap();
-    let telemetry = Telemetry::init(&configs[0]).unwrap();
+    let telemetry = TELEMETRY.get_or_init(|| Telemetry::init(&configs[0]).unwrap()).clone();
     let mut addresses = Vec::new();
     // Lease calls that wait at this node are those of one test.
     configs[2].limits.waiting_leases_max = 16;

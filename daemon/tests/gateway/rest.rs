@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use http::{Method, StatusCode};
 use serde_json::json;
 
-use crate::harness::{call_at, get, nodes, post, put};
+use crate::harness::{call_at, get, lone_node, nodes, post, put};
 
 #[tokio::test]
 async fn a_job_goes_in_out_and_is_acknowledged_once() {
@@ -269,4 +269,13 @@ async fn everything_documented_is_there() {
             assert!(!failed, "{method} {path}: {}", answer.text);
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lone_node_stays_ready_though_nobody_answers_its_heartbeats() {
+    let node = lone_node().await;
+    // Longer than a leader may go without a majority.
+    tokio::time::sleep(std::time::Duration::from_secs(4)).await;
+    let ready = call_at(node, Method::GET, "/ready", &[], "").await;
+    assert_eq!(ready.status, StatusCode::OK, "{}", ready.text);
 }

@@ -34,7 +34,7 @@ impl State<'_> {
 }
 
 /// Cuts an error text to its bound, between characters.
-fn cut(mut text: String) -> String {
+pub(super) fn cut(mut text: String) -> String {
     if text.len() > limits::ERROR_BYTES_MAX {
         let end = (0..=limits::ERROR_BYTES_MAX).rev().find(|&end| text.is_char_boundary(end));
         text.truncate(end.unwrap_or(0));

@@ -6,6 +6,7 @@ use super::{Answer, invalid};
 use crate::Time;
 use crate::code::{Code, Refusal};
 use crate::command::NewJob;
+use crate::finish::with_members;
 use crate::id::Name;
 use crate::limits;
 use crate::reply::Reply;
@@ -163,7 +164,8 @@ impl State<'_> {
         };
         schedule.last_run = match target {
             Target::Job(job) => {
-                let metadata = with_schedule(&job.metadata, &schedule.name, at);
+                let told = format!("\"schedule\":\"{}\",\"scheduled_at_ms\":{at}", schedule.name);
+                let metadata = with_members(&job.metadata, &told);
                 Some(Run::Job(self.take_in(NewJob { metadata, ..*job }).seq))
             }
             Target::Workflow(new) => self.open_workflow(NewWorkflow { ..*new }, None).ok().map(Run::Workflow),
@@ -200,14 +202,6 @@ impl State<'_> {
 
 fn no_schedule(name: &Name) -> Refusal {
     Refusal::new(Code::NotFound, format!("there is no schedule {name}"))
-}
-
-/// Metadata with two more members, last, so that they win: which schedule made the job, and for which tick.
-fn with_schedule(metadata: &Bytes, name: &Name, at: Time) -> Bytes {
-    let text = std::str::from_utf8(metadata).unwrap_or_default().trim();
-    let members = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')).unwrap_or_default().trim();
-    let comma = if members.is_empty() { "" } else { "," };
-    Bytes::from(format!("{{{members}{comma}\"schedule\":\"{name}\",\"scheduled_at_ms\":{at}}}"))
 }
 
 #[cfg(test)]

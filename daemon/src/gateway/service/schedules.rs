@@ -5,7 +5,6 @@ use std::sync::Arc;
 use bravo_api::convert::reads::Freshness;
 use bravo_api::convert::schedules as convert;
 use bravo_api::{Rejection, proto};
-use bravo_model::command::Idempotency;
 use bravo_model::schedule::{NewSchedule, Target};
 use bravo_model::{Code, Command, Envelope, Name, Refusal, Reply};
 use bytes::Bytes;
@@ -23,8 +22,6 @@ use crate::transport::wire::{Answer, Query, ScheduleRead};
 
 /// How late a tick may be unless the schedule says otherwise.
 const CATCH_UP_MS_DEFAULT: u64 = 60_000;
-/// How long a write without a key of its caller's is remembered.
-const REMEMBERED_MS: u64 = 60_000;
 
 /// Makes a schedule, or replaces it. `source` is what it starts as the caller wrote it.
 pub(crate) async fn put(
@@ -125,8 +122,7 @@ pub(crate) fn name_of(text: &str) -> Result<Name, Refusal> {
 
 async fn propose(app: &Arc<App>, call: &Call, name: &Name, command: Command) -> Result<Reply, Refusal> {
     let body = hash(&[&Envelope::plain(command.clone()).encode()]);
-    let own = || Idempotency { key: uuid::Uuid::new_v4().into_bytes(), body, kept_ms: REMEMBERED_MS };
-    let idempotency = Some(call.idempotency("", body, "").unwrap_or_else(own));
+    let idempotency = Some(call.remembered("", body));
     let group = partition_group(home(app, name));
     app.cluster.propose(group, &Envelope { idempotency, command }, Repeat::Safe, call.deadline).await
 }

@@ -9,7 +9,7 @@ use bravo_api::json::RawJson;
 use bravo_api::template::{self, Template};
 use bravo_api::workflow::{self as definition, Part, Parts};
 use bravo_api::{FieldError, Rejection, proto};
-use bravo_model::command::{AddTasks, Idempotency, When};
+use bravo_model::command::{AddTasks, When};
 use bravo_model::view::WorkflowFilter;
 use bravo_model::workflow::{NewWorkflow, Plan, TemplateRef, WorkflowId};
 use bravo_model::{Code, Command, Envelope, JobId, Name, Refusal, Reply, limits};
@@ -29,8 +29,6 @@ use crate::raft::types::{GroupId, partition_group};
 use crate::routing;
 use crate::transport::wire::{Answer, EventsRead, Query, TemplateRead, WorkflowRead};
 
-/// How long a start without a key of its caller's is remembered, so that trying it again starts no second one.
-const REMEMBERED_MS: u64 = 60_000;
 /// Templates that the sub-workflows of one workflow may name, at any depth.
 const PARTS_MAX: usize = 100;
 
@@ -56,9 +54,8 @@ pub(crate) async fn start(
         Some(key) => routing::key_home(project.as_str(), key.text(), app.cluster.partitions()),
         None => app.placement.free_partition(&app.cluster, 0),
     };
-    let own = || Idempotency { key: uuid::Uuid::new_v4().into_bytes(), body: [0; 16], kept_ms: REMEMBERED_MS };
     let digest = if call.key.is_some() { digest() } else { [0; 16] };
-    let idempotency = call.idempotency(project.as_str(), digest, "").unwrap_or_else(own);
+    let idempotency = call.remembered(project.as_str(), digest);
     let envelope = Envelope { idempotency: Some(idempotency), command: Command::StartWorkflow(Box::new(new)) };
     let reply = app.cluster.propose(partition_group(partition), &envelope, Repeat::Safe, call.deadline).await;
     match (reply, refused) {
@@ -298,11 +295,10 @@ type Changed = Result<proto::WorkflowStatusResponse, Refusal>;
 
 async fn change(app: &Arc<App>, call: &Call, id: WorkflowId, command: Command, repeat: Repeat) -> Changed {
     let body = hash(&[&Envelope::plain(command.clone()).encode()]);
-    let own = || Idempotency { key: uuid::Uuid::new_v4().into_bytes(), body, kept_ms: REMEMBERED_MS };
-    let mut idempotency = call.idempotency(&id.to_string(), body, "");
-    if repeat == Repeat::Never {
-        idempotency = idempotency.or_else(|| Some(own()));
-    }
+    let idempotency = match repeat {
+        Repeat::Safe => call.idempotency(&id.to_string(), body, ""),
+        Repeat::Never => Some(call.remembered(&id.to_string(), body)),
+    };
     let envelope = Envelope { idempotency, command };
     let reply = app.cluster.propose(group(app, id)?, &envelope, repeat, call.deadline).await?;
     status_of(id.partition, &reply)

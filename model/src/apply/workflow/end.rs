@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::{Ending, Step};
+use crate::apply::nack::cut;
 use crate::job::JobState;
 use crate::limits;
 use crate::reply::Effect;
@@ -24,6 +25,7 @@ impl State<'_> {
         }
         let ending = match (ending, task.items) {
             (Ending::Passed(None), Some(items)) => self.gather(at, items.total),
+            (Ending::Failed(error), _) => Ending::Failed(cut(error)),
             (ending, _) => ending,
         };
         self.let_go(at, &mut task);

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::apply::nack::cut;
 use crate::happened::Happened;
 use crate::job::Job;
 use crate::limits;
@@ -95,7 +96,7 @@ impl State<'_> {
             return self.fail_workflow(workflow, None, format!("more than {} events", limits::WORKFLOW_EVENTS_MAX));
         }
         workflow.events = workflow.events.saturating_add(1);
-        let event = Event { at: self.now(), kind, task: task.map(|at| (at.task, at.item)), detail };
+        let event = Event { at: self.now(), kind, task: task.map(|at| (at.task, at.item)), detail: detail.map(cut) };
         self.put(table::of_workflow(tag::EVENT, seq, &[workflow.events]), &event);
         if self.happened.is_some() {
             let task = task.and_then(|at| self.spec(at)).map(|spec| spec.id);

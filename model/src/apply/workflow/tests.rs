@@ -528,6 +528,17 @@ fn a_bad_expression_fails_its_task_and_nothing_else() {
 }
 
 #[test]
+fn the_error_of_an_expression_is_cut_however_long_what_it_quotes() {
+    let mut world = World::new();
+    let bad = with(task("b", &[]), |task| task.input = text(r#""{{ ('x' * 100000) - 1 }}""#));
+    let seq = world.start(new(vec![bad]));
+    let error = world.task_view(seq, "b").task.error.expect("an error");
+    assert!(error.len() <= limits::ERROR_BYTES_MAX, "{} bytes", error.len());
+    let events = view::events(&world.rows, seq, 0, 100);
+    assert!(events.iter().all(|(_, event)| event.detail.as_ref().is_none_or(|it| it.len() <= limits::ERROR_BYTES_MAX)));
+}
+
+#[test]
 fn purged_and_cancelled_jobs_fail_their_tasks() {
     let mut world = World::new();
     let seq = world.start(new(vec![task("a", &[])]));

@@ -4,6 +4,7 @@
 use bytes::Bytes;
 
 use super::Ending;
+use crate::apply::nack::cut;
 use crate::limits;
 use crate::row;
 use crate::state::State;
@@ -121,7 +122,7 @@ impl State<'_> {
             return;
         }
         let error = match ending {
-            Ending::Failed(error) => Some(error.clone()),
+            Ending::Failed(error) => Some(cut(error.clone())),
             Ending::Cancelled => Some("cancelled".to_owned()),
             _ => None,
         };

@@ -12,7 +12,6 @@ use bravo_api::Timestamp;
 use bravo_api::convert::reads::{Freshness, Page};
 use bravo_api::json::{ArtifactListAnswer, ArtifactSummary};
 use bravo_model::artifact::{Artifact, ArtifactPath, ArtifactVersion, Manifest, PutArtifact};
-use bravo_model::command::Idempotency;
 use bravo_model::template::Expected;
 use bravo_model::{Code, Command, Envelope, Name, Refusal, Reply};
 use futures_util::future::join_all;
@@ -34,8 +33,6 @@ use crate::transport::wire::{Answer, Query};
 const STREAMS_MAX: usize = 32;
 /// How long one waits for its turn.
 const TURN_PATIENCE: Duration = Duration::from_secs(10);
-/// How long a write without a key of its caller's is remembered.
-const REMEMBERED_MS: u64 = 60_000;
 
 /// Where an artifact is.
 #[derive(Clone, Debug)]
@@ -169,8 +166,7 @@ async fn turn(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Refusal> 
 /// A body may have taken longer than calls may: what comes after it has its own time.
 async fn propose(app: &Arc<App>, call: &Call, group: GroupId, command: Command) -> Result<Reply, Refusal> {
     let body = hash(&[&Envelope::plain(command.clone()).encode()]);
-    let own = || Idempotency { key: uuid::Uuid::new_v4().into_bytes(), body, kept_ms: REMEMBERED_MS };
-    let idempotency = Some(call.idempotency("", body, "").unwrap_or_else(own));
+    let idempotency = Some(call.remembered("", body));
     let fresh = Instant::now() + Duration::from_millis(app.limits.request_timeout_ms);
     let deadline = if call.timeout_given { call.deadline } else { fresh };
     app.cluster.propose(group, &Envelope { idempotency, command }, Repeat::Safe, deadline).await

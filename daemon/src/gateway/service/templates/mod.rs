@@ -28,9 +28,6 @@ use crate::gateway::depth;
 use crate::raft::types::META_GROUP;
 use crate::transport::wire::{Answer, Query, TemplateRead};
 
-/// How long a write without a key of its caller's is remembered, so that trying it again changes nothing.
-const REMEMBERED_MS: u64 = 60_000;
-
 /// Makes a template or its next version; answers when every node knows it.
 pub(crate) async fn put(
     app: &Arc<App>,
@@ -184,8 +181,7 @@ async fn propose(app: &Arc<App>, call: &Call, idempotency: Idempotency, command:
 fn remembered(call: &Call, body: &[u8], expected: &Expected) -> Idempotency {
     let expected = postcard::to_stdvec(expected).unwrap_or_default();
     let body = hash(&[body, &expected]);
-    let own = || Idempotency { key: uuid::Uuid::new_v4().into_bytes(), body, kept_ms: REMEMBERED_MS };
-    call.idempotency("", body, "").unwrap_or_else(own)
+    call.remembered("", body)
 }
 
 fn invalid(path: &str, error: &serde_json::Error) -> Rejection {
