@@ -128,6 +128,21 @@ pub const CHUNKS_SWEPT_MAX: usize = 5_000;
 /// Bytes of a workflow's name, for people.
 pub const TITLE_BYTES_MAX: usize = 500;
 
+/// Webhooks of one project.
+pub const WEBHOOKS_OF_PROJECT_MAX: u64 = 20;
+/// Webhooks of one cluster.
+pub const WEBHOOKS_MAX: u64 = 1_000;
+/// Bytes of a webhook's address.
+pub const WEBHOOK_URL_BYTES_MAX: usize = 2_048;
+/// Names and patterns of events of one webhook.
+pub const WEBHOOK_EVENTS_MAX: usize = 32;
+/// Fewest bytes of what signs a webhook's deliveries.
+pub const WEBHOOK_SECRET_BYTES_MIN: usize = 24;
+/// Most bytes of it.
+pub const WEBHOOK_SECRET_BYTES_MAX: usize = 64;
+/// Deliveries of one webhook that wait or are under way in one partition; what happens beyond it is not told.
+pub const DELIVERIES_MAX: u64 = 100_000;
+
 const _: () = assert!(PAYLOAD_BYTES_MAX <= ENQUEUE_BYTES_MAX);
 const _: () = assert!(LEASE_MS_MIN < LEASE_MS_MAX);
 const _: () = assert!(PRIORITY_DEFAULT <= PRIORITY_MAX);

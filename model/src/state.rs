@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::Time;
+use crate::apply::Hooks;
 use crate::apply::workflow::Step;
 use crate::command::QueueDefinition;
 use crate::happened::Happened;
@@ -43,6 +44,8 @@ pub(crate) struct State<'a> {
     pub(crate) steps: VecDeque<Step>,
     /// What the entry did, if anybody watches.
     pub(crate) happened: Option<Vec<Happened>>,
+    /// Webhooks, as far as the entry has met them.
+    pub(crate) hooks: Hooks,
     /// Effects of the present command other than woken queues.
     pub(crate) noted: Vec<Effect>,
     /// Chunks that sweeps of the present entry gave up.
@@ -67,6 +70,7 @@ impl<'a> State<'a> {
             told: BTreeSet::new(),
             steps: VecDeque::new(),
             happened: None,
+            hooks: Hooks::default(),
             noted: Vec::new(),
             chunks_swept: 0,
             scratch: Vec::with_capacity(1024),

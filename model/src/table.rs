@@ -66,6 +66,11 @@
 //! | 83 CHUNK_REFS | 30 of the hash | [`ChunkRefs`] | while a version has the chunk |
 //! | 84 ARTIFACTS | h16(project) | `u64` how many are there | while there are any |
 //! | 85 ARTIFACT_NUMBERS | - | `u64` how many rows ARTIFACT has | while it has any |
+//! | 86 WEBHOOK | 14 of h16(project) h16(project, name) | [`Webhook`] | meta group; until deleted |
+//! | 87 WEBHOOKS | - | `u64` how many there are | meta group; for ever |
+//! | 88 SUBSCRIPTION | 14 of h16(project) h16(project, name) | [`Subscription`] | until forgotten |
+//! | 89 SUBSCRIPTIONS | - | `u64` how many there are | for ever |
+//! | 8a DELIVERIES | 14 of h16(project) h16(project, webhook) | `u64` how many are not over | while there are any |
 
 use crate::Time;
 use crate::artifact::{Artifact, ArtifactPath, ArtifactVersion, ChunkRefs};
@@ -77,6 +82,7 @@ use crate::row::{Kept, Lane, Meta, Slot, Stats, Unique};
 use crate::schedule::{Schedule, Target};
 use crate::template::{Template, TemplateVersion, Templates};
 use crate::txn::Key;
+use crate::webhook::{Subscription, Webhook};
 use crate::workflow::{Event, NewTask, Status, Task, TaskRef, Workflow};
 
 /// Rows in the docs above, named so that the links hold.
@@ -87,6 +93,9 @@ pub type Rows =
 pub type WorkflowRows = (Workflow, NewTask, Task, TaskRef, Event, Schedule, Target);
 #[doc(hidden)]
 pub type ArtifactRows = (Artifact, ArtifactVersion, ChunkRefs);
+
+#[doc(hidden)]
+pub type WebhookRows = (Webhook, Subscription);
 
 /// A hash that stands for strings in keys.
 pub type H16 = [u8; 16];
@@ -147,6 +156,11 @@ pub mod tag {
     pub const CHUNK_REFS: u8 = 0x83;
     pub const ARTIFACTS: u8 = 0x84;
     pub const ARTIFACT_NUMBERS: u8 = 0x85;
+    pub const WEBHOOK: u8 = 0x86;
+    pub const WEBHOOKS: u8 = 0x87;
+    pub const SUBSCRIPTION: u8 = 0x88;
+    pub const SUBSCRIPTIONS: u8 = 0x89;
+    pub const DELIVERIES: u8 = 0x8a;
 }
 
 /// Kinds of due rows.
@@ -409,6 +423,21 @@ pub(crate) fn chunk_refs(hash: &[u8; 32]) -> Key {
 /// ARTIFACTS.
 pub(crate) fn artifacts(project: &Name) -> Key {
     by_hash(tag::ARTIFACTS, &h16(&[project.as_str()]))
+}
+
+/// The prefix of WEBHOOK, SUBSCRIPTION and DELIVERIES for one project.
+pub(crate) fn webhooks(tag: u8, project: &Name) -> Key {
+    key(tag, &[&h16(&[project.as_str()])[..14]])
+}
+
+/// WEBHOOK, SUBSCRIPTION and DELIVERIES.
+pub(crate) fn webhook(tag: u8, project: &Name, name: &Name) -> Key {
+    webhook_text(tag, project, name.as_str())
+}
+
+/// The same, with the webhook's name as a delivery carries it.
+pub(crate) fn webhook_text(tag: u8, project: &Name, name: &str) -> Key {
+    key(tag, &[&h16(&[project.as_str()])[..14], &h16(&[project.as_str(), name])])
 }
 
 /// DUE of an artifact.

@@ -5,6 +5,7 @@ mod artifacts;
 mod jobs;
 mod keys;
 mod templates;
+mod webhooks;
 mod workflows;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,7 +30,7 @@ pub struct Violation {
 type Invariant = (&'static str, fn(&Census) -> Vec<String>);
 
 /// Every invariant.
-const ALL: [Invariant; 21] = [
+const ALL: [Invariant; 22] = [
     ("rows_decode", jobs::rows_decode),
     ("one_place_per_job", jobs::one_place_per_job),
     ("index_rows_follow_from_jobs", jobs::index_rows_follow_from_jobs),
@@ -51,6 +52,7 @@ const ALL: [Invariant; 21] = [
     ("no_orphans_of_workflows", workflows::no_orphans_of_workflows),
     ("artifacts_match", artifacts::artifacts_match),
     ("chunks_are_counted", artifacts::chunks_are_counted),
+    ("webhooks_are_counted", webhooks::webhooks_are_counted),
 ];
 
 /// Checks every invariant; reads every row.

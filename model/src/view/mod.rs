@@ -7,7 +7,8 @@
 //!   queues       queue, queues, deliverable
 //!   artifacts    artifact, artifacts, chunks, is_referred
 //!   the clock    now, next_due
-//!   meta group   definition, definitions, nodes, formed, template, templates
+//!   meta group   definition, definitions, nodes, formed, template, templates, webhook, webhooks
+//!   partitions   subscriptions
 //!   all of it    digest
 //! ```
 
@@ -17,6 +18,7 @@ mod queue;
 mod schedule;
 mod template;
 mod why;
+mod webhook;
 mod workflow;
 
 pub use artifact::{artifact, artifacts, chunks, is_referred};
@@ -25,6 +27,7 @@ pub use queue::{QueueView, definition, definitions, deliverable, queue, queues};
 pub use schedule::{schedule, schedules};
 pub use template::{template, template_changes, templates};
 pub use why::{Why, why};
+pub use webhook::{subscriptions, webhook, webhooks, webhooks_of};
 pub use workflow::{TaskView, WorkflowFilter, events, task_id, tasks, workflow, workflow_input, workflows};
 
 use crate::Time;

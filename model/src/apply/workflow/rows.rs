@@ -98,18 +98,10 @@ impl State<'_> {
         workflow.events = workflow.events.saturating_add(1);
         let event = Event { at: self.now(), kind, task: task.map(|at| (at.task, at.item)), detail: detail.map(cut) };
         self.put(table::of_workflow(tag::EVENT, seq, &[workflow.events]), &event);
-        if self.happened.is_some() {
+        if self.is_followed() {
             let task = task.and_then(|at| self.spec(at)).map(|spec| spec.id);
             let (number, project) = (workflow.events, workflow.project.clone());
-            self.happened.iter_mut().for_each(|happened| {
-                happened.push(Happened::Workflow {
-                    seq,
-                    number,
-                    project: project.clone(),
-                    event: event.clone(),
-                    task: task.clone(),
-                });
-            });
+            self.note(Happened::Workflow { seq, number, project, event, task });
         }
         self.put_workflow(&workflow);
     }
