@@ -34,6 +34,7 @@
 mod client;
 mod cluster;
 mod error;
+mod events;
 mod job;
 mod jobs;
 mod net;
@@ -41,6 +42,7 @@ mod producer;
 mod queues;
 mod schedules;
 mod templates;
+mod webhooks;
 pub mod worker;
 mod workflows;
 

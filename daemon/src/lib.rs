@@ -26,3 +26,4 @@ pub mod shipped;
 pub mod tasks;
 pub mod telemetry;
 pub mod transport;
+pub(crate) mod webhooks;

@@ -98,6 +98,7 @@ impl Node {
         tasks.spawn(pulse::run(id, cluster.groups().to_vec(), timing(config)));
         crate::keeper::start(cluster.clone());
         crate::blobs::keeper::start(&cluster);
+        tasks.spawn(crate::webhooks::run(cluster.clone(), config.webhooks.clone()));
         tasks.spawn(crate::keeper::free_log(cluster.clone(), disk.log.clone(), log_budget(config)));
         Ok(Self { cluster, transport, log: disk.log, cache: disk.cache, tasks, _data: data })
     }
@@ -345,7 +346,7 @@ async fn announce(cluster: Arc<Cluster>, mut effects: mpsc::UnboundedReceiver<(G
                 Effect::CancelRequested { seq, token, worker } => {
                     cancelled.push(Cancelled { group, seq, token, worker })
                 }
-                Effect::QueuesChanged | Effect::WorkflowEnded { .. } => {}
+                Effect::QueuesChanged | Effect::DeliveriesDropped(_) | Effect::WorkflowEnded { .. } => {}
             }
         }
         cluster.tell_cancelled(cancelled);

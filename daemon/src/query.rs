@@ -69,6 +69,12 @@ pub async fn answer(shared: &GroupState, query: &Query) -> Answer {
             Answer::Artifacts(page, more)
         }
         Query::Referred(chunks) => Answer::Referred(chunks.iter().map(|hash| view::is_referred(state, hash)).collect()),
+        Query::Webhook(project, name) => {
+            Answer::Webhooks(view::webhook(state, project, name).into_iter().collect())
+        }
+        Query::Webhooks(project) => Answer::Webhooks(view::webhooks_of(state, project)),
+        Query::AllWebhooks => Answer::Subscriptions(view::webhooks(state)),
+        Query::Subscriptions => Answer::Subscriptions(view::subscriptions(state)),
         Query::TaskIds(seq) => Answer::TaskIds(task_ids(state, *seq)),
         Query::Template(name, version) => {
             Answer::Template(view::template(state, name, *version).map(|(head, version, of)| TemplateRead {

@@ -14,6 +14,7 @@ mod queues;
 mod raw;
 mod schedules;
 mod templates;
+mod webhooks;
 mod workflows;
 
 pub use artifacts::{ArtifactAnswer, ArtifactListAnswer, ArtifactQuery, ArtifactSummary, ListArtifactsQuery};
@@ -22,7 +23,7 @@ pub use cluster::{
     ReplicaDigest, TransferBody,
 };
 pub use enqueue::{EnqueueAnswer, EnqueueBody, EnqueuedAnswer, EtaAnswer};
-pub use events::{EventsQuery, JobEventAnswer};
+pub use events::{EventsQuery, JobEventAnswer, event_text};
 pub use jobs::{JobAnswer, JobListAnswer, JobStateAnswer, ListJobsQuery, ReadQuery, State, WhyAnswer};
 pub use leases::{
     AckBody, AckItem, ExtendBody, ExtendItem, ItemAnswer, ItemsAnswer, LeaseBody, LeasedAnswer, LeasedJobAnswer,
@@ -37,6 +38,7 @@ pub use schedules::{ScheduleAnswer, ScheduleBody, ScheduleListAnswer};
 pub use templates::{
     ListTemplatesQuery, PreviewAnswer, PreviewBody, TemplateAnswer, TemplateListAnswer, TemplateQuery, TemplateSummary,
 };
+pub use webhooks::{DeliveryBody, WebhookAnswer, WebhookBody, WebhookListAnswer, WebhookQuery};
 pub use workflows::{
     AddTasksBody, ItemsOfTask, ListWorkflowsQuery, StartWorkflowBody, TaskAnswer, WorkflowAnswer, WorkflowEventAnswer,
     WorkflowListAnswer, WorkflowState, WorkflowStatusAnswer,

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use bravo_api::MESSAGE_BYTES_MAX;
 use bravo_api::proto::cluster_client::ClusterClient;
+use bravo_api::proto::events_client::EventsClient;
 use bravo_api::proto::jobs_client::JobsClient;
 use bravo_api::proto::queues_client::QueuesClient;
 use bravo_api::proto::schedules_client::SchedulesClient;
 use bravo_api::proto::templates_client::TemplatesClient;
+use bravo_api::proto::webhooks_client::WebhooksClient;
 use bravo_api::proto::workflows_client::WorkflowsClient;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
@@ -85,6 +87,14 @@ impl Link {
         WorkflowsClient::new(self.service())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn webhooks(&self) -> WebhooksClient<Service> {
+        WebhooksClient::new(self.service()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn events(&self) -> EventsClient<Service> {
+        EventsClient::new(self.service())
     }
 
     pub(crate) fn cluster(&self) -> ClusterClient<Service> {

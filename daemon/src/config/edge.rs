@@ -37,6 +37,18 @@ section! {
 }
 
 section! {
+    /// Deliveries to webhooks.
+    ["webhooks"] Webhooks {
+        /// Whether deliveries may go to private addresses: loopback, link-local, private and shared networks,
+        /// the addresses of clouds' metadata. Whoever may make a webhook reaches with it what this node
+        /// reaches. `bravod dev` allows it.
+        allow_private: bool = false, Kind::Boolean;
+        /// Deliveries that this node has under way at a time.
+        in_flight_max: u32 = 256, int(1, 4_096);
+    }
+}
+
+section! {
     /// What the daemon writes to standard error.
     ["log"] Log {
         /// Lines below this level are left out. The variable `RUST_LOG` (`info,quinn=warn`) has the

@@ -23,6 +23,8 @@ pub(crate) struct App {
     pub(crate) limits: Limits,
     /// Whether every request must say who it is from.
     pub(crate) auth_required: bool,
+    /// Whether webhooks may name private addresses.
+    pub(crate) allow_private: bool,
     /// Metrics.
     pub(crate) telemetry: Telemetry,
     /// Queue definitions as this node's replica has them.
@@ -51,6 +53,7 @@ impl App {
         Arc::new(Self {
             cluster,
             auth_required: config.auth.required,
+            allow_private: config.webhooks.allow_private,
             telemetry,
             definitions: Definitions::default(),
             in_flight: Arc::new(Semaphore::new(limits.requests_in_flight_max as usize)),

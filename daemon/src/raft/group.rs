@@ -22,7 +22,7 @@ use super::proposer::{ProposeError, Proposer, ProposerOptions};
 use super::types::{GroupId, META_GROUP, Member, NodeId, TypeConfig};
 use crate::events::Feed;
 use crate::tasks::Tasks;
-use crate::telemetry::events::WorkflowEnded;
+use crate::telemetry::events::{WebhookDelivered, WorkflowEnded};
 
 /// How often groups are maintained while entries are applied.
 const MAINTENANCE_EVERY: Duration = Duration::from_millis(100);
@@ -209,7 +209,11 @@ impl GroupState {
                 Effect::WorkflowEnded { status, took_ms, template } if leading => {
                     WorkflowEnded { status, took: Duration::from_millis(took_ms), template: template.as_ref() }.emit();
                 }
-                Effect::QueueReady(_) | Effect::CancelRequested { .. } | Effect::WorkflowEnded { .. } => {}
+                Effect::DeliveriesDropped(count) if leading => WebhookDelivered::dropped(count),
+                Effect::QueueReady(_)
+                | Effect::CancelRequested { .. }
+                | Effect::DeliveriesDropped(_)
+                | Effect::WorkflowEnded { .. } => {}
             }
         }
         self.arm(next_due);

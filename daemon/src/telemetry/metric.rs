@@ -133,6 +133,11 @@ metrics! {
     CACHE_HITS = "bravo_cache_hits_total", Counter, "values", ["tier"];
     /// Those that it did not have.
     CACHE_MISSES = "bravo_cache_misses_total", Counter, "values", ["tier"];
+    /// Tries of deliveries to webhooks by this node, by outcome: `delivered`; `failed`, to be tried again unless
+    /// that was the last attempt; `throttled`, put off as the receiver asked; `refused`, as the address is
+    /// private; `gone`, which disabled the webhook; `dropped`, as the webhook was deleted or disabled meanwhile.
+    /// And `overflow`: never made, as too many of the webhook wait; counted where the partition is led.
+    WEBHOOK_DELIVERIES = "bravo_webhook_deliveries_total", Counter, "deliveries", ["outcome"];
     /// Named invariants that were found broken. Anything above 0 is a bug: please report it.
     INVARIANT_VIOLATIONS = "bravo_invariant_violations_total", Counter, "violations", ["name"];
     /// Always 1; the label tells the version.

@@ -5,6 +5,7 @@ use bravo_model::command::{Lease, ListFilter};
 use bravo_model::reply::LeasedJob;
 use bravo_model::schedule::{Schedule, Target};
 use bravo_model::template::{Template, TemplateVersion};
+use bravo_model::webhook::{Subscription, Webhook};
 use bravo_model::workflow::{Event, Plan, Workflow};
 use bravo_model::{Job, Payload, Refusal, Reply, Time, view};
 use bytes::Bytes;
@@ -246,6 +247,14 @@ pub enum Query {
     },
     /// Which of these chunks a version is made of.
     Referred(Vec<[u8; 32]>),
+    /// Meta: one webhook of a project.
+    Webhook(bravo_model::Name, bravo_model::Name),
+    /// Meta: the webhooks of a project.
+    Webhooks(bravo_model::Name),
+    /// Meta: what partitions are to know of all webhooks.
+    AllWebhooks,
+    /// What the partition knows of webhooks.
+    Subscriptions,
 }
 
 /// The answer to a [`Query`].
@@ -300,6 +309,10 @@ pub enum Answer {
     Artifacts(Vec<Artifact>, bool),
     /// To `Referred`: one a chunk, in order.
     Referred(Vec<bool>),
+    /// To `Webhook` and `Webhooks`.
+    Webhooks(Vec<Webhook>),
+    /// To `AllWebhooks` and `Subscriptions`.
+    Subscriptions(Vec<Subscription>),
 }
 
 /// A workflow with a part of its tasks.

@@ -9,4 +9,5 @@ mod limits;
 mod rest;
 mod schedules;
 mod templates;
+mod webhooks;
 mod workflows;

@@ -44,6 +44,10 @@ commands! {
     workflow => Workflow,
     /// Put, look at, pause and delete schedules
     schedule => Schedule,
+    /// Put, look at and delete webhooks
+    webhook => Webhook,
+    /// Follow what happens to jobs and workflows, one JSON object a line
+    events => Events,
     /// Put, get, list and delete versioned blobs
     artifact => Artifact,
     /// Run a command per job
