@@ -18,6 +18,7 @@ pub mod membership;
 pub mod node;
 pub mod query;
 pub mod raft;
+pub mod reads;
 pub mod routing;
 pub mod run;
 pub mod sd;

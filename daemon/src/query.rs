@@ -69,6 +69,7 @@ pub async fn answer(shared: &GroupState, query: &Query) -> Answer {
             Answer::Artifacts(page, more)
         }
         Query::Referred(chunks) => Answer::Referred(chunks.iter().map(|hash| view::is_referred(state, hash)).collect()),
+        Query::Kept(idempotency) => Answer::Kept(view::kept(state, idempotency)),
         Query::Webhook(project, name) => {
             Answer::Webhooks(view::webhook(state, project, name).into_iter().collect())
         }

@@ -37,6 +37,22 @@ section! {
 }
 
 section! {
+    /// Which reads that may be stale are answered by replicas that do not lead, in percent of them; the leader
+    /// answers the rest, and whatever no replica is fresh enough for (`limits.max_staleness_ms`). Lists are such
+    /// reads unless they ask for `?consistency=linearizable`, and others if they ask for `?consistency=stale`.
+    ["reads"] Reads {
+        /// Lists of templates, and searches.
+        template_search: u32 = 80, int(0, 100);
+        /// Lists of jobs, schedules, artifacts and webhooks.
+        analytics: u32 = 100, int(0, 100);
+        /// Workflows, and lists of them.
+        workflow_status: u32 = 60, int(0, 100);
+        /// Queues with their counts: what waits for which agents.
+        agent_metrics: u32 = 90, int(0, 100);
+    }
+}
+
+section! {
     /// Deliveries to webhooks.
     ["webhooks"] Webhooks {
         /// Whether deliveries may go to private addresses: loopback, link-local, private and shared networks,

@@ -24,7 +24,7 @@ mod value;
 
 pub use check::check;
 pub use docs::reference;
-pub use edge::{Format, Level, Limits, Log, Shutdown, Webhooks};
+pub use edge::{Format, Level, Limits, Log, Reads, Shutdown, Webhooks};
 pub use engine::{Raft, Storage};
 pub use key::{KeyDoc, Kind, SectionDoc};
 pub use place::{Advertise, Auth, Cluster, Listen, Member, Node, Tls};
@@ -54,6 +54,8 @@ pub struct Config {
     pub storage: Storage,
     /// Bounds of the public interface.
     pub limits: Limits,
+    /// Which reads go to replicas.
+    pub reads: Reads,
     /// Deliveries to webhooks.
     pub webhooks: Webhooks,
     /// Log lines.
@@ -73,6 +75,7 @@ pub const SECTIONS: &[SectionDoc] = &[
     Raft::DOC,
     Storage::DOC,
     Limits::DOC,
+    Reads::DOC,
     Webhooks::DOC,
     Log::DOC,
     Shutdown::DOC,

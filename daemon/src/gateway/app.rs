@@ -12,6 +12,7 @@ use super::service::placement::Placement;
 use super::service::templates::Catalog;
 use crate::cluster::Cluster;
 use crate::config::{Config, Limits};
+use crate::reads::Spread;
 use crate::telemetry::Telemetry;
 use crate::telemetry::samples::QueueGauges;
 
@@ -25,6 +26,8 @@ pub(crate) struct App {
     pub(crate) auth_required: bool,
     /// Whether webhooks may name private addresses.
     pub(crate) allow_private: bool,
+    /// Which reads go to replicas.
+    pub(crate) reads: Spread,
     /// Metrics.
     pub(crate) telemetry: Telemetry,
     /// Queue definitions as this node's replica has them.
@@ -51,8 +54,8 @@ impl App {
     pub(crate) fn new(cluster: Arc<Cluster>, config: &Config, telemetry: Telemetry) -> Arc<Self> {
         let limits = config.limits.clone();
         Arc::new(Self {
-            cluster,
             auth_required: config.auth.required,
+            reads: Spread::new(&config.reads, cluster.groups().len()),
             allow_private: config.webhooks.allow_private,
             telemetry,
             definitions: Definitions::default(),
@@ -65,6 +68,7 @@ impl App {
             artifacts: Turns::default(),
             templates: Catalog::default(),
             limits,
+            cluster,
         })
     }
 }

@@ -260,6 +260,22 @@ impl CacheAsked {
     }
 }
 
+/// A read that may be stale was answered.
+#[derive(Debug)]
+pub struct ReadServed {
+    /// What it was for: a key of `[reads]`.
+    pub kind: &'static str,
+    /// `replica` or `leader`.
+    pub served_by: &'static str,
+}
+
+impl ReadServed {
+    /// Counts it.
+    pub fn emit(&self) {
+        counter!(metric::READS, "kind" => self.kind, "served_by" => self.served_by).increment(1);
+    }
+}
+
 /// A delivery to a webhook came to an end, or one try of it.
 #[derive(Debug)]
 pub struct WebhookDelivered {

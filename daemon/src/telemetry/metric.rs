@@ -133,6 +133,9 @@ metrics! {
     CACHE_HITS = "bravo_cache_hits_total", Counter, "values", ["tier"];
     /// Those that it did not have.
     CACHE_MISSES = "bravo_cache_misses_total", Counter, "values", ["tier"];
+    /// Reads of one partition that may be stale and were asked for at this node, by kind (a key of `[reads]`) and by
+    /// who answered: a `replica` that does not lead, or the `leader`.
+    READS = "bravo_reads_total", Counter, "reads", ["kind", "served_by"];
     /// Tries of deliveries to webhooks by this node, by outcome: `delivered`; `failed`, to be tried again unless
     /// that was the last attempt; `throttled`, put off as the receiver asked; `refused`, as the address is
     /// private; `gone`, which disabled the webhook; `dropped`, as the webhook was deleted or disabled meanwhile.

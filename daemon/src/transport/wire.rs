@@ -1,7 +1,7 @@
 //! What nodes say to each other, in postcard. Variants are only ever added at the end.
 
 use bravo_model::artifact::{Artifact, ArtifactPath, ArtifactVersion};
-use bravo_model::command::{Lease, ListFilter};
+use bravo_model::command::{Idempotency, Lease, ListFilter};
 use bravo_model::reply::LeasedJob;
 use bravo_model::schedule::{Schedule, Target};
 use bravo_model::template::{Template, TemplateVersion};
@@ -118,6 +118,8 @@ pub enum Request {
     GetChunk([u8; 32]),
     /// Says that chunks are in use.
     RenewChunks(Vec<[u8; 32]>),
+    /// Reads right there, if what is there is no older than so many milliseconds.
+    StaleQuery(GroupId, Query, u64),
 }
 
 /// A leased job that a caller wants cancelled.
@@ -166,6 +168,9 @@ pub enum Response {
     Chunk(Option<Bytes>),
     /// To `RenewChunks`: which of them are there.
     Held(Vec<bool>),
+    /// To `StaleQuery`: the answer, and a moment of which it holds everything that was acknowledged before it;
+    /// none: the replica is too old.
+    Seen(Option<Box<(Answer, Time)>>),
 }
 
 /// Leased jobs on their way to a worker.
@@ -247,6 +252,8 @@ pub enum Query {
     },
     /// Which of these chunks a version is made of.
     Referred(Vec<[u8; 32]>),
+    /// The answer that is kept under an idempotency key.
+    Kept(Idempotency),
     /// Meta: one webhook of a project.
     Webhook(bravo_model::Name, bravo_model::Name),
     /// Meta: the webhooks of a project.
@@ -309,6 +316,8 @@ pub enum Answer {
     Artifacts(Vec<Artifact>, bool),
     /// To `Referred`: one a chunk, in order.
     Referred(Vec<bool>),
+    /// To `Kept`; none if nothing is.
+    Kept(Option<Reply>),
     /// To `Webhook` and `Webhooks`.
     Webhooks(Vec<Webhook>),
     /// To `AllWebhooks` and `Subscriptions`.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   one job      job, payload, result, why
+//!   one answer   kept
 //!   many jobs    list                        (bounded, by seq upwards)
 //!   workflows    workflow, workflow_input, tasks, events, workflows
 //!   queues       queue, queues, deliverable
@@ -31,15 +32,22 @@ pub use webhook::{subscriptions, webhook, webhooks, webhooks_of};
 pub use workflow::{TaskView, WorkflowFilter, events, task_id, tasks, workflow, workflow_input, workflows};
 
 use crate::Time;
-use crate::command::NodeRecord;
+use crate::command::{Idempotency, NodeRecord};
 use crate::job::{Job, Payload};
-use crate::row::{self, Meta};
+use crate::reply::Reply;
+use crate::row::{self, Kept, Meta};
 use crate::table::{self, tag};
 use crate::txn::{Key, Read, Value};
 
 /// The state's clock.
 pub fn now(rows: &impl Read) -> Time {
     row::read::<Meta>(rows, &table::meta()).map_or(0, |meta| meta.now)
+}
+
+/// The answer that is kept under an idempotency key; a refusal if another request came with it.
+pub fn kept(rows: &impl Read, idempotency: &Idempotency) -> Option<Reply> {
+    let kept: Kept = row::read(rows, &table::by_hash(tag::KEPT, &idempotency.key))?;
+    kept.answer(idempotency, now(rows))
 }
 
 /// A job's record.

@@ -6,7 +6,6 @@ use openraft::Instant as _;
 use openraft::async_runtime::watch::WatchReceiver;
 use serde::Serialize;
 
-use super::reads::staleness_ms;
 use crate::gateway::app::App;
 use crate::raft::group::Group;
 use crate::raft::types::META_GROUP;
@@ -55,7 +54,7 @@ fn judge(app: &App, group: &Group) -> Option<Waiting> {
     if group.shared.leader().is_none() {
         return because("no leader is known");
     }
-    if staleness_ms(app, id) > SILENCE_MS_MAX {
+    if app.cluster.staleness_ms(id) > SILENCE_MS_MAX {
         return because("nothing was heard of the leader lately");
     }
     let metrics = group.raft.metrics();

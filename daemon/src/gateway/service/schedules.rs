@@ -9,7 +9,7 @@ use bravo_model::schedule::{NewSchedule, Target};
 use bravo_model::{Code, Command, Envelope, Name, Refusal, Reply, limits};
 use futures_util::future::join_all;
 
-use super::reads::{as_of, read as read_group, wrong_answer};
+use super::reads::{Kind, earlier, or_stale, read as read_group, read_shared, wrong_answer};
 use super::{workflows, wrong_reply};
 use crate::cluster::Repeat;
 use crate::gateway::app::App;
@@ -100,22 +100,20 @@ pub(crate) async fn list(
     call: &Call,
     freshness: Freshness,
 ) -> Result<proto::ListSchedulesResponse, Refusal> {
-    let freshness = match freshness {
-        Freshness::Default => Freshness::Stale { max_ms: None },
-        other => other,
-    };
+    let freshness = or_stale(freshness);
     let partitions = 0..app.cluster.partitions();
-    let as_of_ms = partitions.clone().map(|partition| as_of(app, partition_group(partition))).min().unwrap_or(0);
     let reads = partitions.map(|partition| async move {
-        (partition, read_group(app, call, partition_group(partition), Query::Schedules, freshness).await)
+        let group = partition_group(partition);
+        (partition, read_shared(app, call, Kind::Analytics, group, Query::Schedules, freshness).await)
     });
-    let mut schedules = Vec::new();
+    let (mut schedules, mut oldest) = (Vec::new(), None);
     for (partition, answer) in join_all(reads).await {
-        let Answer::Schedules(found) = answer? else { return Err(wrong_answer()) };
+        let (Answer::Schedules(found), as_of) = answer? else { return Err(wrong_answer()) };
+        oldest = earlier(oldest, as_of);
         schedules.extend(found.into_iter().map(|one| shown(partition, one)));
     }
     schedules.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(proto::ListSchedulesResponse { schedules, as_of_ms })
+    Ok(proto::ListSchedulesResponse { schedules, as_of_ms: oldest.unwrap_or_default() })
 }
 
 /// Pauses a schedule, or lets it go on.

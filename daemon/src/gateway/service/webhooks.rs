@@ -10,7 +10,7 @@ use bravo_model::{Code, Command, Envelope, Name, Refusal, Reply};
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 
-use super::reads::{as_of, read as read_group, wrong_answer};
+use super::reads::{Kind, or_stale, read as read_group, read_shared, wrong_answer};
 use super::wrong_reply;
 use crate::cluster::Repeat;
 use crate::gateway::app::App;
@@ -66,13 +66,10 @@ pub(crate) async fn list(
     project: &Name,
     freshness: Freshness,
 ) -> Result<proto::ListWebhooksResponse, Refusal> {
-    let freshness = match freshness {
-        Freshness::Default => Freshness::Stale { max_ms: None },
-        other => other,
-    };
-    let as_of_ms = as_of(app, META_GROUP);
-    match read_group(app, call, META_GROUP, Query::Webhooks(project.clone()), freshness).await? {
-        Answer::Webhooks(found) => {
+    let freshness = or_stale(freshness);
+    let query = Query::Webhooks(project.clone());
+    match read_shared(app, call, Kind::Analytics, META_GROUP, query, freshness).await? {
+        (Answer::Webhooks(found), as_of_ms) => {
             let webhooks = found.into_iter().map(convert::webhook).collect();
             Ok(proto::ListWebhooksResponse { webhooks, as_of_ms })
         }

@@ -106,6 +106,43 @@ impl World {
 }
 
 #[test]
+fn a_resumed_foreach_begins_no_more_items_than_may_run() {
+    let mut world = World::new();
+    let parallel = limits::STARTS_MAX + 300;
+    let each = with(task("each", &[]), |task| {
+        task.action = Action::Timer(1_000_000);
+        task.foreach = Some(format!("range({})", parallel + 1_000));
+        task.max_parallel = Some(parallel);
+    });
+    let seq = world.start(new(vec![each]));
+    let running = |world: &World| view::workflow(&world.rows, seq).expect("it is there").running;
+    assert!(running(&world) < parallel, "the rest is left to the next tick");
+    // Before that tick, which finds items that count as under way and are not.
+    world.ask(Command::PauseWorkflow { seq, paused: true });
+    world.ask(Command::PauseWorkflow { seq, paused: false });
+    world.tick(0);
+    assert_eq!(running(&world), parallel);
+    assert_eq!(world.task_view(seq, "each").task.items.expect("items").running, parallel);
+}
+
+#[test]
+fn a_foreach_that_was_paused_while_its_items_began_goes_on_with_as_many() {
+    let mut world = World::new();
+    let parallel = limits::STARTS_MAX + 300;
+    let each = with(task("each", &[]), |task| {
+        task.action = Action::Timer(1_000_000);
+        task.foreach = Some(format!("range({})", parallel + 1_000));
+        task.max_parallel = Some(parallel);
+    });
+    let seq = world.start(new(vec![each]));
+    world.ask(Command::PauseWorkflow { seq, paused: true });
+    world.tick(0);
+    world.ask(Command::PauseWorkflow { seq, paused: false });
+    world.tick(0);
+    assert_eq!(view::workflow(&world.rows, seq).expect("it is there").running, parallel);
+}
+
+#[test]
 fn tasks_run_when_those_before_them_have_ended_and_see_their_results() {
     let mut world = World::new();
     let d = with(task("d", &["b", "c"]), |task| {
