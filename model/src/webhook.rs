@@ -23,7 +23,7 @@ pub const ATTEMPTS: u32 = 8;
 /// Deliveries of one webhook that one partition has under way at a time.
 pub const AT_ONCE: u32 = 4;
 /// Length of a delivery's lease: longer than a delivery may take.
-pub const LEASE_MS: u64 = 60_000;
+pub const LEASE_MS: u64 = 30_000;
 
 /// Pauses between the attempts: 27 and a half hours in all.
 const PAUSES_MS: [u64; ATTEMPTS as usize - 1] =

@@ -6,6 +6,7 @@ mod events;
 mod grpc;
 mod harness;
 mod limits;
+mod reads;
 mod rest;
 mod schedules;
 mod templates;

@@ -15,4 +15,5 @@ mod pauses;
 mod power;
 mod repeats;
 mod timers;
+mod webhooks;
 mod workflows;
