@@ -39,11 +39,12 @@ section! {
 section! {
     /// Which reads that may be stale are answered by replicas that do not lead, in percent of them; the leader
     /// answers the rest, and whatever no replica is fresh enough for (`limits.max_staleness_ms`). Lists are such
-    /// reads unless they ask for `?consistency=linearizable`, and others if they ask for `?consistency=stale`.
+    /// reads unless they ask for `?consistency=linearizable`; a job, a workflow and a queue are if they ask for
+    /// `?consistency=stale`.
     ["reads"] Reads {
         /// Lists of templates, and searches.
         template_search: u32 = 80, int(0, 100);
-        /// Lists of jobs, schedules, artifacts and webhooks.
+        /// Lists of jobs, schedules, artifacts and webhooks; single jobs.
         analytics: u32 = 100, int(0, 100);
         /// Workflows, and lists of them.
         workflow_status: u32 = 60, int(0, 100);

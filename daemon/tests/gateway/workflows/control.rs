@@ -54,10 +54,14 @@ async fn a_retry_goes_on_from_what_failed() {
     .await;
     work("retry-a", json!("kept")).await;
     assert_eq!(ask(&id, "retry", "").await.code(), "conflict", "it runs");
-    kill(&take("retry-b").await, "broken").await;
+    let step = take("retry-b").await;
+    kill(&step, "broken").await;
     let failed = until_status(&id, "failed").await;
     assert_eq!(task(&failed, "b")["state"], "failed");
     assert!(task(&failed, "b")["error"].as_str().unwrap().contains("broken"), "{failed:#}");
+    let refused = post(&format!("/api/v1/jobs/{}/retry", step["id"].as_str().unwrap()), "").await;
+    assert_eq!(refused.code(), "conflict", "its task has ended: the workflow is to be retried");
+    assert!(refused.json()["detail"].as_str().unwrap().contains(&id), "{}", refused.text);
     assert_eq!(ask(&id, "retry", "").await.ok()["status"], "running");
     assert_eq!(work("retry-b", json!(2)).await, json!("kept"));
     let done = until_status(&id, "succeeded").await;
