@@ -3,7 +3,7 @@
 //! ```text
 //!   one job      job, payload, result, why
 //!   many jobs    list                        (bounded, by seq upwards)
-//!   workflows    workflow, workflow_input, tasks, events, workflows
+//!   workflows    opened, workflow, workflow_input, tasks, events, workflows
 //!   queues       queue, queues, deliverable
 //!   artifacts    artifact, artifacts, chunks, is_referred
 //!   the clock    now, next_due
@@ -25,7 +25,7 @@ pub use queue::{QueueView, definition, definitions, deliverable, queue, queues};
 pub use schedule::{schedule, schedules};
 pub use template::{template, template_changes, templates};
 pub use why::{Why, why};
-pub use workflow::{TaskView, WorkflowFilter, events, task_id, tasks, workflow, workflow_input, workflows};
+pub use workflow::{TaskView, WorkflowFilter, events, opened, task_id, tasks, workflow, workflow_input, workflows};
 
 use crate::Time;
 use crate::command::NodeRecord;
