@@ -204,7 +204,7 @@ pub(crate) fn after(prefix: &Key) -> Key {
 }
 
 /// The last eight bytes of a key, as a number (a seq, a lane).
-pub(crate) fn last_u64(key: &Key) -> u64 {
+pub fn last_u64(key: &Key) -> u64 {
     key.as_slice().last_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
 

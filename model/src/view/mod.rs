@@ -33,6 +33,7 @@ use crate::job::{Job, Payload};
 use crate::row::{self, Meta};
 use crate::table::{self, tag};
 use crate::txn::{Key, Read, Value};
+use crate::workflow::Workflow;
 
 /// The state's clock.
 pub fn now(rows: &impl Read) -> Time {
@@ -42,6 +43,16 @@ pub fn now(rows: &impl Read) -> Time {
 /// A job's record.
 pub fn job(rows: &impl Read, seq: u64) -> Option<Job> {
     row::job(rows, seq)
+}
+
+/// Whether a row of table JOB is of a job that is final.
+pub fn is_job_over(row: &Value) -> bool {
+    row::decode::<Job>(row).is_some_and(|job| job.state.is_final())
+}
+
+/// Whether a row of table WORKFLOW is of a workflow that is final.
+pub fn is_workflow_over(row: &Value) -> bool {
+    row::decode::<Workflow>(row).is_some_and(|workflow| workflow.status.is_final())
 }
 
 /// What the worker gets.
