@@ -15,9 +15,38 @@ const NAME_BYTES_MAX: usize = 40;
 const APP_BYTES_MAX: usize = 100;
 /// Paths that features answer themselves.
 const RESERVED: [&str; 32] = [
-    "admin", "audit", "cart", "catalog", "checkout", "conversations", "emails", "graphql", "health", "history", "login",
-    "logout", "me", "metrics", "notifications", "openapi.json", "presence", "quota", "register", "reports", "taxes",
-    "typing", "uploads", "users", "wishlist", "ws", "v1", "invoices", "processes", "schedules", "webhooks", "banned_words",
+    "admin",
+    "audit",
+    "cart",
+    "catalog",
+    "checkout",
+    "conversations",
+    "emails",
+    "graphql",
+    "health",
+    "history",
+    "login",
+    "logout",
+    "me",
+    "metrics",
+    "notifications",
+    "openapi.json",
+    "presence",
+    "quota",
+    "register",
+    "reports",
+    "taxes",
+    "typing",
+    "uploads",
+    "users",
+    "wishlist",
+    "ws",
+    "v1",
+    "invoices",
+    "processes",
+    "schedules",
+    "webhooks",
+    "banned_words",
 ];
 
 /// What an application is to be.
@@ -133,7 +162,11 @@ pub(crate) fn analyse(requirements: &Requirements, kind_of_workflow: Option<&str
         crate_name: crate_name(&app),
         app,
         kind: kind.name.to_owned(),
-        implied: features.iter().filter(|name| !wanted.contains(&(**name).to_owned())).map(ToString::to_string).collect(),
+        implied: features
+            .iter()
+            .filter(|name| !wanted.contains(&(**name).to_owned()))
+            .map(ToString::to_string)
+            .collect(),
         features: features.iter().map(ToString::to_string).collect(),
         entities: Vec::new(),
     };
@@ -197,7 +230,11 @@ fn app_name(given: &str) -> String {
 
 /// The name as that of a crate, which no keyword and no crate of the language has.
 fn crate_name(app: &str) -> String {
-    let letters = app.to_lowercase().chars().map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '_' }).collect::<String>();
+    let letters = app
+        .to_lowercase()
+        .chars()
+        .map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '_' })
+        .collect::<String>();
     let parts: Vec<&str> = letters.split('_').filter(|part| !part.is_empty()).collect();
     let name: String = parts.join("_").chars().take(NAME_BYTES_MAX).collect();
     let name = name.trim_matches('_');
@@ -232,7 +269,9 @@ fn asked(requirements: &Requirements, features: &[&str]) -> Result<Vec<Entity>, 
         let plural = asked.plural.clone().unwrap_or_else(|| format!("{}s", asked.name));
         let names = asked.fields.iter().map(|field| &field.name).chain([&asked.name, &plural]);
         if let Some(name) = names.into_iter().find(|name| !is_name(name)) {
-            return Err(format!("{name:?}: a name has up to {NAME_BYTES_MAX} of a to z, 0 to 9 and _, and begins with a letter"));
+            return Err(format!(
+                "{name:?}: a name has up to {NAME_BYTES_MAX} of a to z, 0 to 9 and _, and begins with a letter"
+            ));
         }
         if RESERVED.contains(&plural.as_str()) {
             return Err(format!("{plural}: this path has another use"));
@@ -240,7 +279,12 @@ fn asked(requirements: &Requirements, features: &[&str]) -> Result<Vec<Entity>, 
         if asked.fields.is_empty() || asked.fields.len() > FIELDS_MAX {
             return Err(format!("{}: 1 to {FIELDS_MAX} fields", asked.name));
         }
-        let field = |field: &AskedField| Field { name: field.name.clone(), kind: field.kind.clone(), required: field.required, hidden: false };
+        let field = |field: &AskedField| Field {
+            name: field.name.clone(),
+            kind: field.kind.clone(),
+            required: field.required,
+            hidden: false,
+        };
         let fields = asked.fields.iter().map(field).collect();
         entities.push(Entity { name: asked.name.clone(), plural, access: "open".into(), fields });
     }
@@ -248,7 +292,9 @@ fn asked(requirements: &Requirements, features: &[&str]) -> Result<Vec<Entity>, 
     if main.is_some_and(|entity| !entity.fields.iter().any(|field| field.required && field.kind == "text")) {
         return Err("the first entity needs a required field of text".into());
     }
-    if main.is_some_and(|_| features.contains(&"reporting")) && entities[0].fields.iter().all(|field| field.kind != "integer") {
+    if main.is_some_and(|_| features.contains(&"reporting"))
+        && entities[0].fields.iter().all(|field| field.kind != "integer")
+    {
         return Err("reporting: the first entity needs a field of integers".into());
     }
     Ok(entities)
@@ -269,7 +315,9 @@ fn check_model(model: &Model) -> Result<(), String> {
         }
         for (number, field) in entity.fields.iter().enumerate() {
             let name = format!("{}.{}", entity.name, field.name);
-            if ["id", "deleted_at"].contains(&&*field.name) || entity.fields[..number].iter().any(|other| other.name == field.name) {
+            if ["id", "deleted_at"].contains(&&*field.name)
+                || entity.fields[..number].iter().any(|other| other.name == field.name)
+            {
                 return Err(format!("{name} has a name that is taken"));
             }
             let known = |kind: &str| model.entities.iter().position(|entity| entity.name == kind);
@@ -277,7 +325,9 @@ fn check_model(model: &Model) -> Result<(), String> {
                 ("text" | "integer" | "boolean", _) => (),
                 (kind, None) => return Err(format!("{name}: there is no kind {kind}")),
                 // So that none is required to be there before itself.
-                (kind, Some(place)) if field.required && place >= index && entity.access == "open" && !is_bought(model, place) => {
+                (kind, Some(place))
+                    if field.required && place >= index && entity.access == "open" && !is_bought(model, place) =>
+                {
                     return Err(format!("{name}: {kind} must come before {}", entity.name));
                 }
                 _ => (),

@@ -29,8 +29,12 @@ const BASE: [(&str, &str); 12] = [
 
 /// The files by path.
 pub(crate) fn render(plan: &Plan) -> Result<BTreeMap<String, String>, String> {
-    let features: Vec<&Feature> =
-        plan.model.features.iter().map(|name| feature(name).ok_or_else(|| format!("there is no feature {name}"))).collect::<Result<_, _>>()?;
+    let features: Vec<&Feature> = plan
+        .model
+        .features
+        .iter()
+        .map(|name| feature(name).ok_or_else(|| format!("there is no feature {name}")))
+        .collect::<Result<_, _>>()?;
     let modules: Vec<&Feature> = features.iter().filter(|feature| !feature.source.is_empty()).copied().collect();
     let with = |text: &str| -> Vec<&str> {
         modules.iter().filter(|feature| feature.source.contains(text)).map(|feature| feature.module()).collect()
@@ -75,7 +79,8 @@ mod tests {
     #[test]
     fn all_features_of_each_type_render_together_and_alone() {
         for kind in &KINDS {
-            let features = offered(kind).unwrap().0.into_iter().filter(|name| REFUSED.iter().all(|(refused, _)| refused != name));
+            let features =
+                offered(kind).unwrap().0.into_iter().filter(|name| REFUSED.iter().all(|(refused, _)| refused != name));
             let features: Vec<String> = features.collect();
             let alone = features.iter().map(|name| vec![name.clone()]);
             for features in alone.chain([features.clone(), Vec::new()]) {
