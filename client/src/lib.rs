@@ -31,6 +31,7 @@
 //! it goes on with another one, and repeats what it does not know the outcome of under the same
 //! idempotency key or lease token.
 
+mod artifacts;
 mod client;
 mod cluster;
 mod error;
@@ -44,6 +45,7 @@ mod templates;
 pub mod worker;
 mod workflows;
 
+pub use artifacts::{Artifact, Source};
 pub use bravo_api::{Code, Refusal, Timestamp, json, limits, proto};
 pub use client::{Client, ClientBuilder};
 pub use error::Error;
