@@ -183,6 +183,7 @@ impl Client {
         body: Body,
         moved: &Moved,
     ) -> Result<(Arc<str>, Response<Body>), Error> {
+        moved.now();
         let late = |_| Error::Unreachable("no connection in time".into());
         let link = tokio::time::timeout(self.deadline(), self.nodes.connect()).await.map_err(late)??;
         let url = link.url.clone();
@@ -301,29 +302,40 @@ impl Artifact {
 }
 
 /// The tries of one call.
-#[derive(Default)]
 struct Tries {
     count: u32,
     backoff: Backoff,
+    /// When this try began.
+    begun: Instant,
+    /// When tries began to get nowhere.
+    failing: Option<Instant>,
     moved: Moved,
 }
 
+impl Default for Tries {
+    fn default() -> Self {
+        let (backoff, moved) = (Backoff::default(), Moved::default());
+        Self { count: 0, backoff, begun: Instant::now(), failing: None, moved }
+    }
+}
+
 impl Tries {
-    /// Waits for the next try; the error, if waiting does not mend it or no try has got anywhere for as long as the
-    /// deadline.
+    /// Waits for the next try; the error, if waiting does not mend it or tries have got nowhere for as long as the
+    /// deadline. One that moved bytes for longer than that got somewhere.
     async fn again(&mut self, client: &Client, error: Error) -> Result<(), Error> {
+        if self.begun.elapsed() > client.deadline() && !matches!(error, Error::TimedOut(_)) {
+            self.failing = Some(Instant::now());
+        }
+        let failing = self.failing.get_or_insert(self.begun).elapsed();
         let pause = error.retry_after_ms().map_or_else(|| self.backoff.pause(), Duration::from_millis);
-        let impatient = matches!(error, Error::Unreachable(_)) && self.moved.since() >= client.patience();
+        let impatient = matches!(error, Error::Unreachable(_)) && failing >= client.patience();
         self.count += 1;
-        if !error.is_retryable()
-            || impatient
-            || self.count == TRIES_MAX
-            || self.moved.since() + pause >= client.deadline()
-        {
+        if !error.is_retryable() || impatient || self.count == TRIES_MAX || failing + pause >= client.deadline() {
             return Err(error);
         }
         tracing::debug!(%error, ?pause, "trying again");
         tokio::time::sleep(pause).await;
+        self.begun = Instant::now();
         Ok(())
     }
 }
