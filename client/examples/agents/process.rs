@@ -6,10 +6,12 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use bravo_client::{Failure, JobContext};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group, setpriority_process};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 
+/// Below everything else on the machine: nodes that wait for a processor lose their leadership.
+const NICE: i32 = 10;
 /// What is kept of each output: its end.
 const OUTPUT_BYTES_KEPT: usize = 256 << 10;
 /// What of it an error tells.
@@ -49,6 +51,10 @@ impl Group {
             match command.stdin(Stdio::null()).process_group(0).kill_on_drop(true).spawn() {
                 Ok(child) => {
                     let leader = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+                    if let Some(leader) = leader {
+                        // What it starts is as nice. A system that does not know that does without.
+                        let _ = setpriority_process(Some(leader), NICE);
+                    }
                     return Ok(Self { child, leader });
                 }
                 // A program that was just written is busy while another child, which got the open file, begins.
