@@ -241,3 +241,27 @@ async fn a_refusal_comes_back_as_it_is_and_what_waiting_mends_is_tried_again() {
     let node = Node::start(Fault::Refuse(400, "of_another_age")).await;
     assert!(matches!(client(&[&node]).delete_artifact("p", "a").await, Err(Error::Invalid(_))));
 }
+
+#[tokio::test]
+async fn the_command_line_puts_standard_input_and_gets_into_a_file() {
+    let node = Node::start(Fault::None).await;
+    let dir = tempfile::tempdir().unwrap();
+    let (input, out) = (dir.path().join("in"), dir.path().join("out"));
+    std::fs::write(&input, content()).unwrap();
+    let bravo = |arguments: &[&str]| {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_bravo"));
+        command.args(["--server", &node.url, "--key", "secret", "artifact"]).args(arguments);
+        command
+    };
+    let mut put = bravo(&["put", "p", "a b/c", "-", "--content-type", "text/x"]);
+    let put = put.stdin(std::fs::File::open(&input).unwrap()).output().await.unwrap();
+    assert!(put.status.success(), "{put:?}");
+    let get = bravo(&["get", "p", "a b/c", "--version", "7", "-o", out.to_str().unwrap()]).output().await.unwrap();
+    assert!(get.status.success(), "{get:?}");
+    assert_eq!(std::fs::read(&out).unwrap(), content());
+    let seen = node.seen.lock();
+    let put = seen.iter().find(|seen| seen.method == Method::PUT).unwrap();
+    assert_eq!((&put.body, put.headers["content-type"].to_str().unwrap()), (&content(), "text/x"));
+    assert!(put.uri.ends_with("/api/v1/artifacts/p/a%20b/c"), "{}", put.uri);
+    assert_eq!(put.headers["authorization"], "Bearer secret");
+}

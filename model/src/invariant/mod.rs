@@ -84,7 +84,7 @@ impl Census {
         });
         // As if nothing were packed; whatever is packed and has rows beside it is told by `packed_are_over`.
         for (key, value) in tables.get(&tag::PACKED).cloned().unwrap_or_default() {
-            for (key, value) in packed::unpack(table::last_u64(&key), &value) {
+            for (key, value) in packed::unpack(table::last_u64(&key), &value).unwrap_or_default() {
                 let tag = key.as_slice().first().copied().unwrap_or(0);
                 tables.entry(tag).or_default().insert(key, value);
             }

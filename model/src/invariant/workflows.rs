@@ -182,7 +182,7 @@ pub(super) fn packed_are_over(census: &Census) -> Vec<String> {
     let wrong = |(key, value): (Key, crate::Value)| {
         let seq = table::last_u64(&key);
         let over = workflows.get(&seq).is_some_and(|one| one.status.is_final() && one.running == 0);
-        let empty = packed::unpack(seq, &value).is_empty();
+        let empty = packed::unpack(seq, &value).unwrap_or_default().is_empty();
         (!over || empty).then(|| format!("workflow {seq} is packed and not over, or empty ({empty})"))
     };
     census.table(tag::PACKED).into_iter().filter_map(wrong).collect()

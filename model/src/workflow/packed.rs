@@ -47,14 +47,12 @@ pub(crate) fn pack(rows: &(impl Read + ?Sized), seq: u64) -> Option<(Value, Vec<
     Some((packed.into(), keys))
 }
 
-/// The rows in a packed value.
-pub(crate) fn unpack(seq: u64, packed: &[u8]) -> BTreeMap<Key, Value> {
-    let parts: Vec<Part> = match packed.split_first() {
-        Some((&VERSION, parts)) => postcard::from_bytes(parts).unwrap_or_default(),
-        _ => Vec::new(),
-    };
+/// The rows in a packed value; none if they are in a form that this build does not know.
+pub(crate) fn unpack(seq: u64, packed: &[u8]) -> Option<BTreeMap<Key, Value>> {
+    let (&version, parts) = packed.split_first()?;
+    let parts: Vec<Part> = (version == VERSION).then(|| postcard::from_bytes(parts).ok()).flatten()?;
     let row = |part: Part| (table::key(part.tag, &[&seq.to_be_bytes(), &part.rest]), part.value);
-    parts.into_iter().map(row).collect()
+    Some(parts.into_iter().map(row).collect())
 }
 
 /// Rows as they would be if one workflow were not packed.
@@ -68,7 +66,7 @@ impl<'a, R: Read + ?Sized> Opened<'a, R> {
     /// Looks into one workflow.
     pub(crate) fn new(rows: &'a R, seq: u64) -> Self {
         let packed = rows.get(&table::by_seq(tag::PACKED, seq));
-        Self { rows, seq, parts: packed.map(|packed| unpack(seq, &packed)) }
+        Self { rows, seq, parts: packed.and_then(|packed| unpack(seq, &packed)) }
     }
 
     /// The parts, if the key is one of theirs.
@@ -125,8 +123,8 @@ mod tests {
             true
         });
         assert_eq!(seen, [2, 3]);
-        assert!(unpack(7, &[9, 1, 2]).is_empty(), "an unknown form is not read");
-        assert_eq!(unpack(7, &packed).len(), 4);
+        assert_eq!(unpack(7, &[9, 1, 2]), None, "an unknown form is not read");
+        assert_eq!(unpack(7, &packed).map(|rows| rows.len()), Some(4));
     }
 
     #[test]

@@ -23,7 +23,9 @@ impl State<'_> {
     pub(super) fn unpack(&mut self, seq: u64) {
         let key = table::by_seq(tag::PACKED, seq);
         let Some(value) = self.txn.get(&key) else { return };
-        for (key, value) in packed::unpack(seq, &value) {
+        // What cannot be read is better left than lost.
+        let Some(rows) = packed::unpack(seq, &value) else { return };
+        for (key, value) in rows {
             self.txn.put(key, value);
         }
         self.txn.delete(&key);

@@ -15,7 +15,10 @@ mod probe;
 mod screen;
 mod view;
 
+use std::fs::OpenOptions;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -32,13 +35,13 @@ use crate::global::Global;
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
     #[command(subcommand)]
-    command: Option<Command>,
+    command: Option<Which>,
     #[command(flatten)]
     apps: apps::Args,
 }
 
 #[derive(clap::Subcommand, Clone, Debug)]
-enum Command {
+enum Which {
     /// Agents build applications from requirements; a node and an agent are killed
     Apps(apps::Args),
     /// Workers hash, compress and count files; a node is killed
@@ -67,8 +70,8 @@ pub(crate) async fn run(args: Args, global: &Global) -> Result<(), Failure> {
     let demo = async {
         match args.command {
             None => apps::run(&args.apps, global, &held).await,
-            Some(Command::Apps(args)) => apps::run(&args, global, &held).await,
-            Some(Command::Files(args)) => files::run(&args, global).await,
+            Some(Which::Apps(args)) => apps::run(&args, global, &held).await,
+            Some(Which::Files(args)) => files::run(&args, global).await,
         }
     };
     tokio::select! {
@@ -137,6 +140,16 @@ fn program(name: &str, flag: &str, given: Option<&Path>) -> Result<PathBuf, Fail
     }
 }
 
+/// Starts a program; what it says goes into a log. Its process group is its own: Ctrl-C is for the demo, which ends
+/// its processes itself.
+fn spawn(command: &mut Command, log: &Path) -> Result<Child, String> {
+    let program = command.get_program().to_owned();
+    let failed = |error: std::io::Error| format!("{}: {error}", program.display());
+    let log = OpenOptions::new().create(true).append(true).open(log).map_err(failed)?;
+    let said = log.try_clone().map_err(failed)?;
+    command.stdin(Stdio::null()).stdout(said).stderr(log).process_group(0).spawn().map_err(failed)
+}
+
 /// A client that begins with these nodes.
 fn client(urls: &[String]) -> Result<Client, String> {
     let builder = urls.iter().fold(Client::builder(), |builder, url| builder.server(url));
@@ -163,8 +176,8 @@ mod tests {
     fn applications_are_built_unless_something_else_is_asked_for() {
         assert!(parse("").unwrap().command.is_none());
         assert!(parse("--nodes 5 --apps 2 --hold --keep D").unwrap().command.is_none());
-        assert!(matches!(parse("apps --apps 2").unwrap().command, Some(Command::Apps(_))));
-        assert!(matches!(parse("files DIR --rounds 2").unwrap().command, Some(Command::Files(_))));
+        assert!(matches!(parse("apps --apps 2").unwrap().command, Some(Which::Apps(_))));
+        assert!(matches!(parse("files DIR --rounds 2").unwrap().command, Some(Which::Files(_))));
         for bad in ["DIR", "--apps 2 files", "--rounds 2", "files --apps 2"] {
             assert!(parse(bad).is_err(), "{bad}");
         }

@@ -1,11 +1,12 @@
 //! The agents: one `bravo-agent` process each, killed with all that it has started, and started again.
 
-use std::fs::{self, OpenOptions};
-use std::os::unix::process::CommandExt;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 
 use rustix::process::{Pid, Signal, kill_process};
+
+use crate::demo::spawn;
 
 /// The pools in the order of the work, and how many agents each has.
 const POOLS: [(&str, usize); 5] = [("analysis", 1), ("planning", 1), ("codegen", 1), ("testing", 2), ("deployment", 1)];
@@ -60,18 +61,8 @@ impl Agents {
 impl Agent {
     /// Starts the process.
     pub(super) fn start(&mut self) -> Result<u32, String> {
-        let failed = |error: std::io::Error| format!("{}: {error}", self.program.display());
-        let log = OpenOptions::new().create(true).append(true).open(self.log()).map_err(failed)?;
-        let child = Command::new(&self.program)
-            .args(&self.command)
-            // What it leaves behind when it is killed goes with the folder.
-            .env("TMPDIR", &self.folder)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().map_err(failed)?)
-            .stderr(log)
-            .process_group(0)
-            .spawn()
-            .map_err(failed)?;
+        // What it leaves behind when it is killed goes with the folder.
+        let child = spawn(Command::new(&self.program).args(&self.command).env("TMPDIR", &self.folder), &self.log())?;
         let pid = child.id();
         self.process = Some(child);
         Ok(pid)
