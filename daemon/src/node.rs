@@ -8,7 +8,6 @@ use std::time::Duration;
 use anyhow::Context;
 use bravo_api::certs;
 use bravo_model::Effect;
-use bravo_model::table::tag;
 use bravo_storage::blob::BlobStore;
 use bravo_storage::cache::{CacheOptions, DecodedPages, PayloadCache};
 use bravo_storage::identity::{DataDir, Identity};
@@ -19,6 +18,7 @@ use openraft::SnapshotPolicy;
 use tokio::sync::mpsc;
 
 use crate::cluster::{Cluster, Own};
+use crate::cold;
 use crate::config::{self, Config, Tls};
 use crate::events::Feed;
 use crate::membership;
@@ -247,10 +247,6 @@ fn log_budget(config: &Config) -> u64 {
     (2 * config.raft.snapshot_log_bytes_min).max(6 * config.storage.log_segment_bytes)
 }
 
-/// Tables whose rows move to disk when memory is short, the first ones first.
-const SPILLABLE: [u8; 8] =
-    [tag::EVENT, tag::RESULT, tag::PAYLOAD, tag::SPEC, tag::INPUT, tag::OUTPUT, tag::EDGE, tag::TASK_BY_ID];
-
 async fn start_groups(
     config: &Config,
     partitions: u16,
@@ -265,7 +261,7 @@ async fn start_groups(
     let start = async |id: GroupId| {
         let options = StateOptions {
             memory_bytes_max: config.storage.memory_bytes_max / groups,
-            spill_order: SPILLABLE.to_vec(),
+            spill_order: cold::tables(),
             cache: pages.clone(),
             ..StateOptions::default()
         };

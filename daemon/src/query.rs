@@ -90,6 +90,7 @@ pub async fn answer(shared: &GroupState, query: &Query) -> Answer {
 /// A workflow with as many of its tasks from a place on as fit into one answer.
 fn workflow(rows: &impl Read, seq: u64, from: u32) -> Option<WorkflowRead> {
     let workflow = view::workflow(rows, seq)?;
+    let rows = &view::opened(rows, seq);
     let input = view::workflow_input(rows, seq).unwrap_or_default();
     let (mut tasks, mut bytes, mut place) = (Vec::new(), 0, from);
     let mut next = None;
@@ -114,6 +115,7 @@ fn workflow(rows: &impl Read, seq: u64, from: u32) -> Option<WorkflowRead> {
 
 fn workflow_events(rows: &impl Read, seq: u64, after: u32) -> Option<EventsRead> {
     let workflow = view::workflow(rows, seq)?;
+    let rows = &view::opened(rows, seq);
     let named = |(number, event): (u32, Event)| {
         let id = event.task.and_then(|(task, _)| view::task_id(rows, seq, task));
         (number, event, id)
@@ -130,6 +132,7 @@ fn schedule(shared: &GroupState, rows: &impl Read, name: &Name) -> Option<Schedu
 
 fn task_ids(rows: &impl Read, seq: u64) -> Option<Vec<Name>> {
     let workflow = view::workflow(rows, seq)?;
+    let rows = &view::opened(rows, seq);
     Some((0..workflow.tasks).filter_map(|place| view::task_id(rows, seq, place)).collect())
 }
 

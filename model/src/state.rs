@@ -42,6 +42,8 @@ pub(crate) struct State<'a> {
     told: BTreeSet<u32>,
     /// What the present command has set off in workflows and is still to be done.
     pub(crate) steps: VecDeque<Step>,
+    /// Workflows that may be over for good, to be packed when the command is done.
+    pub(crate) over: Vec<u64>,
     /// What the entry did, if anybody watches.
     pub(crate) happened: Option<Vec<Happened>>,
     /// Webhooks, as far as the entry has met them.
@@ -69,6 +71,7 @@ impl<'a> State<'a> {
             woken: BTreeSet::new(),
             told: BTreeSet::new(),
             steps: VecDeque::new(),
+            over: Vec::new(),
             happened: None,
             hooks: Hooks::default(),
             noted: Vec::new(),

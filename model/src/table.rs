@@ -50,6 +50,7 @@
 //! | 6c HELD | wf task item | - | while it could begin and may not |
 //! | 6d RUNNING | wf task item | - | while it is under way |
 //! | 6e UNDO | wf last-first | `u32` task | until it was undone |
+//! | 6f PACKED | wf | all rows from 61 INPUT to 6e UNDO, see `workflow::packed` | instead of them when the workflow is over |
 //! | 70 BY_STATUS | status newest-first(wf) | - | as a workflow that is no other's part has the status |
 //! | 71 BY_PROJECT | h16(project) status newest-first(wf) | - | likewise |
 //! | 72 BY_TEMPLATE | h16(template) status newest-first(wf) | - | likewise |
@@ -147,6 +148,7 @@ pub mod tag {
     pub const HELD: u8 = 0x6c;
     pub const RUNNING: u8 = 0x6d;
     pub const UNDO: u8 = 0x6e;
+    pub const PACKED: u8 = 0x6f;
     pub const BY_STATUS: u8 = 0x70;
     pub const BY_PROJECT: u8 = 0x71;
     pub const BY_TEMPLATE: u8 = 0x72;
@@ -216,7 +218,7 @@ pub(crate) fn after(prefix: &Key) -> Key {
 }
 
 /// The last eight bytes of a key, as a number (a seq, a lane).
-pub(crate) fn last_u64(key: &Key) -> u64 {
+pub fn last_u64(key: &Key) -> u64 {
     key.as_slice().last_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
 

@@ -11,11 +11,13 @@ use bravo_api::proto::schedules_client::SchedulesClient;
 use bravo_api::proto::templates_client::TemplatesClient;
 use bravo_api::proto::webhooks_client::WebhooksClient;
 use bravo_api::proto::workflows_client::WorkflowsClient;
+use tonic::body::Body;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
+use tower::ServiceExt;
 
 use crate::Error;
 
@@ -59,6 +61,16 @@ pub(crate) struct Link {
 impl Link {
     pub(crate) fn new(url: Arc<str>, channel: Channel, auth: Auth) -> Self {
         Self { url, channel, auth }
+    }
+
+    /// Sends a request to the REST interface, which lives behind the same port, and awaits the head of its answer.
+    pub(crate) async fn send(&self, mut request: http::Request<Body>) -> Result<http::Response<Body>, String> {
+        if let Some(key) = &self.auth.0 {
+            let value = http::HeaderValue::from_bytes(key.as_encoded_bytes()).map_err(|error| error.to_string())?;
+            request.headers_mut().insert(http::header::AUTHORIZATION, value);
+        }
+        let error = |error: tonic::transport::Error| super::cause(&error);
+        self.channel.clone().oneshot(request).await.map_err(error)
     }
 
     fn service(&self) -> Service {

@@ -31,6 +31,9 @@ const MAINTENANCE_EVERY_IDLE: Duration = Duration::from_millis(500);
 /// Steps of maintenance in one round.
 const MAINTENANCE_STEPS: usize = 16;
 
+/// How long the other nodes may take to confirm that this one leads, before they are asked again.
+const CONFIRMED_WITHIN: Duration = Duration::from_secs(1);
+
 /// Tries to read spilled rows before the state itself is asked.
 const READS_MAX: usize = 3;
 
@@ -324,15 +327,18 @@ impl Group {
 
     /// Waits until a read of this node's state is linearizable; this node must lead.
     pub async fn linearize(&self) -> Result<(), ProposeError> {
-        let lease = LinearizerOption::from(ReadPolicy::LeaseRead);
-        match self.raft.ensure_linearizable(lease).await {
-            Ok(_) => Ok(()),
-            // The lease ran out (a pause, a lost quorum): ask the others before answering.
-            Err(_) => match self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
-                Ok(_) => Ok(()),
-                Err(_) => Err(ProposeError::NotLeader(self.shared.leader().filter(|id| *id != self.shared.node))),
-            },
+        // When the lease ran out (a pause, a lost quorum), the others are asked before answering.
+        if self.confirm(ReadPolicy::LeaseRead).await || self.confirm(ReadPolicy::ReadIndex).await {
+            return Ok(());
         }
+        Err(ProposeError::NotLeader(self.shared.leader().filter(|id| *id != self.shared.node)))
+    }
+
+    /// Whether this node leads and has applied all that it must. An answer of the others that got lost on the
+    /// way would be waited for without end, so that it is asked for again.
+    async fn confirm(&self, policy: ReadPolicy) -> bool {
+        let confirmed = self.raft.ensure_linearizable(LinearizerOption::from(policy));
+        tokio::time::timeout(CONFIRMED_WITHIN, confirmed).await.is_ok_and(|confirmed| confirmed.is_ok())
     }
 
     /// Forms the group with these voters, unless it is formed already.
@@ -372,7 +378,7 @@ impl Group {
             let leading = now == Some(self.shared.node) && self.raft.is_leader();
             if leading && !self.shared.is_leader() {
                 // Reading before this node has applied all earlier entries would be stale.
-                if self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await.is_err() {
+                if !self.confirm(ReadPolicy::ReadIndex).await {
                     tokio::time::sleep(Duration::from_millis(5)).await;
                     continue;
                 }

@@ -16,6 +16,7 @@ use crate::job::Job;
 use crate::row::{self, Meta, Stats};
 use crate::table::{self, tag};
 use crate::txn::{Key, Read, Value};
+use crate::workflow::packed;
 
 /// An invariant that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +51,7 @@ const ALL: [Invariant; 22] = [
     ("jobs_of_tasks_point_back", workflows::jobs_of_tasks_point_back),
     ("task_times_have_due", workflows::task_times_have_due),
     ("no_orphans_of_workflows", workflows::no_orphans_of_workflows),
+    ("packed_are_over", workflows::packed_are_over),
     ("artifacts_match", artifacts::artifacts_match),
     ("chunks_are_counted", artifacts::chunks_are_counted),
     ("webhooks_are_counted", webhooks::webhooks_are_counted),
@@ -82,6 +84,13 @@ impl Census {
             tables.entry(tag).or_default().insert(*key, value.clone());
             true
         });
+        // As if nothing were packed; whatever is packed and has rows beside it is told by `packed_are_over`.
+        for (key, value) in tables.get(&tag::PACKED).cloned().unwrap_or_default() {
+            for (key, value) in packed::unpack(table::last_u64(&key), &value).unwrap_or_default() {
+                let tag = key.as_slice().first().copied().unwrap_or(0);
+                tables.entry(tag).or_default().insert(key, value);
+            }
+        }
         let mut census = Self {
             meta: row::read(rows, &table::meta()).unwrap_or_default(),
             tables,

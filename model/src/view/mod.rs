@@ -4,7 +4,7 @@
 //!   one job      job, payload, result, why
 //!   one answer   kept
 //!   many jobs    list                        (bounded, by seq upwards)
-//!   workflows    workflow, workflow_input, tasks, events, workflows
+//!   workflows    opened, workflow, workflow_input, tasks, events, workflows
 //!   queues       queue, queues, deliverable
 //!   artifacts    artifact, artifacts, chunks, is_referred
 //!   the clock    now, next_due
@@ -29,7 +29,7 @@ pub use schedule::{schedule, schedules};
 pub use template::{template, template_changes, templates};
 pub use why::{Why, why};
 pub use webhook::{subscriptions, webhook, webhooks, webhooks_of};
-pub use workflow::{TaskView, WorkflowFilter, events, task_id, tasks, workflow, workflow_input, workflows};
+pub use workflow::{TaskView, WorkflowFilter, events, opened, task_id, tasks, workflow, workflow_input, workflows};
 
 use crate::Time;
 use crate::command::{Idempotency, NodeRecord};
@@ -38,6 +38,7 @@ use crate::reply::Reply;
 use crate::row::{self, Kept, Meta};
 use crate::table::{self, tag};
 use crate::txn::{Key, Read, Value};
+use crate::workflow::Workflow;
 
 /// The state's clock.
 pub fn now(rows: &impl Read) -> Time {
@@ -53,6 +54,16 @@ pub fn kept(rows: &impl Read, idempotency: &Idempotency) -> Option<Reply> {
 /// A job's record.
 pub fn job(rows: &impl Read, seq: u64) -> Option<Job> {
     row::job(rows, seq)
+}
+
+/// Whether a row of table JOB is of a job that is final.
+pub fn is_job_over(row: &Value) -> bool {
+    row::decode::<Job>(row).is_some_and(|job| job.state.is_final())
+}
+
+/// Whether a row of table WORKFLOW is of a workflow that is final.
+pub fn is_workflow_over(row: &Value) -> bool {
+    row::decode::<Workflow>(row).is_some_and(|workflow| workflow.status.is_final())
 }
 
 /// What the worker gets.

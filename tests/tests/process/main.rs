@@ -7,6 +7,7 @@ mod cancels;
 mod clocks;
 mod damage;
 mod damaged_state;
+mod demo;
 mod failed_sync;
 mod full_disk;
 mod kills;

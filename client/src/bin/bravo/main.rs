@@ -58,7 +58,7 @@ commands! {
     certs => Certs,
     /// Load a cluster and measure it
     bench => Bench,
-    /// Run a cluster of three, kill its leader, and prove that nothing was lost
+    /// Build applications on a cluster, kill a node and an agent, and prove that nothing was lost
     demo => Demo,
 }
 

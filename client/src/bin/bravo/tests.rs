@@ -91,6 +91,10 @@ fn every_command_of_the_contract_is_taken() {
         "certs init DIR",
         "certs node DIR --id 1 --host 127.0.0.1 --host a",
         "worker --queue q --exec true --concurrency 4 --lease-ms 1000",
+        "demo",
+        "demo --apps 3 --nodes 5 --hold --output json",
+        "demo apps --keep DIR --bravod FILE --agent FILE",
+        "demo files DIR --workers 8 --seconds 5",
     ] {
         if let Err(error) = parse(line) {
             panic!("{line}: {error}");

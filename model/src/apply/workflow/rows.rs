@@ -71,6 +71,9 @@ impl State<'_> {
         if let Some(mut workflow) = self.workflow(at.workflow) {
             let count = workflow.running;
             workflow.running = if running { count.saturating_add(1) } else { count.saturating_sub(1) };
+            if workflow.running == 0 && workflow.status.is_final() {
+                self.over.push(workflow.seq);
+            }
             self.put_workflow(&workflow);
         }
     }
@@ -122,6 +125,7 @@ impl State<'_> {
 
     /// Removes a workflow with all its rows, a bounded number at a time; none when it is done.
     pub(super) fn remove_workflow(&mut self, workflow: &Workflow) -> Option<()> {
+        self.txn.delete(&table::by_seq(tag::PACKED, workflow.seq));
         let mut left = limits::SWEEP_MAX as usize;
         for tag in PARTS {
             let keys = self.keys_under(&table::by_seq(tag, workflow.seq), left);
