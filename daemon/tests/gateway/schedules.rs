@@ -210,7 +210,7 @@ async fn what_a_schedule_starts_is_shown_however_it_was_put() {
     };
     client.put(request(r#"{"queue": "sched-source"}"#)).await.unwrap();
     assert_eq!(get("/api/v1/schedules/source").await.ok()["job"], json!({"queue": "sched-source"}));
-    let refused = refusal_of(&client.put(request(r#"{"queue": "#)).await.unwrap_err());
+    let refused = refusal_of(&client.put(request(r#"{"queue": "#)).await.unwrap_err()).unwrap();
     assert!(refused.code == Code::InvalidArgument && refused.detail.starts_with("source: "), "{refused:?}");
     client.put(request("")).await.unwrap();
     assert!(get("/api/v1/schedules/source").await.ok()["job"].is_null());

@@ -31,7 +31,7 @@ pub struct Violation {
 type Invariant = (&'static str, fn(&Census) -> Vec<String>);
 
 /// Every invariant.
-const ALL: [Invariant; 22] = [
+const ALL: [Invariant; 23] = [
     ("rows_decode", jobs::rows_decode),
     ("one_place_per_job", jobs::one_place_per_job),
     ("index_rows_follow_from_jobs", jobs::index_rows_follow_from_jobs),

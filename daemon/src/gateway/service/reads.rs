@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bravo_api::convert::reads::Freshness;
 use bravo_model::{Code, Refusal, Time};
+use futures_util::FutureExt;
 
 use crate::gateway::app::App;
 use crate::gateway::call::Call;
@@ -43,7 +44,8 @@ pub(crate) async fn read_shared(
         return Ok((app.cluster.read(group, query, call.deadline).await?, as_of));
     };
     let bounds = (max_ms.unwrap_or(app.limits.max_staleness_ms), call.deadline);
-    app.cluster.read_shared(&app.reads, kind, group, query, bounds).await
+    // Boxed, as what it may set off on this node is deep.
+    app.cluster.read_shared(&app.reads, kind, group, query, bounds).boxed().await
 }
 
 /// Lists are stale unless the caller says otherwise.
