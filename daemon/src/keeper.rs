@@ -99,11 +99,8 @@ pub async fn free_log(cluster: Arc<Cluster>, log: SharedLog, budget: u64) {
             continue;
         }
         let Some(group) = log.oldest_holder().and_then(|id| cluster.group(id)) else { continue };
-        let (applied, snapshot) = {
-            let metrics = group.raft.data_metrics();
-            let metrics = metrics.borrow_watched();
-            (metrics.last_applied.map(|id| id.index), metrics.snapshot.map(|id| id.index))
-        };
+        let metrics = group.metrics();
+        let (applied, snapshot) = (metrics.last_applied.map(|id| id.index), metrics.snapshot.map(|id| id.index));
         // First a snapshot of all that is applied, then, a round later, the entries behind it.
         let done = match snapshot {
             Some(index) if snapshot == applied => group.raft.trigger().purge_log(index).await,
@@ -122,8 +119,7 @@ fn preferred_leader(group: &Group) -> Option<NodeId> {
 
 /// Whether the node answered a heartbeat lately.
 fn is_alive(group: &Group, node: NodeId) -> bool {
-    let metrics = group.raft.metrics();
-    let metrics = metrics.borrow_watched();
+    let metrics = group.metrics();
     metrics
         .heartbeat
         .as_ref()

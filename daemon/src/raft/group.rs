@@ -317,6 +317,13 @@ impl Group {
         Ok(group)
     }
 
+    /// What openraft says of the group now: a copy, since two borrows at once, with a new state waiting to be
+    /// written between them, would wait for ever, and the whole node with them.
+    #[expect(clippy::disallowed_methods, reason = "the one borrow, over when the copy is made")]
+    pub(crate) fn metrics(&self) -> openraft::RaftMetrics<TypeConfig> {
+        self.raft.metrics().borrow_watched().clone()
+    }
+
     /// Proposes an encoded envelope; this node must lead.
     pub async fn propose(&self, command: bytes::Bytes) -> Result<bravo_model::Reply, ProposeError> {
         if let Some(leader) = self.shared.foreign_leader() {
@@ -334,8 +341,8 @@ impl Group {
         Err(ProposeError::NotLeader(self.shared.leader().filter(|id| *id != self.shared.node)))
     }
 
-    /// Whether this node leads and has applied all that it must. An answer of the others that got lost on the
-    /// way would be waited for without end, so that it is asked for again.
+    /// Whether this node leads and has applied all that it must, as far as that is known before long: the
+    /// caller asks again, or says that it is not known.
     async fn confirm(&self, policy: ReadPolicy) -> bool {
         let confirmed = self.raft.ensure_linearizable(LinearizerOption::from(policy));
         tokio::time::timeout(CONFIRMED_WITHIN, confirmed).await.is_ok_and(|confirmed| confirmed.is_ok())
@@ -359,7 +366,7 @@ impl Group {
     /// Whether openraft gave the group up (its storage failed).
     pub fn is_stopped(&self) -> bool {
         // A core that panicked says nothing any more: its channels are closed.
-        self.shared.stopped.load(Ordering::Acquire) || self.raft.metrics().borrow_watched().running_state.is_err()
+        self.shared.stopped.load(Ordering::Acquire) || self.metrics().running_state.is_err()
     }
 
     /// The digest of this replica's state at a marker, once it is applied here.
@@ -425,7 +432,7 @@ impl Group {
     /// Keeps the state within its budget and the log within about twice the state; called now and then.
     /// False once the group has ended.
     async fn maintain(&self) -> bool {
-        if self.raft.metrics().borrow_watched().running_state.is_err() {
+        if self.metrics().running_state.is_err() {
             return false;
         }
         // In bounded steps, each under its own lock, so that apply is not held up.

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use openraft::Instant as _;
-use openraft::async_runtime::watch::WatchReceiver;
 use serde::Serialize;
 
 use crate::gateway::app::App;
@@ -57,8 +56,7 @@ fn judge(app: &App, group: &Group) -> Option<Waiting> {
     if app.cluster.staleness_ms(id) > SILENCE_MS_MAX {
         return because("nothing was heard of the leader lately");
     }
-    let metrics = group.raft.metrics();
-    let metrics = metrics.borrow_watched();
+    let metrics = group.metrics();
     let committed = metrics.cluster_committed.map_or(0, |id| id.index);
     // A voter that is alone is its own majority, and asks nobody.
     if group.shared.is_leader()
