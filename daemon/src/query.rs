@@ -70,9 +70,7 @@ pub async fn answer(shared: &GroupState, query: &Query) -> Answer {
         }
         Query::Referred(chunks) => Answer::Referred(chunks.iter().map(|hash| view::is_referred(state, hash)).collect()),
         Query::Kept(idempotency) => Answer::Kept(view::kept(state, idempotency)),
-        Query::Webhook(project, name) => {
-            Answer::Webhooks(view::webhook(state, project, name).into_iter().collect())
-        }
+        Query::Webhook(project, name) => Answer::Webhooks(view::webhook(state, project, name).into_iter().collect()),
         Query::Webhooks(project) => Answer::Webhooks(view::webhooks_of(state, project)),
         Query::AllWebhooks => Answer::Subscriptions(view::webhooks(state)),
         Query::Subscriptions => Answer::Subscriptions(view::subscriptions(state)),

@@ -63,10 +63,8 @@ impl Workflows for Service {
     async fn add_tasks(&self, request: Request<proto::AddTasksRequest>) -> Answer {
         self.next_answer()?;
         let request = request.into_inner();
-        let answer = proto::WorkflowStatusResponse {
-            id: request.id.clone(),
-            status: proto::WorkflowStatus::Running.into(),
-        };
+        let answer =
+            proto::WorkflowStatusResponse { id: request.id.clone(), status: proto::WorkflowStatus::Running.into() };
         self.shared.added.lock().push(request);
         Ok(Response::new(answer))
     }

@@ -18,9 +18,9 @@ mod sign;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use bravo_api::Timestamp;
 use bravo_api::convert::events::event;
 use bravo_api::json::{DeliveryBody, RawJson, event_text};
-use bravo_api::Timestamp;
 use bravo_model::command::{Ack, Nack};
 use bravo_model::reply::LeasedJob;
 use bravo_model::webhook::{self, Notice, Webhook};
@@ -127,7 +127,9 @@ impl One {
         let webhook = match self.webhook(&notice).await {
             Ok(Some(webhook)) if !webhook.disabled => webhook,
             Ok(_) => return Verdict::Dropped,
-            Err(refusal) => return Verdict::Again("failed", format!("the webhook was not read: {refusal}"), Some(5_000)),
+            Err(refusal) => {
+                return Verdict::Again("failed", format!("the webhook was not read: {refusal}"), Some(5_000));
+            }
         };
         let body = body(self.partition, notice);
         let sent = self.post(&webhook, body);

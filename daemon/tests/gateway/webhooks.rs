@@ -112,7 +112,8 @@ async fn a_receiver_that_refuses_first_gets_the_same_event_again() {
     assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
     let secret = made.json()["secret"].as_str().unwrap().to_owned();
     let id = enqueue("wh-retry", "wh-retry", 1).await.remove(0);
-    let leased = post("/api/v1/queues/wh-retry/lease", json!({"worker_id": "w", "wait_ms": 5000}).to_string()).await.ok();
+    let leased =
+        post("/api/v1/queues/wh-retry/lease", json!({"worker_id": "w", "wait_ms": 5000}).to_string()).await.ok();
     let token = &leased["jobs"][0]["lease_token"];
     let nack = json!({"nacks": [{"id": id, "lease_token": token, "error": "broken", "dead": true}]});
     post("/api/v1/jobs/nack", nack.to_string()).await.ok();
@@ -157,7 +158,8 @@ async fn every_event_that_was_acknowledged_after_the_put_is_told() {
     }
     let seen = receiver.until(ids.len()).await;
     let body = |one: &Seen| serde_json::from_slice::<Value>(&one.body).unwrap();
-    let mut told: Vec<String> = seen.iter().map(|one| body(one)["data"]["job_id"].as_str().unwrap().to_owned()).collect();
+    let mut told: Vec<String> =
+        seen.iter().map(|one| body(one)["data"]["job_id"].as_str().unwrap().to_owned()).collect();
     told.sort();
     ids.sort();
     assert_eq!(told, ids);

@@ -46,8 +46,7 @@ impl State<'_> {
         };
         let created_at = old.as_ref().map_or(now, |old| old.created_at);
         let PutWebhook { project, name, url, events, queue, disabled, .. } = put;
-        let new =
-            Webhook { project, name, version, url, events, queue, disabled, secret, created_at, updated_at: now };
+        let new = Webhook { project, name, version, url, events, queue, disabled, secret, created_at, updated_at: now };
         self.put(key, &new);
         if old.is_none() {
             self.count_row(tag::WEBHOOKS, true);
@@ -95,10 +94,9 @@ impl State<'_> {
             own += 1;
             true
         });
-        for (count, max, of) in [
-            (own, limits::WEBHOOKS_OF_PROJECT_MAX, "project"),
-            (all, limits::WEBHOOKS_MAX, "cluster"),
-        ] {
+        for (count, max, of) in
+            [(own, limits::WEBHOOKS_OF_PROJECT_MAX, "project"), (all, limits::WEBHOOKS_MAX, "cluster")]
+        {
             if count >= max {
                 let detail = format!("the {of} has {count} webhooks, and no more may be made");
                 return Err(Refusal::retry_after(Code::RateLimited, detail, 60_000));

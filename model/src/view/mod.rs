@@ -18,8 +18,8 @@ mod list;
 mod queue;
 mod schedule;
 mod template;
-mod why;
 mod webhook;
+mod why;
 mod workflow;
 
 pub use artifact::{artifact, artifacts, chunks, is_referred};
@@ -27,8 +27,8 @@ pub use list::{Page, list};
 pub use queue::{QueueView, definition, definitions, deliverable, queue, queues};
 pub use schedule::{schedule, schedules};
 pub use template::{template, template_changes, templates};
-pub use why::{Why, why};
 pub use webhook::{subscriptions, webhook, webhooks, webhooks_of};
+pub use why::{Why, why};
 pub use workflow::{TaskView, WorkflowFilter, events, opened, task_id, tasks, workflow, workflow_input, workflows};
 
 use crate::Time;

@@ -79,7 +79,8 @@ pub(crate) async fn list(
 
 /// Deletes a webhook; deliveries that wait are dropped when their turn comes.
 pub(crate) async fn delete(app: &Arc<App>, call: &Call, project: &Name, name: &Name) -> Result<(), Refusal> {
-    let idempotency = Some(call.remembered(project.as_str(), hash(&[project.as_str(), name.as_str()].map(str::as_bytes))));
+    let idempotency =
+        Some(call.remembered(project.as_str(), hash(&[project.as_str(), name.as_str()].map(str::as_bytes))));
     let command = Command::DeleteWebhook { project: project.clone(), name: name.clone() };
     let envelope = Envelope { idempotency, command };
     let version = match app.cluster.propose(META_GROUP, &envelope, Repeat::Safe, call.deadline).await? {

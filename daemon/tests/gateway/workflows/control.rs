@@ -141,15 +141,15 @@ async fn a_job_that_is_cancelled_or_purged_fails_its_task() {
 }
 
 #[tokio::test]
-async fn a_dead_job_that_is_put_back_changes_nothing_of_a_workflow_that_is_over() {
+async fn a_step_that_is_dead_stays_so_when_its_queue_is_redriven() {
     let id = start(json!({"name": "redrive", "tasks": [{"id": "a", "queue": "redriven", "max_attempts": 1}]})).await;
     let job = take("redriven").await;
     kill(&job, "dead").await;
     until_status(&id, "failed").await;
-    post("/api/v1/queues/redriven/redrive", "").await.ok();
-    let again = take("redriven").await;
-    assert_eq!(again["id"], job["id"]);
-    ack(&again, json!(1)).await;
-    let still = read(&id).await;
-    assert_eq!((&still["status"], &task(&still, "a")["state"]), (&json!("failed"), &json!("failed")));
+    assert_eq!(post("/api/v1/queues/redriven/redrive", "").await.ok()["redriven"], 0);
+    let dead = get(&format!("/api/v1/jobs/{}", job["id"].as_str().unwrap())).await.ok();
+    assert_eq!((&dead["state"], &read(&id).await["status"]), (&json!("dead"), &json!("failed")));
+    ask(&id, "retry", "").await.ok();
+    ack(&take("redriven").await, json!(1)).await;
+    until_status(&id, "succeeded").await;
 }

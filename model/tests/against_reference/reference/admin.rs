@@ -26,7 +26,9 @@ impl Reference {
     pub(super) fn retry(&mut self, seq: u64) -> Reply {
         match self.jobs.get(&seq).map(|job| job.state) {
             None => refuse(Code::NotFound),
-            Some(JobState::Dead | JobState::Cancelled) if self.is_replaced(seq) || self.is_step(seq) => refuse(Code::Conflict),
+            Some(JobState::Dead | JobState::Cancelled) if self.is_replaced(seq) || self.is_step(seq) => {
+                refuse(Code::Conflict)
+            }
             Some(JobState::Dead | JobState::Cancelled) => {
                 self.put_back(seq);
                 Reply::State(self.jobs[&seq].state)

@@ -22,7 +22,12 @@ pub(crate) struct Catalog {
 
 impl Catalog {
     /// The index, as fresh as asked, and of when it is.
-    pub(super) async fn get(&self, app: &Arc<App>, call: &Call, freshness: Freshness) -> Result<(Arc<Index>, Time), Refusal> {
+    pub(super) async fn get(
+        &self,
+        app: &Arc<App>,
+        call: &Call,
+        freshness: Freshness,
+    ) -> Result<(Arc<Index>, Time), Refusal> {
         let known = self.known.read().clone();
         let query = Query::Templates(known.changes);
         let (answer, as_of) = read_shared(app, call, Kind::TemplateSearch, META_GROUP, query, freshness).await?;
