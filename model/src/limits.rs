@@ -95,8 +95,6 @@ pub const EXPRESSIONS_MAX: usize = 200;
 pub const EXPRESSION_FUEL: u64 = 50_000;
 /// Tasks that one command begins before it leaves the rest to the next tick.
 pub const STARTS_MAX: u32 = 2_000;
-/// How long a workflow that is over is kept: 30 days.
-pub const WORKFLOW_KEPT_MS: u64 = 30 * 86_400_000;
 /// What a workflow that is over leaves is packed into one row if it has at most so many rows.
 pub const PACKED_ROWS_MAX: usize = 2_048;
 /// Likewise with so many bytes.

@@ -34,6 +34,9 @@ pub struct TemplateAnswer {
     /// How long a workflow may take.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline_ms: Option<u64>,
+    /// How long a workflow is kept once it is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention_ms: Option<u64>,
     /// The tasks of a workflow.
     pub tasks: RawJson,
     /// The task that runs when a workflow failed.

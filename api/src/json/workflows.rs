@@ -52,6 +52,8 @@ pub struct StartWorkflowBody {
     pub input: Option<RawJson>,
     /// How long it may take.
     pub deadline_ms: Option<u64>,
+    /// How long it is kept once it is over.
+    pub retention_ms: Option<u64>,
     /// A task that runs after a failure.
     pub on_failure: Option<RawJson>,
 }
@@ -69,6 +71,7 @@ impl StartWorkflowBody {
             tasks: text(self.tasks),
             input: text(self.input),
             deadline_ms: self.deadline_ms,
+            retention_ms: self.retention_ms,
             on_failure: text(self.on_failure),
             idempotency_key: String::new(),
         }

@@ -17,6 +17,8 @@ pub struct Instance {
     pub on_failure: Option<RawJson>,
     /// How long the workflow may take.
     pub deadline_ms: Option<u64>,
+    /// How long it is kept once it is over.
+    pub retention_ms: Option<u64>,
 }
 
 /// Makes an instance of a template. `at` is where the input stands in the request, such as `input` or
@@ -33,6 +35,7 @@ pub fn instantiate(template: &Template, at: &str, input: Option<Value>) -> Resul
         tasks: template.tasks.clone(),
         on_failure: template.on_failure.clone(),
         deadline_ms: template.deadline_ms,
+        retention_ms: template.retention_ms,
     })
 }
 
@@ -66,6 +69,7 @@ mod tests {
                 "n": {"type": "integer"}, "m": {"default": 2}}},
             "input": {"k": 1, "l": 1},
             "deadline_ms": 5,
+            "retention_ms": 6,
             "tasks": [{"id": "a", "queue": "q"}],
         });
         Template::stored(document.to_string().as_bytes()).unwrap()
@@ -75,7 +79,8 @@ mod tests {
     fn an_instance_has_the_callers_input_over_the_templates_over_the_schemas() {
         let instance = instantiate(&template(), "input", Some(json!({"n": 3, "l": 4}))).unwrap();
         assert_eq!(instance.input, json!({"k": 1, "l": 4, "m": 2, "n": 3}));
-        assert_eq!((instance.deadline_ms, &instance.tasks.0[..]), (Some(5), &br#"[{"id":"a","queue":"q"}]"#[..]));
+        assert_eq!((instance.deadline_ms, instance.retention_ms), (Some(5), Some(6)));
+        assert_eq!(&instance.tasks.0[..], &br#"[{"id":"a","queue":"q"}]"#[..]);
     }
 
     #[test]

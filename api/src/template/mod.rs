@@ -30,8 +30,17 @@ use crate::{Code, Refusal, limits, workflow};
 use fields::Fields;
 
 /// What a template may say, in the order in which it is kept.
-const FIELDS: [&str; 8] =
-    ["description", "language", "framework", "parameters", "input", "deadline_ms", "tasks", "on_failure"];
+const FIELDS: [&str; 9] = [
+    "description",
+    "language",
+    "framework",
+    "parameters",
+    "input",
+    "deadline_ms",
+    "retention_ms",
+    "tasks",
+    "on_failure",
+];
 
 /// A template's document.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -49,6 +58,8 @@ pub struct Template {
     pub input: Option<Value>,
     /// How long a workflow may take.
     pub deadline_ms: Option<u64>,
+    /// How long a workflow is kept once it is over.
+    pub retention_ms: Option<u64>,
     /// The list of tasks, as it was sent.
     pub tasks: RawJson,
     /// The task that runs when a workflow failed, as it was sent.
@@ -88,6 +99,7 @@ impl Template {
             parameters: fields.take("parameters", &mut wrong),
             input: fields.take("input", &mut wrong),
             deadline_ms: fields.take("deadline_ms", &mut wrong),
+            retention_ms: fields.take("retention_ms", &mut wrong),
             on_failure: fields.take("on_failure", &mut wrong),
             tasks: fields.take("tasks", &mut wrong).unwrap_or_else(no_tasks),
         };
@@ -118,8 +130,10 @@ impl Template {
             let detail = format!("at most {} bytes", limits::TEMPLATE_DESCRIPTION_BYTES_MAX);
             wrong.push(FieldError::new("description", detail));
         }
-        if self.deadline_ms.is_some_and(|ms| !(1..=limits::HORIZON_MS_MAX).contains(&ms)) {
-            wrong.push(FieldError::new("deadline_ms", format!("1 to {}", limits::HORIZON_MS_MAX)));
+        for (field, ms) in [("deadline_ms", self.deadline_ms), ("retention_ms", self.retention_ms)] {
+            if ms.is_some_and(|ms| !(1..=limits::HORIZON_MS_MAX).contains(&ms)) {
+                wrong.push(FieldError::new(field, format!("1 to {}", limits::HORIZON_MS_MAX)));
+            }
         }
         wrong.extend(self.parameters.as_ref().map(schema::check).unwrap_or_default());
         wrong.extend(workflow::wrongs(&self.tasks, self.on_failure.as_ref()));
@@ -160,7 +174,7 @@ mod tests {
 
     #[test]
     fn all_that_is_wrong_is_named_with_its_place() {
-        let body = r#"{"colour":1,"description":2,"deadline_ms":0,"language":"c d","name":"u",
+        let body = r#"{"colour":1,"description":2,"deadline_ms":0,"retention_ms":0,"language":"c d","name":"u",
             "parameters":{"type":"obj","properties":{"n":{"minimum":"x"}}},
             "tasks":[{"id":"a","queue":"q","colour":1},{"id":"b"},7]}"#;
         let wrong = wrong(body);
@@ -169,6 +183,7 @@ mod tests {
             "colour: ",
             "description: ",
             "deadline_ms: ",
+            "retention_ms: ",
             "language: ",
             "parameters.type: ",
             "parameters.properties.n.minimum: ",

@@ -1,5 +1,7 @@
 //! The edge of a node: what it takes from clients, what it writes for its operator, how it stops.
 
+use bravo_model::limits::HORIZON_MS_MAX;
+
 use super::key::{GIB, KIB, Kind, MIB, int, section};
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +52,15 @@ section! {
         workflow_status: u32 = 60, int(0, 100);
         /// Queues with their counts: what waits for which agents.
         agent_metrics: u32 = 90, int(0, 100);
+    }
+}
+
+section! {
+    /// Workflows.
+    ["workflows"] Workflows {
+        /// Milliseconds that a workflow is kept, with its history, once it is over; where neither it nor its
+        /// template says. Its jobs are kept as their queues say.
+        retention_ms: u64 = 30 * 86_400_000, int(1, HORIZON_MS_MAX);
     }
 }
 

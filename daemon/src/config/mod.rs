@@ -24,7 +24,7 @@ mod value;
 
 pub use check::check;
 pub use docs::reference;
-pub use edge::{Format, Level, Limits, Log, Reads, Shutdown, Webhooks};
+pub use edge::{Format, Level, Limits, Log, Reads, Shutdown, Webhooks, Workflows};
 pub use engine::{Raft, Storage};
 pub use key::{KeyDoc, Kind, SectionDoc};
 pub use place::{Advertise, Auth, Cluster, Listen, Member, Node, Tls};
@@ -56,6 +56,8 @@ pub struct Config {
     pub limits: Limits,
     /// Which reads go to replicas.
     pub reads: Reads,
+    /// Workflows.
+    pub workflows: Workflows,
     /// Deliveries to webhooks.
     pub webhooks: Webhooks,
     /// Log lines.
@@ -76,6 +78,7 @@ pub const SECTIONS: &[SectionDoc] = &[
     Storage::DOC,
     Limits::DOC,
     Reads::DOC,
+    Workflows::DOC,
     Webhooks::DOC,
     Log::DOC,
     Shutdown::DOC,

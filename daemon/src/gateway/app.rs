@@ -26,6 +26,8 @@ pub(crate) struct App {
     pub(crate) auth_required: bool,
     /// Whether webhooks may name private addresses.
     pub(crate) allow_private: bool,
+    /// How long a workflow is kept once it is over, where neither it nor its template says.
+    pub(crate) workflow_retention_ms: u64,
     /// Which reads go to replicas.
     pub(crate) reads: Spread,
     /// Metrics.
@@ -55,6 +57,7 @@ impl App {
         let limits = config.limits.clone();
         Arc::new(Self {
             auth_required: config.auth.required,
+            workflow_retention_ms: config.workflows.retention_ms,
             reads: Spread::new(&config.reads, cluster.groups().len()),
             allow_private: config.webhooks.allow_private,
             telemetry,

@@ -296,6 +296,7 @@ mod tests {
             template: None,
             input: Bytes::from_static(b"{}"),
             deadline: None,
+            retention_ms: 1_000_000,
             plan: Plan { tasks: vec![task("a", &[])], on_failure: None },
         };
         let mut new = every_second(Overlap::Skip);

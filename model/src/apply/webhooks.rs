@@ -344,6 +344,7 @@ mod tests {
             template: None,
             input: Bytes::from_static(b"null"),
             deadline: None,
+            retention_ms: 1_000_000,
             plan: Plan { tasks: vec![timer], on_failure: None },
         };
         world.ask(Command::StartWorkflow(Box::new(new)));

@@ -19,6 +19,8 @@ pub struct NewWorkflow {
     pub input: Bytes,
     /// When it is too late for the whole.
     pub deadline: Option<When>,
+    /// How long it is kept once it is over, in milliseconds.
+    pub retention_ms: u64,
     /// What is to be done.
     pub plan: Plan,
 }

@@ -150,6 +150,8 @@ pub struct Workflow {
     pub events: u32,
     /// Signals that were kept.
     pub signals: u32,
+    /// How long it is kept once it is over.
+    pub retention_ms: u64,
     /// When it is removed.
     pub keep_until: Option<Time>,
 }

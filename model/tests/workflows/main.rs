@@ -80,6 +80,7 @@ fn asked(plans: &[Plan]) -> NewWorkflow {
         template: None,
         input: Bytes::from_static(b"{}"),
         deadline: None,
+        retention_ms: 1_000_000,
         plan: NewPlan { tasks: plans.iter().enumerate().map(task).collect(), on_failure: None },
     }
 }

@@ -175,6 +175,7 @@ fn details(template: &TemplateAnswer) -> String {
         ("language", or_dash(template.language.clone())),
         ("framework", or_dash(template.framework.clone())),
         ("deadline ms", or_dash(template.deadline_ms)),
+        ("retention ms", or_dash(template.retention_ms)),
         ("input", text(&template.input)),
         ("parameters", text(&template.parameters)),
         ("tasks", json(&template.tasks)),

@@ -96,6 +96,9 @@ pub(crate) async fn prepare(
         let detail = format!("{bytes} bytes, at most {} are taken", limits::WORKFLOW_BYTES_MAX);
         return Err(Refusal::new(Code::PayloadTooLarge, detail).into());
     }
+    if request.retention_ms.is_some_and(|ms| !(1..=limits::HORIZON_MS_MAX).contains(&ms)) {
+        return Err(wrong("retention_ms", format!("1 to {}", limits::HORIZON_MS_MAX)));
+    }
     let title = request.name.clone();
     let made = make(app, call, request).await?;
     Ok(NewWorkflow {
@@ -104,6 +107,7 @@ pub(crate) async fn prepare(
         template: made.template,
         input: made.input,
         deadline: made.deadline_ms.map(When::In),
+        retention_ms: made.retention_ms.unwrap_or(app.workflow_retention_ms),
         plan: made.plan,
     })
 }
@@ -113,6 +117,7 @@ struct Made {
     template: Option<TemplateRef>,
     input: Bytes,
     deadline_ms: Option<u64>,
+    retention_ms: Option<u64>,
     plan: Plan,
 }
 
@@ -129,7 +134,8 @@ async fn make(app: &Arc<App>, call: &Call, request: proto::StartWorkflowRequest)
         let tasks = RawJson(tasks);
         let plan = blocking(move || definition::plan(&tasks, on_failure.as_ref(), &parts)).await??;
         let input = if input.is_empty() { Bytes::from_static(b"null") } else { input };
-        return Ok(Made { template: None, input, deadline_ms: request.deadline_ms, plan });
+        let (deadline_ms, retention_ms) = (request.deadline_ms, request.retention_ms);
+        return Ok(Made { template: None, input, deadline_ms, retention_ms, plan });
     }
     if !on_failure.is_empty() {
         return Err(wrong("on_failure", "goes with tasks; a template has its own"));
@@ -152,14 +158,16 @@ async fn make(app: &Arc<App>, call: &Call, request: proto::StartWorkflowRequest)
     let labels = (document.language.clone(), document.framework.clone());
     let label = |label: Option<String>| label.unwrap_or_else(|| "none".into());
     let parts = parts(app, call, &document.tasks.0).await?;
-    let (input, deadline_ms, plan) = blocking(move || {
+    let (input, times, plan) = blocking(move || {
         let instance = template::instantiate(&document, at, given).map_err(Rejection::invalid)?;
         let plan = definition::plan(&instance.tasks, instance.on_failure.as_ref(), &parts)?;
-        Ok::<_, Rejection>((Bytes::from(instance.input.to_string()), instance.deadline_ms, plan))
+        let times = (instance.deadline_ms, instance.retention_ms);
+        Ok::<_, Rejection>((Bytes::from(instance.input.to_string()), times, plan))
     })
     .await??;
     let template = TemplateRef { name, version, labels: Some((label(labels.0), label(labels.1))) };
-    Ok(Made { template: Some(template), input, deadline_ms: request.deadline_ms.or(deadline_ms), plan })
+    let (deadline_ms, retention_ms) = (request.deadline_ms.or(times.0), request.retention_ms.or(times.1));
+    Ok(Made { template: Some(template), input, deadline_ms, retention_ms, plan })
 }
 
 /// The template that requirements name, and the input that they are; members of `input` go over them.

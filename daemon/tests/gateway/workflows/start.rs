@@ -1,5 +1,7 @@
 //! What may be started, and what comes back.
 
+use std::time::{Duration, Instant};
+
 use bravo_daemon::shipped;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -76,6 +78,31 @@ async fn an_input_that_the_template_refuses_is_named_with_its_place() {
     let id = start(json!({"name": "x", "template": "strict", "input": {"n": 7}})).await;
     assert_eq!(read(&id).await["template_version"], 1);
     assert_eq!(work("refuses-input", json!(1)).await, json!({"n": 7}));
+}
+
+#[tokio::test]
+async fn what_is_over_is_kept_as_long_as_it_or_its_template_says() {
+    let tasks = json!([{"id": "a", "timer_ms": 1}]);
+    put("/api/v1/templates/brief", json!({"retention_ms": 1, "tasks": tasks}).to_string()).await.ok();
+    let brief = start(json!({"template": "brief"})).await;
+    let own = start(json!({"tasks": tasks, "retention_ms": 1})).await;
+    let longer = start(json!({"template": "brief", "retention_ms": 600_000})).await;
+    let usual = start(json!({"tasks": tasks})).await;
+    for id in [&longer, &usual] {
+        until_status(id, "succeeded").await;
+    }
+    let deadline = Instant::now() + Duration::from_secs(20);
+    for id in [&brief, &own] {
+        while get(&format!("/api/v1/workflows/{id}")).await.status != StatusCode::NOT_FOUND {
+            assert!(Instant::now() < deadline, "{id} is still kept");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    for id in [&longer, &usual] {
+        assert_eq!(read(id).await["status"], "succeeded");
+    }
+    let never = json!({"tasks": tasks, "retention_ms": 0}).to_string();
+    assert_eq!(wrong_at(&post("/api/v1/workflows", never).await), ["retention_ms"]);
 }
 
 #[tokio::test]

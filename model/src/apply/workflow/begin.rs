@@ -229,6 +229,7 @@ impl State<'_> {
             template: template.clone(),
             input,
             deadline: deadline_ms.map(When::In),
+            retention_ms: above.retention_ms,
             plan: plan.clone(),
         };
         self.open_workflow(new, Some(at)).map_err(|refusal| refusal.detail)

@@ -174,7 +174,7 @@ impl State<'_> {
         if let Some(deadline) = workflow.deadline {
             self.txn.delete(&table::due_workflow(deadline, workflow.seq));
         }
-        let keep_until = now.saturating_add(limits::WORKFLOW_KEPT_MS);
+        let keep_until = now.saturating_add(workflow.retention_ms);
         self.set_status(&mut workflow, status);
         workflow.finished_at = Some(now);
         workflow.keep_until = Some(keep_until);

@@ -73,6 +73,7 @@ impl State<'_> {
             undo_seq: 0,
             events: 0,
             signals: 0,
+            retention_ms: new.retention_ms,
             keep_until: None,
         };
         self.put_workflow(&workflow);
