@@ -8,6 +8,7 @@
 
 pub(crate) mod blobs;
 pub mod cluster;
+pub(crate) mod cold;
 pub mod config;
 pub mod dev;
 pub mod dispatch;

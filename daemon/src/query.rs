@@ -69,6 +69,9 @@ pub async fn answer(shared: &GroupState, query: &Query) -> Answer {
             Answer::Artifacts(page, more)
         }
         Query::Referred(chunks) => Answer::Referred(chunks.iter().map(|hash| view::is_referred(state, hash)).collect()),
+        Query::Lifecycle(project) => Answer::Lifecycles(view::lifecycle(state, project).into_iter().collect()),
+        Query::Lifecycles => Answer::Lifecycles(view::lifecycles(state)),
+        Query::Stand(ids) => Answer::Stand(ids.iter().map(|id| view::stand(state, id)).collect()),
         Query::TaskIds(seq) => Answer::TaskIds(task_ids(state, *seq)),
         Query::Template(name, version) => {
             Answer::Template(view::template(state, name, *version).map(|(head, version, of)| TemplateRead {

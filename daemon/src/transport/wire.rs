@@ -1,7 +1,8 @@
 //! What nodes say to each other, in postcard. Variants are only ever added at the end.
 
-use bravo_model::artifact::{Artifact, ArtifactPath, ArtifactVersion};
+use bravo_model::artifact::{Artifact, ArtifactPath};
 use bravo_model::command::{Lease, ListFilter};
+use bravo_model::lifecycle::{Class, Lifecycle, VersionId};
 use bravo_model::reply::LeasedJob;
 use bravo_model::schedule::{Schedule, Target};
 use bravo_model::template::{Template, TemplateVersion};
@@ -12,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::TransportError;
+use crate::cold::ColdName;
 use crate::raft::types::alias::{
     AppendRequest, SnapshotMeta, StreamAppendResult, TransferRequest, Vote, VoteRequest, VoteResponse,
 };
@@ -111,12 +113,16 @@ pub enum Request {
     RemoveMember(GroupId, NodeId),
     /// Nobody wants these jobs any more: whoever has a stream to one of the workers tells it.
     Cancelled(Vec<Cancelled>),
-    /// Writes a chunk of an artifact; answered when it is on disk.
+    /// Writes a chunk of an artifact, in the form in which it is kept; answered when it is on disk.
     PutChunk([u8; 32], Bytes),
     /// Asks for a chunk.
     GetChunk([u8; 32]),
     /// Says that chunks are in use.
     RenewChunks(Vec<[u8; 32]>),
+    /// Writes a chunk into the node's cold tier, in its form; answered when it is durable.
+    PutCold(ColdName, Bytes),
+    /// Asks for a chunk of the node's cold tier.
+    GetCold(ColdName),
 }
 
 /// A leased job that a caller wants cancelled.
@@ -161,7 +167,7 @@ pub enum Response {
     Workers(Vec<WorkerSeen>),
     /// To `Hello`.
     Welcome(Welcome),
-    /// To `GetChunk`: its bytes, if it is there.
+    /// To `GetChunk` and `GetCold`: the form in which it is kept, if it is there.
     Chunk(Option<Bytes>),
     /// To `RenewChunks`: which of them are there.
     Held(Vec<bool>),
@@ -246,6 +252,12 @@ pub enum Query {
     },
     /// Which of these chunks a version is made of.
     Referred(Vec<[u8; 32]>),
+    /// Meta: a project's lifecycle rules.
+    Lifecycle(bravo_model::Name),
+    /// All projects' lifecycle rules.
+    Lifecycles,
+    /// Where these versions' chunks are kept.
+    Stand(Vec<VersionId>),
 }
 
 /// The answer to a [`Query`].
@@ -294,12 +306,16 @@ pub enum Answer {
     TaskIds(Option<Vec<bravo_model::Name>>),
     /// To `Schedule` and `Schedules`.
     Schedules(Vec<ScheduleRead>),
-    /// To `Artifact`: the artifact, which version it is, and the version.
-    Artifact(Option<Box<(Artifact, u32, ArtifactVersion)>>),
+    /// To `Artifact`.
+    Artifact(Option<Box<view::Found>>),
     /// To `Artifacts`: the page, and whether there are more.
     Artifacts(Vec<Artifact>, bool),
     /// To `Referred`: one a chunk, in order.
     Referred(Vec<bool>),
+    /// To `Lifecycle` and `Lifecycles`.
+    Lifecycles(Vec<Lifecycle>),
+    /// To `Stand`: one a version, in order; none: it is not there.
+    Stand(Vec<Option<Class>>),
 }
 
 /// A workflow with a part of its tasks.

@@ -29,7 +29,7 @@ pub struct Violation {
 type Invariant = (&'static str, fn(&Census) -> Vec<String>);
 
 /// Every invariant.
-const ALL: [Invariant; 21] = [
+const ALL: [Invariant; 22] = [
     ("rows_decode", jobs::rows_decode),
     ("one_place_per_job", jobs::one_place_per_job),
     ("index_rows_follow_from_jobs", jobs::index_rows_follow_from_jobs),
@@ -51,6 +51,7 @@ const ALL: [Invariant; 21] = [
     ("no_orphans_of_workflows", workflows::no_orphans_of_workflows),
     ("artifacts_match", artifacts::artifacts_match),
     ("chunks_are_counted", artifacts::chunks_are_counted),
+    ("lives_match", artifacts::lives_match),
 ];
 
 /// Checks every invariant; reads every row.

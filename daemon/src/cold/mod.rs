@@ -1,0 +1,145 @@
+//! The cold tier: where versions of artifacts go as they grow old, by the project's rules.
+//!
+//! ```text
+//!   state: a version is to be moved ──► leader: reads each chunk, writes it to the tier ──► MoveVersion
+//!   read:  this node's chunks, its tier, the others' tiers ──► kept among this node's chunks for a while
+//! ```
+//!
+//! A bucket is shared: what the leader writes is there for all. A folder is one node's own: a chunk goes to
+//! those of all replicas, and counts when a majority has it, as hot ones do.
+
+mod keeper;
+mod name;
+mod tier;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bravo_model::lifecycle::Class;
+use bravo_model::{Code, Refusal};
+use bravo_storage::blob;
+use bytes::Bytes;
+use futures_util::future::join_all;
+
+pub(crate) use keeper::start;
+pub(crate) use name::ColdName;
+pub(crate) use tier::Tier;
+
+use crate::blobs::on_disk;
+use crate::cluster::Cluster;
+use crate::raft::types::{GroupId, NodeId, partition_group};
+use crate::transport::wire::{Request, Response};
+
+/// Longest time that a node may take over one chunk of its tier.
+const COLD_PATIENCE: Duration = Duration::from_secs(90);
+
+impl Cluster {
+    /// Writes a chunk into the tier; answers when it is as safe as an acknowledged write.
+    pub(crate) async fn put_cold(self: &Arc<Self>, name: ColdName, form: Bytes) -> Result<(), String> {
+        if self.tier.is_shared() {
+            return self.tier.put(&name, form).await;
+        }
+        let voters = self.group(partition_group(name.partition)).map(|group| group.voters()).unwrap_or_default();
+        let wanted = voters.len() / 2 + 1;
+        let writes = voters.into_iter().map(|node| self.put_cold_at(node, name, form.clone()));
+        let (written, failed): (Vec<_>, Vec<_>) = join_all(writes).await.into_iter().partition(Result::is_ok);
+        if written.len() >= wanted {
+            return Ok(());
+        }
+        let problem = failed.into_iter().find_map(Result::err).unwrap_or_default();
+        Err(format!(
+            "a chunk is in the cold tiers of {} of {wanted} nodes that must have it ({problem})",
+            written.len()
+        ))
+    }
+
+    async fn put_cold_at(self: &Arc<Self>, node: NodeId, name: ColdName, form: Bytes) -> Result<(), String> {
+        let call = self.call(node, Request::PutCold(name, form));
+        match tokio::time::timeout(COLD_PATIENCE, call).await {
+            Ok(Ok(Response::Done)) => Ok(()),
+            Ok(Ok(other)) => Err(format!("node {node}: {other:?}")),
+            Ok(Err(error)) => Err(format!("node {node}: {error}")),
+            Err(_) => Err(format!("node {node}: no answer in time")),
+        }
+    }
+
+    /// A chunk of a version wherever it is: among the nodes' chunks, or in the tier. `name` tells the class
+    /// that the version was last known to have; it may have moved on since.
+    pub(crate) async fn chunk_of(self: &Arc<Self>, name: ColdName, hash: blob::Hash) -> Result<Bytes, Refusal> {
+        match on_disk(&self.blobs, move |blobs| blobs.get(&hash)).await {
+            Ok(Some(bytes)) => return Ok(bytes),
+            Ok(None) => {}
+            Err(detail) => tracing::warn!(detail, "a chunk cannot be read here; it is fetched from elsewhere"),
+        }
+        if name.class == Class::Hot
+            && let Some(bytes) = self.fetch_chunk(hash).await
+        {
+            return Ok(bytes);
+        }
+        let classes =
+            if name.class == Class::Archive { [Class::Archive, Class::Cold] } else { [Class::Cold, Class::Archive] };
+        for class in classes {
+            if let Some(form) = self.get_cold(ColdName { class, ..name }, hash).await
+                && let Some(bytes) = self.keep_for_a_while(hash, form).await
+            {
+                return Ok(bytes);
+            }
+        }
+        let left = if name.class == Class::Hot { None } else { self.fetch_chunk(hash).await };
+        left.ok_or_else(|| {
+            let detail = "no node that can be reached has a part of the artifact now, nor has the cold tier";
+            Refusal::retry_after(Code::NoLeader, detail, 1_000)
+        })
+    }
+
+    /// A sound chunk of the tier, in its form: from this node's, else from another's.
+    async fn get_cold(self: &Arc<Self>, name: ColdName, hash: blob::Hash) -> Option<Bytes> {
+        match self.tier.get(&name).await {
+            Ok(Some(form)) if is_sound(hash, &form).await => return Some(form),
+            Ok(Some(_)) => tracing::warn!(path = %name.path(), "a chunk in the cold tier is damaged"),
+            Ok(None) => {}
+            Err(detail) => tracing::warn!(detail, "the cold tier cannot be read here"),
+        }
+        self.get_others_cold(name, hash).await
+    }
+
+    /// The same, from another node's tier.
+    async fn get_others_cold(self: &Arc<Self>, name: ColdName, hash: blob::Hash) -> Option<Bytes> {
+        for node in self.members().into_keys().filter(|node| *node != self.node) {
+            let call = self.call(node, Request::GetCold(name));
+            if let Ok(Ok(Response::Chunk(Some(form)))) = tokio::time::timeout(COLD_PATIENCE, call).await
+                && is_sound(hash, &form).await
+            {
+                return Some(form);
+            }
+        }
+        None
+    }
+
+    /// No version is hot with it, so that the sweep removes it when nobody has asked for it for an hour.
+    async fn keep_for_a_while(&self, hash: blob::Hash, form: Bytes) -> Option<Bytes> {
+        let kept = form.clone();
+        if let Err(detail) = on_disk(&self.blobs, move |blobs| blobs.replace(&hash, &kept)).await {
+            tracing::warn!(detail, "a chunk from the cold tier could not be kept");
+        }
+        tokio::task::spawn_blocking(move || blob::open(&hash, form)).await.ok().flatten()
+    }
+
+    /// What other nodes, and this one, ask of this node's tier.
+    pub(crate) async fn serve_cold(&self, name: ColdName, form: Option<Bytes>) -> Response {
+        let answer = match form {
+            Some(form) => self.tier.put(&name, form).await.map(|()| Response::Done),
+            None => self.tier.get(&name).await.map(Response::Chunk),
+        };
+        answer.unwrap_or_else(Response::Unknown)
+    }
+
+    fn partition_of(&self, group: GroupId) -> Option<u16> {
+        self.group(group).map(|group| group.shared.partition)
+    }
+}
+
+async fn is_sound(hash: blob::Hash, form: &Bytes) -> bool {
+    let form = form.clone();
+    tokio::task::spawn_blocking(move || blob::open(&hash, form).is_some()).await.unwrap_or(false)
+}
