@@ -7,9 +7,10 @@ use std::time::{Duration, Instant, SystemTime};
 use bravo_model::lifecycle::{Class, Move, VersionId};
 use bravo_model::{Command, Envelope, view};
 use bravo_storage::blob::{self, Effort};
+use bytes::Bytes;
 use futures_util::StreamExt;
 
-use super::{ColdName, is_sound};
+use super::{ColdName, Found};
 use crate::cluster::{Cluster, Repeat};
 use crate::raft::types::{GroupId, META_GROUP, partition_group};
 use crate::telemetry::events::{Chunks, ColdMoved};
@@ -59,7 +60,7 @@ async fn move_one(cluster: &Arc<Cluster>, partition: u16, of: Move) -> Result<()
     let effort = if to == Class::Archive { Effort::Thorough } else { Effort::Quick };
     for (index, chunk) in manifest.chunks().iter().enumerate() {
         let name = ColdName { partition, id, class: from, index: u32::try_from(index).unwrap_or(u32::MAX) };
-        let bytes = cluster.chunk_of(name, chunk.hash).await.map_err(|refusal| refusal.detail)?;
+        let bytes = read(cluster, name, chunk.hash).await?;
         let form = tokio::task::spawn_blocking(move || blob::encode(&bytes, effort)).await;
         let form = form.map_err(|error| error.to_string())?;
         cluster.put_cold(ColdName { class: to, ..name }, form).await?;
@@ -69,6 +70,16 @@ async fn move_one(cluster: &Arc<Cluster>, partition: u16, of: Move) -> Result<()
     moved.map_err(|refusal| refusal.detail)?;
     ColdMoved { to, bytes: manifest.size }.emit();
     Ok(())
+}
+
+/// What is in the tier already is not kept on its way to the archive.
+async fn read(cluster: &Arc<Cluster>, name: ColdName, hash: blob::Hash) -> Result<Bytes, String> {
+    if name.class == Class::Cold
+        && let Some(found) = cluster.get_cold(name, hash).await
+    {
+        return Ok(found.plain);
+    }
+    cluster.chunk_of(name, hash).await.map_err(|refusal| refusal.detail)
 }
 
 /// Removes objects of which the state knows nothing: of moves that came to no end, of versions that moved on,
@@ -167,17 +178,19 @@ async fn heal(cluster: Arc<Cluster>) {
 
 async fn heal_one(cluster: &Arc<Cluster>, name: ColdName, hash: blob::Hash) {
     let problem = match cluster.tier.get(&name).await {
-        Ok(Some(form)) if is_sound(hash, &form).await => return Chunks::Scrubbed(true).emit(),
+        Ok(Some(form)) if Found::check(hash, form.clone(), true).await.is_some() => {
+            return Chunks::Scrubbed(true).emit();
+        }
         Ok(Some(_)) => "damaged",
         Ok(None) => "missing",
         Err(_) => "unreadable",
     };
-    let Some(form) = cluster.get_others_cold(name, hash).await else {
+    let Some(found) = cluster.get_others_cold(name, hash).await else {
         // It may have moved on since this replica was looked at.
         tracing::debug!(path = %name.path(), problem, "a chunk of the cold tier cannot be mended now");
         return;
     };
-    let mended = cluster.tier.put(&name, form).await.is_ok();
+    let mended = cluster.tier.put(&name, found.form).await.is_ok();
     if problem == "damaged" {
         Chunks::Scrubbed(false).emit();
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   state: a version is to be moved ──► leader: reads each chunk, writes it to the tier ──► MoveVersion
-//!   read:  this node's chunks, its tier, the others' tiers ──► kept among this node's chunks for a while
+//!   read:  this node's chunks, its tier, the others' tiers ──► kept for a while, if it came from afar
 //! ```
 //!
 //! A bucket is shared: what the leader writes is there for all. A folder is one node's own: a chunk goes to
@@ -79,10 +79,8 @@ impl Cluster {
         let classes =
             if name.class == Class::Archive { [Class::Archive, Class::Cold] } else { [Class::Cold, Class::Archive] };
         for class in classes {
-            if let Some(form) = self.get_cold(ColdName { class, ..name }, hash).await
-                && let Some(bytes) = self.keep_for_a_while(hash, form).await
-            {
-                return Ok(bytes);
+            if let Some(found) = self.get_cold(ColdName { class, ..name }, hash).await {
+                return Ok(self.keep_for_a_while(hash, found).await);
             }
         }
         let left = if name.class == Class::Hot { None } else { self.fetch_chunk(hash).await };
@@ -92,11 +90,16 @@ impl Cluster {
         })
     }
 
-    /// A sound chunk of the tier, in its form: from this node's, else from another's.
-    async fn get_cold(self: &Arc<Self>, name: ColdName, hash: blob::Hash) -> Option<Bytes> {
+    /// A sound chunk of the tier: from this node's, else from another's.
+    async fn get_cold(self: &Arc<Self>, name: ColdName, hash: blob::Hash) -> Option<Found> {
         match self.tier.get(&name).await {
-            Ok(Some(form)) if is_sound(hash, &form).await => return Some(form),
-            Ok(Some(_)) => tracing::warn!(path = %name.path(), "a chunk in the cold tier is damaged"),
+            Ok(Some(form)) => {
+                let own = !self.tier.is_shared();
+                if let Some(found) = Found::check(hash, form, own).await {
+                    return Some(found);
+                }
+                tracing::warn!(path = %name.path(), "a chunk in the cold tier is damaged");
+            }
             Ok(None) => {}
             Err(detail) => tracing::warn!(detail, "the cold tier cannot be read here"),
         }
@@ -104,25 +107,28 @@ impl Cluster {
     }
 
     /// The same, from another node's tier.
-    async fn get_others_cold(self: &Arc<Self>, name: ColdName, hash: blob::Hash) -> Option<Bytes> {
+    async fn get_others_cold(self: &Arc<Self>, name: ColdName, hash: blob::Hash) -> Option<Found> {
         for node in self.members().into_keys().filter(|node| *node != self.node) {
             let call = self.call(node, Request::GetCold(name));
             if let Ok(Ok(Response::Chunk(Some(form)))) = tokio::time::timeout(COLD_PATIENCE, call).await
-                && is_sound(hash, &form).await
+                && let Some(found) = Found::check(hash, form, false).await
             {
-                return Some(form);
+                return Some(found);
             }
         }
         None
     }
 
-    /// No version is hot with it, so that the sweep removes it when nobody has asked for it for an hour.
-    async fn keep_for_a_while(&self, hash: blob::Hash, form: Bytes) -> Option<Bytes> {
-        let kept = form.clone();
-        if let Err(detail) = on_disk(&self.blobs, move |blobs| blobs.replace(&hash, &kept)).await {
-            tracing::warn!(detail, "a chunk from the cold tier could not be kept");
+    /// What came from afar stays among this node's chunks. No version is hot with it, so that the sweep removes
+    /// it when nobody has asked for it for long.
+    async fn keep_for_a_while(&self, hash: blob::Hash, found: Found) -> Bytes {
+        let Found { form, plain, own } = found;
+        if !own && self.tier.may_keep(form.len() as u64, self.pace.orphan_age) {
+            if let Err(detail) = on_disk(&self.blobs, move |blobs| blobs.replace(&hash, &form)).await {
+                tracing::warn!(detail, "a chunk from the cold tier could not be kept");
+            }
         }
-        tokio::task::spawn_blocking(move || blob::open(&hash, form)).await.ok().flatten()
+        plain
     }
 
     /// What other nodes, and this one, ask of this node's tier.
@@ -139,7 +145,18 @@ impl Cluster {
     }
 }
 
-async fn is_sound(hash: blob::Hash, form: &Bytes) -> bool {
-    let form = form.clone();
-    tokio::task::spawn_blocking(move || blob::open(&hash, form).is_some()).await.unwrap_or(false)
+/// A chunk of a tier that was found to be sound.
+struct Found {
+    form: Bytes,
+    plain: Bytes,
+    /// It was in this node's own folder.
+    own: bool,
+}
+
+impl Found {
+    async fn check(hash: blob::Hash, form: Bytes, own: bool) -> Option<Self> {
+        let opened = form.clone();
+        let plain = tokio::task::spawn_blocking(move || blob::open(&hash, opened)).await.ok().flatten()?;
+        Some(Self { form, plain, own })
+    }
 }

@@ -1,6 +1,6 @@
 //! Artifacts: how a node keeps its chunks in order, and where old ones go.
 
-use super::key::{Kind, int, section};
+use super::key::{GIB, Kind, int, section};
 use std::path::PathBuf;
 
 section! {
@@ -39,6 +39,10 @@ section! {
         access_key_id: Option<String> = None, Kind::Text;
         /// The file with its secret.
         secret_access_key_file: Option<PathBuf> = None, Kind::Path;
+        /// Bytes of chunks from a bucket, or from another node's folder, that a node keeps among its own when
+        /// they were read, in each `artifacts.orphan_age_ms`; they are removed that long after they were
+        /// read last.
+        keep_bytes_max: u64 = 4 * GIB, int(0, 16_384 * GIB);
         /// The storage class of archived objects, such as `GLACIER_IR`; one that must be thawed before it
         /// can be read will not do.
         archive_class: Option<String> = None, Kind::Text;

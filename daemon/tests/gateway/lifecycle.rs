@@ -101,6 +101,25 @@ async fn an_old_version_is_read_from_the_cold_tier_and_then_from_the_archive() {
     assert!(having >= 2, "a majority of the nodes has it in its cold tier: {having}");
     assert_eq!(get(2, "aging/other").await.1, "hot");
 
+    // What a node's folder lacks, or has damaged, comes back from the others'.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while cold(0) < chunks || cold(1) < chunks {
+        assert!(Instant::now() < deadline, "{} and {} of {chunks}", cold(0), cold(1));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let lost = files(0, "cold/cold").remove(0);
+    let sound = std::fs::read(&lost).unwrap();
+    std::fs::remove_file(&lost).unwrap();
+    let relative = lost.strip_prefix(&data_dirs()[0]).unwrap();
+    let damaged = data_dirs()[1].join(relative);
+    std::fs::write(&damaged, b"damaged").unwrap();
+    for file in [&lost, &damaged] {
+        while std::fs::read(file).ok().as_ref() != Some(&sound) {
+            assert!(Instant::now() < deadline, "{} is not mended", file.display());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     // As after the sweep: no node has the chunks hot, but for those of the other.
     let remove = async || {
         let deleted = call_at(nodes()[0], Method::DELETE, "/api/v1/artifacts/aging/other", &[], "").await;

@@ -124,4 +124,4 @@ async fn memory_stays_flat_under_a_large_body() {
 }
 
 /// Chunks on their way to a slow node are held, 16 at most, and so are a few that come in.
-const MIB_GROWN_MAX: u64 = 320;
+const MIB_GROWN_MAX: u64 = 256;
