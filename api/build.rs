@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use prost::Message;
 
-const FILES: [&str; 8] = [
+const FILES: [&str; 10] = [
     "bravo/v1/common.proto",
     "bravo/v1/jobs.proto",
     "bravo/v1/work.proto",
@@ -14,6 +14,8 @@ const FILES: [&str; 8] = [
     "bravo/v1/templates.proto",
     "bravo/v1/workflows.proto",
     "bravo/v1/schedules.proto",
+    "bravo/v1/webhooks.proto",
+    "bravo/v1/events.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

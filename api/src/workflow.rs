@@ -110,14 +110,8 @@ pub fn plan(tasks: &RawJson, on_failure: Option<&RawJson>, parts: &Parts) -> Res
 pub fn added(tasks: &RawJson, parts: &Parts, known: &BTreeSet<String>) -> Result<Vec<NewTask>, Rejection> {
     let mut reader = Reader { parts: Some(parts), wrong: Vec::new(), tasks: 0 };
     let tasks = reader.tasks("", tasks, 0);
-    if reader.wrong.is_empty() {
-        reader.wrong.extend(check::check_added(&tasks, known).into_iter().map(error));
-    }
+    reader.judge(check::check_added(&tasks, known));
     if reader.wrong.is_empty() { Ok(tasks) } else { Err(Rejection::invalid(reader.wrong)) }
-}
-
-fn error(wrong: Wrong) -> FieldError {
-    FieldError::new(wrong.path, wrong.detail)
 }
 
 struct Reader<'a> {
@@ -137,19 +131,28 @@ impl Reader<'_> {
 
     fn checked(&mut self, tasks: &RawJson, on_failure: Option<&RawJson>) -> Plan {
         let plan = self.plan("", tasks, on_failure, 0);
-        // What cannot be read has nothing to be checked.
-        if self.wrong.is_empty() {
-            self.wrong.extend(check::check(&plan, "").into_iter().map(error));
-        }
+        self.judge(check::check(&plan, ""));
         plan
+    }
+
+    /// Adds what is wrong with what was read. What could not be read was told already, and something stands in
+    /// its place that nothing is wrong with.
+    fn judge(&mut self, found: Vec<Wrong>) {
+        for wrong in found {
+            if !self.wrong.iter().any(|told| told.path == wrong.path) {
+                self.say(wrong.path, wrong.detail);
+            }
+        }
     }
 
     fn plan(&mut self, at: &str, tasks: &RawJson, on_failure: Option<&RawJson>, depth: u8) -> Plan {
         let tasks = self.tasks(at, tasks, depth);
         let on_failure = on_failure.and_then(|task| {
             let path = format!("{at}on_failure");
+            let told = self.wrong.len();
             let body = self.read::<TaskBody>(&path, &task.0)?;
-            self.task(&path, body, depth).map(Box::new)
+            let task = self.task(&path, body, depth);
+            (self.wrong.len() == told).then(|| Box::new(task))
         });
         Plan { tasks, on_failure }
     }
@@ -158,20 +161,21 @@ impl Reader<'_> {
         let path = format!("{at}tasks");
         if depth > limits::WORKFLOW_DEPTH_MAX {
             self.say(path, format!("workflows lie at most {} deep in each other", limits::WORKFLOW_DEPTH_MAX));
-            return Vec::new();
+            return unknown_yet().tasks;
         }
-        let Some(texts) = self.read::<Vec<RawJson>>(&path, &tasks.0) else { return Vec::new() };
+        let Some(texts) = self.read::<Vec<RawJson>>(&path, &tasks.0) else { return unknown_yet().tasks };
         self.tasks = self.tasks.saturating_add(texts.len());
         if self.tasks > limits::WORKFLOW_TASKS_MAX {
             self.say(path, format!("at most {} tasks, those of sub-workflows included", limits::WORKFLOW_TASKS_MAX));
-            return Vec::new();
+            return unknown_yet().tasks;
         }
         let mut read = Vec::with_capacity(texts.len());
         for (place, text) in texts.iter().enumerate() {
             let path = format!("{at}tasks[{place}]");
-            if let Some(body) = self.read::<TaskBody>(&path, &text.0) {
-                read.extend(self.task(&path, body, depth));
-            }
+            read.push(match self.read::<TaskBody>(&path, &text.0) {
+                Some(body) => self.task(&path, body, depth),
+                None => stand_in(&path, &text.0),
+            });
         }
         read
     }
@@ -203,21 +207,20 @@ impl Reader<'_> {
         }
     }
 
-    fn task(&mut self, path: &str, body: TaskBody, depth: u8) -> Option<NewTask> {
-        let id = self.name(&format!("{path}.id"), &body.id);
+    /// The task; what cannot be read of it is told, and harmless.
+    fn task(&mut self, path: &str, body: TaskBody, depth: u8) -> NewTask {
+        let id = self.name(&format!("{path}.id"), &body.id).unwrap_or_else(|| nameless(path));
         let mut depends_on = Vec::with_capacity(body.depends_on.len());
         for (n, on) in body.depends_on.iter().enumerate() {
             depends_on.extend(self.name(&format!("{path}.depends_on[{n}]"), on));
         }
         let when = body.when.as_ref().and_then(|when| self.bare(&format!("{path}.when"), when));
         let foreach = body.foreach.as_ref().and_then(|foreach| self.bare(&format!("{path}.foreach"), foreach));
-        let compensate = match &body.compensate {
-            Some(compensate) => Some(Compensate {
-                queue: self.name(&format!("{path}.compensate.queue"), &compensate.queue)?,
-                input: text_of(compensate.input.as_ref()),
-            }),
-            None => None,
-        };
+        let has_list = foreach.is_some();
+        let compensate = body.compensate.as_ref().and_then(|compensate| {
+            let queue = self.name(&format!("{path}.compensate.queue"), &compensate.queue)?;
+            Some(Compensate { queue, input: text_of(compensate.input.as_ref()) })
+        });
         let mut input = text_of(body.input.as_ref());
         if let Some(part) = body.workflow.as_ref().and_then(|part| part.input.as_ref()) {
             if body.input.is_some() {
@@ -234,17 +237,18 @@ impl Reader<'_> {
                 }
             }
         }
-        Some(NewTask {
-            id: id?,
+        NewTask {
+            id,
             depends_on,
-            action: action?,
+            action: action.unwrap_or(Action::Timer(0)),
             input,
             when,
             foreach,
-            max_parallel: body.max_parallel,
+            // Without the list that it goes with it would be wrong only for that.
+            max_parallel: body.max_parallel.filter(|_| body.foreach.is_none() || has_list),
             timeout_ms: body.timeout_ms,
             compensate,
-        })
+        }
     }
 
     fn action(&mut self, path: &str, body: &TaskBody, depth: u8) -> Option<Action> {
@@ -322,7 +326,20 @@ impl Reader<'_> {
 
 /// Stands for the tasks of a template that is looked up later.
 fn unknown_yet() -> Plan {
-    let task = Name::parse("id", "later").ok().map(|id| NewTask {
+    Plan { tasks: vec![blank(nameless("later"))], on_failure: None }
+}
+
+/// Stands for a task that cannot be read. It has the name of the task if that can be told, so that those which
+/// wait for it are not told that it is not there.
+fn stand_in(path: &str, text: &[u8]) -> NewTask {
+    let value: Value = serde_json::from_slice(text).unwrap_or_default();
+    let id = value.get("id").and_then(Value::as_str).and_then(|id| Name::parse("id", id).ok());
+    blank(id.unwrap_or_else(|| nameless(path)))
+}
+
+/// A task that nothing is wrong with.
+fn blank(id: Name) -> NewTask {
+    NewTask {
         id,
         depends_on: Vec::new(),
         action: Action::Timer(0),
@@ -332,8 +349,15 @@ fn unknown_yet() -> Plan {
         max_parallel: None,
         timeout_ms: None,
         compensate: None,
-    });
-    Plan { tasks: task.into_iter().collect(), on_failure: None }
+    }
+}
+
+/// A name for a task that has none, by its place.
+fn nameless(path: &str) -> Name {
+    let text: String = path.chars().map(|c| if matches!(c, '[' | ']') { ':' } else { c }).collect();
+    let short = text.get(text.len().saturating_sub(limits::NAME_BYTES_MAX - 1)..).unwrap_or_default();
+    // Paths are made of names of fields and numbers.
+    Name::parse("id", &format!("@{short}")).unwrap_or_else(|refusal| unreachable!("{refusal}"))
 }
 
 fn text_of(input: Option<&RawJson>) -> Bytes {
@@ -394,6 +418,34 @@ mod tests {
                 .starts_with("tasks[0].depends_on[0]")
         );
         assert_eq!(read("{}").unwrap_err().len(), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_read_does_not_hide_what_is_wrong_with_the_rest() {
+        let wrong = read(
+            r#"[{"id":"a","queue":"q","colour":1},
+                {"id":"b","queue":"q","depends_on":["a","nobody"],"input":"{{ tasks.a.result }}"},
+                {"id":"c","queue":"bad queue","when":"1 +"},
+                {"id":"d","depends_on":["c"],"workflow":{"tasks":{}}},
+                {"id":"no good","queue":"q"}, {"id":"e","queue":"q","priority":11},
+                {"id":"e","timer_ms":1}, {"queue":"q"}]"#,
+        )
+        .unwrap_err();
+        let places = [
+            "tasks[0].colour",
+            "tasks[2].queue",
+            "tasks[3].workflow.tasks",
+            "tasks[4].id",
+            "tasks[7]",
+            "tasks[1].depends_on[1]",
+            "tasks[2].when",
+            "tasks[5].priority",
+            "tasks[6].id",
+        ];
+        for place in places {
+            assert!(wrong.iter().any(|wrong| wrong.starts_with(place)), "{place} in {wrong:#?}");
+        }
+        assert_eq!(wrong.len(), places.len(), "nothing is told that only follows: {wrong:#?}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use bravo_model::{Key, Read, Txn, Value};
-use bravo_storage::state::{Engines, StateOptions, StateStore};
+use bravo_storage::state::{Engines, SpillTable, StateOptions, StateStore};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 const ROWS: u64 = 20_000;
@@ -42,7 +42,11 @@ fn benches(c: &mut Criterion) {
     });
     group.bench_function("put and spill 20,000 rows", |b| {
         b.iter(|| {
-            let options = StateOptions { memory_bytes_max: 1, spill_order: vec![TAG], ..StateOptions::default() };
+            let options = StateOptions {
+                memory_bytes_max: 1,
+                spill_order: vec![SpillTable::last(TAG)],
+                ..StateOptions::default()
+            };
             let mut store = StateStore::new(engine(3), options);
             fill(&mut store);
             while store.maintain().more {}

@@ -27,13 +27,19 @@
 //!   the rest  ───► Client  ───► unary calls ───────────────────────────┘
 //! ```
 //!
+//! Artifacts, which are as large as somebody likes, are streams over the same connections: a put is repeated and a
+//! read goes on at another node when one is lost ([`Client::put_artifact`], [`Client::artifact`]).
+//! `examples/agents/` shows programs that stand on this library alone.
+//!
 //! Nothing hot is a unary call. Every loop that talks to the cluster survives the loss of a node:
 //! it goes on with another one, and repeats what it does not know the outcome of under the same
 //! idempotency key or lease token.
 
+mod artifacts;
 mod client;
 mod cluster;
 mod error;
+mod events;
 mod job;
 mod jobs;
 mod net;
@@ -41,9 +47,11 @@ mod producer;
 mod queues;
 mod schedules;
 mod templates;
+mod webhooks;
 pub mod worker;
 mod workflows;
 
+pub use artifacts::{Artifact, Source};
 pub use bravo_api::{Code, Refusal, Timestamp, json, limits, proto};
 pub use client::{Client, ClientBuilder};
 pub use error::Error;

@@ -66,6 +66,13 @@ impl Client {
         self.call(request, Repeat::Always, |link, request| async move { link.workflows().signal(request).await }).await
     }
 
+    /// Adds tasks to a running workflow under the lease of one of its tasks' jobs. Tasks that are there already,
+    /// exactly so, are left alone.
+    pub async fn add_tasks(&self, request: proto::AddTasksRequest) -> Result<proto::WorkflowStatusResponse, Error> {
+        let send = |link: Link, request| async move { link.workflows().add_tasks(request).await };
+        self.call(request, Repeat::Always, send).await
+    }
+
     /// Follows a workflow from the event behind `after` on. The stream ends with the workflow, or with the
     /// node that sends it: go on from the last event seen.
     pub async fn workflow_events(&self, id: &str, after: u32) -> Result<Streaming<proto::WorkflowEvent>, Error> {

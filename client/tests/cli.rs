@@ -273,3 +273,34 @@ async fn certificates_are_made_once() {
     assert_eq!(code, 2);
     assert!(stderr.contains("node-1.pem"), "{stderr}");
 }
+
+#[tokio::test]
+async fn events_are_followed_over_streams_that_end_one_object_a_line() {
+    let node = Node::start().await;
+    let arguments = ["events", "--queue", "q", "--project", "p", "--max", "5"];
+    let (code, stdout, stderr) = finish(bravo(&node.url, &arguments)).await;
+    assert_eq!(code, 0, "{stderr}");
+    let lines: Vec<serde_json::Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let ids: Vec<&str> = lines.iter().map(|line| line["data"]["job_id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["j0-1", "j0-2", "j0-3", "j0-4", "j0-5"], "each stream goes on behind the last");
+    assert_eq!((&lines[4]["cursor"], &lines[4]["event"]), (&"5".into(), &"job.dead".into()));
+    assert_eq!((&lines[0]["data"]["queue"], &lines[0]["data"]["project_id"]), (&"q".into(), &"p".into()));
+    let (_, stdout, _) = finish(bravo(&node.url, &["events", "--cursor", "7", "--max", "1"])).await;
+    assert!(stdout.contains("j0-8"), "{stdout}");
+}
+
+#[tokio::test]
+async fn tasks_are_added_under_a_lease() {
+    let node = Node::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("tasks.json");
+    let file = file.to_str().unwrap();
+    let arguments = ["workflow", "add-tasks", "w0-1", "--lease-token", "7", "--job", "j0-3", "--tasks", file];
+    assert_eq!(finish(bravo(&node.url, &arguments)).await.0, 2, "there is no file yet");
+    std::fs::write(file, r#"[{"id": "more", "queue": "q"}]"#).unwrap();
+    let (code, stdout, stderr) = finish(bravo(&node.url, &arguments)).await;
+    assert_eq!((code, stdout.as_str()), (0, "id      w0-1\nstatus  running\n"), "{stderr}");
+    let added = node.shared.added.lock().remove(0);
+    assert_eq!((added.id.as_str(), added.lease_token, added.job_id.as_str()), ("w0-1", 7, "j0-3"));
+    assert_eq!(added.tasks, r#"[{"id": "more", "queue": "q"}]"#);
+}

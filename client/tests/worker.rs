@@ -326,3 +326,44 @@ async fn a_wrong_key_ends_the_worker() {
     let error = within(running.task).await.unwrap().unwrap_err();
     assert_eq!(error.code(), Some(bravo_client::Code::Unauthenticated));
 }
+
+#[tokio::test]
+async fn a_step_adds_tasks_to_its_workflow_under_its_lease() {
+    let mut node = Node::start().await;
+    let cluster = client(&[&node]);
+    let builder = Worker::builder(&cluster, ["q"]).worker_id("w").lease_ms(30_000);
+    let running = start(builder, move |context| {
+        let cluster = cluster.clone();
+        async move {
+            context.add_tasks(&cluster, &serde_json::json!([{"id": "more", "queue": "q"}])).await?;
+            Ok(Output::none())
+        }
+    });
+    let mut stream = node.work_stream().await;
+    stream.hello().await;
+    stream.push(vec![proto::LeasedJob { workflow_id: Some("w0-1".into()), ..job(1, 30_000) }, job(2, 30_000)]);
+    for _ in 0..2 {
+        match stream.next_but_credit().await {
+            Some(Request::Ack(batch)) => {
+                assert_eq!(batch.acks[0].id, "j0-1");
+                stream.results(batch.sequence, &[""]);
+            }
+            Some(Request::Nack(batch)) => {
+                assert_eq!(batch.nacks[0].id, "j0-2", "it is no step");
+                stream.results(batch.sequence, &[""]);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    {
+        let added = node.shared.added.lock();
+        assert_eq!(added.len(), 1);
+        let one = &added[0];
+        assert_eq!((one.id.as_str(), one.job_id.as_str(), one.lease_token), ("w0-1", "j0-1", 11));
+        assert_eq!(one.tasks, r#"[{"id":"more","queue":"q"}]"#);
+    }
+    running.stop.cancel();
+    see_off(stream).await;
+    let summary = running.summary().await;
+    assert_eq!((summary.acked, summary.nacked), (1, 1));
+}

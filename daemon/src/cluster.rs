@@ -323,6 +323,9 @@ impl Cluster {
                 }
                 None => Response::Refused(no_group(group)),
             },
+            Request::StaleQuery(group, query, max_ms) => {
+                Response::Seen(self.read_here(group, &query, max_ms).await.map(Box::new))
+            }
             Request::Ready(group, queue, ready) => Response::Waiting(self.dispatcher.ready(&queue, group, ready)),
             Request::Marker(group) => match self.group(group) {
                 Some(group) => respond(group.mark().await, Response::Index),

@@ -191,7 +191,7 @@ mod tests {
         let name = Name::parse("name", "x").unwrap();
         Happened::Job(JobEvent {
             seq,
-            kind: "job.enqueued",
+            kind: bravo_model::happened::JobEventKind::Enqueued,
             at: 0,
             queue: name.clone(),
             project: name,

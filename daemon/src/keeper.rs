@@ -1,10 +1,11 @@
-//! Keeps the cluster in order: spreads leaders, pushes queue definitions, follows leader changes.
+//! Keeps the cluster in order: spreads leaders, pushes queue definitions and webhooks, follows leader changes.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bravo_model::command::QueueDefinition;
 use bravo_model::lifecycle::Lifecycle;
+use bravo_model::webhook::Subscription;
 use bravo_model::{Command, Envelope, Name};
 use bravo_storage::log::SharedLog;
 
@@ -99,11 +100,8 @@ pub async fn free_log(cluster: Arc<Cluster>, log: SharedLog, budget: u64) {
             continue;
         }
         let Some(group) = log.oldest_holder().and_then(|id| cluster.group(id)) else { continue };
-        let (applied, snapshot) = {
-            let metrics = group.raft.data_metrics();
-            let metrics = metrics.borrow_watched();
-            (metrics.last_applied.map(|id| id.index), metrics.snapshot.map(|id| id.index))
-        };
+        let metrics = group.metrics();
+        let (applied, snapshot) = (metrics.last_applied.map(|id| id.index), metrics.snapshot.map(|id| id.index));
         // First a snapshot of all that is applied, then, a round later, the entries behind it.
         let done = match snapshot {
             Some(index) if snapshot == applied => group.raft.trigger().purge_log(index).await,
@@ -122,8 +120,7 @@ fn preferred_leader(group: &Group) -> Option<NodeId> {
 
 /// Whether the node answered a heartbeat lately.
 fn is_alive(group: &Group, node: NodeId) -> bool {
-    let metrics = group.raft.metrics();
-    let metrics = metrics.borrow_watched();
+    let metrics = group.metrics();
     metrics
         .heartbeat
         .as_ref()
@@ -148,7 +145,7 @@ async fn follow_leader(cluster: Arc<Cluster>, group: Group) {
     }
 }
 
-/// The leader of meta brings every partition to the newest queue definitions.
+/// The leader of meta brings every partition to the newest queue definitions and webhooks.
 async fn push_definitions(cluster: Arc<Cluster>) {
     let Some(meta) = cluster.group(META_GROUP).cloned() else { return };
     loop {
@@ -162,7 +159,8 @@ async fn push_definitions(cluster: Arc<Cluster>) {
         for partition in 0..cluster.partitions() {
             let pushed = async {
                 push_to(&cluster, partition).await?;
-                push_lifecycles(&cluster, partition).await
+                push_lifecycles(&cluster, partition).await?;
+                push_webhooks_to(&cluster, partition).await
             };
             if let Err(error) = pushed.await {
                 tracing::debug!(partition, %error, "definitions not pushed; trying again");
@@ -213,6 +211,55 @@ async fn push_lifecycles(cluster: &Arc<Cluster>, partition: u16) -> Result<(), b
         cluster.propose(group, &envelope, Repeat::Safe, deadline).await?;
     }
     Ok(())
+}
+
+/// Brings one partition to the webhooks that meta has now.
+async fn push_webhooks_to(cluster: &Arc<Cluster>, partition: u16) -> Result<(), bravo_model::Refusal> {
+    let deadline = Instant::now() + Duration::from_secs(2);
+    let Answer::Subscriptions(wanted) = cluster.read(META_GROUP, Query::AllWebhooks, deadline).await? else {
+        return Ok(());
+    };
+    let group = partition_group(partition);
+    let Answer::Subscriptions(known) = cluster.read(group, Query::Subscriptions, deadline).await? else {
+        return Ok(());
+    };
+    let same = |a: &Subscription, b: &Subscription| a.project == b.project && a.name == b.name;
+    for webhook in &wanted {
+        if known.iter().find(|there| same(there, webhook)).is_none_or(|there| there.version < webhook.version) {
+            push_webhook(cluster, partition, webhook.clone(), deadline).await?;
+        }
+    }
+    for there in known {
+        if !wanted.iter().any(|webhook| same(webhook, &there)) {
+            forget_webhook(cluster, partition, &there.project, &there.name, there.version, deadline).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes one webhook known to one partition.
+pub async fn push_webhook(
+    cluster: &Arc<Cluster>,
+    partition: u16,
+    webhook: Subscription,
+    deadline: Instant,
+) -> Result<(), bravo_model::Refusal> {
+    let envelope = Envelope::plain(Command::SetWebhook(Box::new(webhook)));
+    cluster.propose(partition_group(partition), &envelope, Repeat::Safe, deadline).await.map(drop)
+}
+
+/// Has one partition forget a webhook, up to that version.
+pub async fn forget_webhook(
+    cluster: &Arc<Cluster>,
+    partition: u16,
+    project: &Name,
+    name: &Name,
+    version: u64,
+    deadline: Instant,
+) -> Result<(), bravo_model::Refusal> {
+    let (project, name) = (project.clone(), name.clone());
+    let envelope = Envelope::plain(Command::ForgetWebhook { project, name, version });
+    cluster.propose(partition_group(partition), &envelope, Repeat::Safe, deadline).await.map(drop)
 }
 
 /// Makes one definition known to one partition.

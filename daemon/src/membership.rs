@@ -253,14 +253,12 @@ impl Group {
 
     /// At the leader: the last entry that the node said it has on disk.
     fn acknowledged(&self, node: NodeId) -> Option<u64> {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        metrics.replication.as_ref()?.get(&node)?.map(|id| id.index)
+        self.metrics().replication.as_ref()?.get(&node)?.map(|id| id.index)
     }
 
     /// Whether the node answers heartbeats and misses no more than a few entries, as the leader sees it.
     pub(crate) fn has_caught_up(&self, node: NodeId) -> bool {
-        let last = self.raft.metrics().borrow_watched().last_log_index.unwrap_or(0);
+        let last = self.metrics().last_log_index.unwrap_or(0);
         self.acknowledged(node).is_some_and(|matched| matched + CATCH_UP_ENTRIES >= last)
     }
 
@@ -275,8 +273,7 @@ impl Group {
 
     /// Voters, and all nodes.
     fn membership(&self) -> (BTreeSet<NodeId>, BTreeSet<NodeId>) {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
+        let metrics = self.metrics();
         let membership = metrics.membership_config.membership();
         (membership.voter_ids().collect(), membership.nodes().map(|(id, _)| *id).collect())
     }

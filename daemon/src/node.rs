@@ -8,7 +8,6 @@ use std::time::Duration;
 use anyhow::Context;
 use bravo_api::certs;
 use bravo_model::Effect;
-use bravo_model::table::tag;
 use bravo_storage::blob::BlobStore;
 use bravo_storage::cache::{CacheOptions, DecodedPages, PayloadCache};
 use bravo_storage::identity::{DataDir, Identity};
@@ -30,6 +29,7 @@ use crate::raft::proposer::ProposerOptions;
 use crate::raft::pulse;
 use crate::raft::types::{GroupId, Member, NodeId};
 use crate::service::PeerService;
+use crate::spill;
 use crate::tasks::Tasks;
 use crate::telemetry::events::CacheAsked;
 use crate::transport::Transport;
@@ -102,6 +102,7 @@ impl Node {
         crate::keeper::start(cluster.clone());
         crate::blobs::keeper::start(&cluster);
         crate::cold::start(&cluster);
+        tasks.spawn(crate::webhooks::run(cluster.clone(), config.webhooks.clone()));
         tasks.spawn(crate::keeper::free_log(cluster.clone(), disk.log.clone(), log_budget(config)));
         Ok(Self { cluster, transport, log: disk.log, cache: disk.cache, tasks, _data: data })
     }
@@ -252,10 +253,6 @@ fn log_budget(config: &Config) -> u64 {
     (2 * config.raft.snapshot_log_bytes_min).max(6 * config.storage.log_segment_bytes)
 }
 
-/// Tables whose rows move to disk when memory is short, the first ones first.
-const SPILLABLE: [u8; 8] =
-    [tag::EVENT, tag::RESULT, tag::PAYLOAD, tag::SPEC, tag::INPUT, tag::OUTPUT, tag::EDGE, tag::TASK_BY_ID];
-
 async fn start_groups(
     config: &Config,
     partitions: u16,
@@ -270,7 +267,7 @@ async fn start_groups(
     let start = async |id: GroupId| {
         let options = StateOptions {
             memory_bytes_max: config.storage.memory_bytes_max / groups,
-            spill_order: SPILLABLE.to_vec(),
+            spill_order: spill::tables(),
             cache: pages.clone(),
             ..StateOptions::default()
         };
@@ -351,7 +348,7 @@ async fn announce(cluster: Arc<Cluster>, mut effects: mpsc::UnboundedReceiver<(G
                 Effect::CancelRequested { seq, token, worker } => {
                     cancelled.push(Cancelled { group, seq, token, worker })
                 }
-                Effect::DefinitionsChanged | Effect::WorkflowEnded { .. } => {}
+                Effect::DefinitionsChanged | Effect::DeliveriesDropped(_) | Effect::WorkflowEnded { .. } => {}
             }
         }
         cluster.tell_cancelled(cancelled);

@@ -72,6 +72,11 @@ pub async fn answer(shared: &GroupState, query: &Query) -> Answer {
         Query::Lifecycle(project) => Answer::Lifecycles(view::lifecycle(state, project).into_iter().collect()),
         Query::Lifecycles => Answer::Lifecycles(view::lifecycles(state)),
         Query::Stand(ids) => Answer::Stand(ids.iter().map(|id| view::stand(state, id)).collect()),
+        Query::Kept(idempotency) => Answer::Kept(view::kept(state, idempotency)),
+        Query::Webhook(project, name) => Answer::Webhooks(view::webhook(state, project, name).into_iter().collect()),
+        Query::Webhooks(project) => Answer::Webhooks(view::webhooks_of(state, project)),
+        Query::AllWebhooks => Answer::Subscriptions(view::webhooks(state)),
+        Query::Subscriptions => Answer::Subscriptions(view::subscriptions(state)),
         Query::TaskIds(seq) => Answer::TaskIds(task_ids(state, *seq)),
         Query::Template(name, version) => {
             Answer::Template(view::template(state, name, *version).map(|(head, version, of)| TemplateRead {
@@ -86,6 +91,7 @@ pub async fn answer(shared: &GroupState, query: &Query) -> Answer {
 /// A workflow with as many of its tasks from a place on as fit into one answer.
 fn workflow(rows: &impl Read, seq: u64, from: u32) -> Option<WorkflowRead> {
     let workflow = view::workflow(rows, seq)?;
+    let rows = &view::opened(rows, seq);
     let input = view::workflow_input(rows, seq).unwrap_or_default();
     let (mut tasks, mut bytes, mut place) = (Vec::new(), 0, from);
     let mut next = None;
@@ -110,6 +116,7 @@ fn workflow(rows: &impl Read, seq: u64, from: u32) -> Option<WorkflowRead> {
 
 fn workflow_events(rows: &impl Read, seq: u64, after: u32) -> Option<EventsRead> {
     let workflow = view::workflow(rows, seq)?;
+    let rows = &view::opened(rows, seq);
     let named = |(number, event): (u32, Event)| {
         let id = event.task.and_then(|(task, _)| view::task_id(rows, seq, task));
         (number, event, id)
@@ -126,6 +133,7 @@ fn schedule(shared: &GroupState, rows: &impl Read, name: &Name) -> Option<Schedu
 
 fn task_ids(rows: &impl Read, seq: u64) -> Option<Vec<Name>> {
     let workflow = view::workflow(rows, seq)?;
+    let rows = &view::opened(rows, seq);
     Some((0..workflow.tasks).filter_map(|place| view::task_id(rows, seq, place)).collect())
 }
 

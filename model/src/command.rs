@@ -17,6 +17,7 @@ use crate::limits;
 use crate::queue::QueueConfig;
 use crate::schedule::NewSchedule;
 use crate::template::{Expected, PutTemplate};
+use crate::webhook::{PutWebhook, Subscription};
 use crate::workflow::{NewTask, NewWorkflow};
 
 /// The payload of one Raft log entry: whatever commands arrived while the last one was on its way.
@@ -185,6 +186,35 @@ pub enum Command {
         id: VersionId,
         /// Where they are now.
         to: Class,
+    },
+    /// Meta: makes a webhook, or replaces it.
+    PutWebhook(Box<PutWebhook>),
+    /// Meta: disables a webhook, if it is still of that version.
+    DisableWebhook {
+        /// The project whose events it tells.
+        project: Name,
+        /// The webhook.
+        name: Name,
+        /// Its version.
+        version: u64,
+    },
+    /// Meta: deletes a webhook.
+    DeleteWebhook {
+        /// The project whose events it tells.
+        project: Name,
+        /// The webhook.
+        name: Name,
+    },
+    /// Makes a webhook known to this partition (pushed from the meta group).
+    SetWebhook(Box<Subscription>),
+    /// Forgets a webhook; up to that meta version.
+    ForgetWebhook {
+        /// The project whose events it told.
+        project: Name,
+        /// The webhook.
+        name: Name,
+        /// Its newest version that is to be forgotten.
+        version: u64,
     },
 }
 

@@ -14,12 +14,7 @@ impl State<'_> {
     pub(crate) fn recall(&mut self, idempotency: &Idempotency) -> Option<Reply> {
         let key = table::by_hash(tag::KEPT, &idempotency.key);
         match self.read::<Kept>(&key) {
-            Some(kept) if kept.until > self.now() => {
-                if kept.body == idempotency.body {
-                    return Some(kept.reply);
-                }
-                Some(refuse(Code::IdempotencyKeyReuse, "this idempotency key came before with another request", None))
-            }
+            Some(kept) => kept.answer(idempotency, self.now()),
             None if self.meta.kept >= limits::IDEMPOTENCY_KEYS_MAX => {
                 let detail = "this partition keeps as many idempotency keys as it may";
                 Some(refuse(Code::RateLimited, detail, Some(1_000)))
@@ -52,6 +47,19 @@ impl State<'_> {
             self.txn.delete(&key);
             self.meta.kept = self.meta.kept.saturating_sub(1);
         }
+    }
+}
+
+impl Kept {
+    /// What repeating the request is answered; none if the time of the answer is over.
+    pub(crate) fn answer(self, idempotency: &Idempotency, now: Time) -> Option<Reply> {
+        if self.until <= now {
+            return None;
+        }
+        if self.body == idempotency.body {
+            return Some(self.reply);
+        }
+        Some(refuse(Code::IdempotencyKeyReuse, "this idempotency key came before with another request", None))
     }
 }
 

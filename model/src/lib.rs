@@ -44,6 +44,7 @@ mod transition;
 pub mod txn;
 mod unique;
 pub mod view;
+pub mod webhook;
 pub mod workflow;
 
 pub use apply::{apply, apply_watched};

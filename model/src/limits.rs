@@ -97,6 +97,10 @@ pub const EXPRESSION_FUEL: u64 = 50_000;
 pub const STARTS_MAX: u32 = 2_000;
 /// How long a workflow that is over is kept: 30 days.
 pub const WORKFLOW_KEPT_MS: u64 = 30 * 86_400_000;
+/// What a workflow that is over leaves is packed into one row if it has at most so many rows.
+pub const PACKED_ROWS_MAX: usize = 2_048;
+/// Likewise with so many bytes.
+pub const PACKED_BYTES_MAX: usize = 256 << 10;
 /// Schedules in one partition.
 pub const SCHEDULES_MAX: u64 = 10_000;
 /// Runs of one schedule that wait for the ones before.
@@ -133,6 +137,21 @@ pub const LIFECYCLES_MAX: u64 = 1_000;
 pub const LIFE_LOOKS_MAX: usize = 200;
 /// Bytes of a workflow's name, for people.
 pub const TITLE_BYTES_MAX: usize = 500;
+
+/// Webhooks of one project.
+pub const WEBHOOKS_OF_PROJECT_MAX: u64 = 20;
+/// Webhooks of one cluster.
+pub const WEBHOOKS_MAX: u64 = 1_000;
+/// Bytes of a webhook's address.
+pub const WEBHOOK_URL_BYTES_MAX: usize = 2_048;
+/// Names and patterns of events of one webhook.
+pub const WEBHOOK_EVENTS_MAX: usize = 32;
+/// Fewest bytes of what signs a webhook's deliveries.
+pub const WEBHOOK_SECRET_BYTES_MIN: usize = 24;
+/// Most bytes of it.
+pub const WEBHOOK_SECRET_BYTES_MAX: usize = 64;
+/// Deliveries of one webhook that wait or are under way in one partition; what happens beyond it is not told.
+pub const DELIVERIES_MAX: u64 = 100_000;
 
 const _: () = assert!(PAYLOAD_BYTES_MAX <= ENQUEUE_BYTES_MAX);
 const _: () = assert!(LEASE_MS_MIN < LEASE_MS_MAX);

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::code::{Code, Refusal};
 use crate::id::Name;
 use crate::limits;
+use crate::webhook;
 
 /// A queue's configuration. Absent keys take these defaults; a `PUT` replaces the whole.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -127,6 +128,9 @@ impl QueueConfig {
         }
         if let Some((key, _)) = self.fairness_weights.iter().find(|(_, w)| !(1..=10_000).contains(*w)) {
             return bad(format!("fairness.weights.{key}: 1 to 10000"));
+        }
+        if let Some(target) = &self.dead_letter {
+            webhook::refuse_queue("dead_letter", target)?;
         }
         if self.retention_ms > limits::HORIZON_MS_MAX {
             return bad("retention_ms: at most ten years".into());

@@ -76,6 +76,13 @@ pub enum Reply {
         /// When the newest version was made.
         updated_at: Time,
     },
+    /// A webhook was put.
+    WebhookPut {
+        /// Its version now.
+        version: u64,
+        /// There was none of that name.
+        created: bool,
+    },
 }
 
 /// A job that was taken in, or found by its unique key.
@@ -150,6 +157,8 @@ pub enum Effect {
         /// Who holds it.
         worker: Name,
     },
+    /// So many deliveries were not made, as too many of their webhooks wait.
+    DeliveriesDropped(u64),
     /// A workflow that is no other's part came to its end.
     WorkflowEnded {
         /// How.

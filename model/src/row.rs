@@ -12,6 +12,7 @@ use crate::queue::QueueConfig;
 use crate::reply::Reply;
 use crate::table::{self, tag};
 use crate::txn::{Key, Read, Value};
+use crate::webhook;
 
 /// Priorities, 0 to 9.
 pub(crate) const PRIORITIES: usize = limits::PRIORITY_MAX as usize + 1;
@@ -171,7 +172,8 @@ pub(crate) fn queue_number(rows: &(impl Read + ?Sized), name: &Name) -> Option<u
 
 /// What a queue is that nobody defined.
 pub(crate) fn undefined(name: Name) -> QueueDefinition {
-    QueueDefinition { name, version: 0, config: QueueConfig::default(), paused: false, draining: false, home: false }
+    let config = if webhook::is_queue(&name) { webhook::queue_config() } else { QueueConfig::default() };
+    QueueDefinition { name, version: 0, config, paused: false, draining: false, home: false }
 }
 
 /// Visits what is under a prefix, in key order, from `from` on (a key under the prefix, or the prefix itself).

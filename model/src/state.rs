@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::Time;
+use crate::apply::Hooks;
 use crate::apply::workflow::Step;
 use crate::command::QueueDefinition;
 use crate::happened::Happened;
@@ -41,8 +42,12 @@ pub(crate) struct State<'a> {
     told: BTreeSet<u32>,
     /// What the present command has set off in workflows and is still to be done.
     pub(crate) steps: VecDeque<Step>,
+    /// Workflows that may be over for good, to be packed when the command is done.
+    pub(crate) over: Vec<u64>,
     /// What the entry did, if anybody watches.
     pub(crate) happened: Option<Vec<Happened>>,
+    /// Webhooks, as far as the entry has met them.
+    pub(crate) hooks: Hooks,
     /// Effects of the present command other than woken queues.
     pub(crate) noted: Vec<Effect>,
     /// Chunks that sweeps of the present entry gave up.
@@ -66,7 +71,9 @@ impl<'a> State<'a> {
             woken: BTreeSet::new(),
             told: BTreeSet::new(),
             steps: VecDeque::new(),
+            over: Vec::new(),
             happened: None,
+            hooks: Hooks::default(),
             noted: Vec::new(),
             chunks_swept: 0,
             scratch: Vec::with_capacity(1024),

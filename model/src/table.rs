@@ -50,6 +50,7 @@
 //! | 6c HELD | wf task item | - | while it could begin and may not |
 //! | 6d RUNNING | wf task item | - | while it is under way |
 //! | 6e UNDO | wf last-first | `u32` task | until it was undone |
+//! | 6f PACKED | wf | all rows from 61 INPUT to 6e UNDO, see `workflow::packed` | instead of them when the workflow is over |
 //! | 70 BY_STATUS | status newest-first(wf) | - | as a workflow that is no other's part has the status |
 //! | 71 BY_PROJECT | h16(project) status newest-first(wf) | - | likewise |
 //! | 72 BY_TEMPLATE | h16(template) status newest-first(wf) | - | likewise |
@@ -66,13 +67,18 @@
 //! | 83 CHUNK_REFS | 30 of the hash | [`ChunkRefs`] | while a version has the chunk |
 //! | 84 ARTIFACTS | h16(project) | `u64` how many are there | while there are any |
 //! | 85 ARTIFACT_NUMBERS | - | `u64` how many rows ARTIFACT has | while it has any |
+//! | 86 WEBHOOK | 14 of h16(project) h16(project, name) | [`Webhook`] | meta group; until deleted |
+//! | 87 WEBHOOKS | - | `u64` how many there are | meta group; for ever |
+//! | 88 SUBSCRIPTION | 14 of h16(project) h16(project, name) | [`Subscription`] | until forgotten |
+//! | 89 SUBSCRIPTIONS | - | `u64` how many there are | for ever |
+//! | 8a DELIVERIES | 14 of h16(project) h16(project, webhook) | `u64` how many are not over | while there are any |
 //! | 30 DUE | time 08 h16(project, path) version(u32) | - | a version is to be looked at for its age |
 //! | 30 DUE | time 09 h16(project) | - | while the project's versions are looked at, since its rules changed |
-//! | 86 LIFECYCLE | h16(project) | [`Lifecycle`] | meta group, and pushed to each partition; until deleted |
-//! | 87 LIFECYCLES | - | `u64` how many there are | meta group; for ever |
-//! | 88 LIFE | h16(project, path) version(u32) | [`Life`] | as the version, where a rule counts or it was moved |
-//! | 89 MOVE | h16(project, path) version(u32) | [`Class`] to be moved to | until it is there |
-//! | 8a REVIEW | h16(project) | h16 of the last artifact that was looked at | as its DUE row |
+//! | 8b LIFECYCLE | h16(project) | [`Lifecycle`] | meta group, and pushed to each partition; until deleted |
+//! | 8c LIFECYCLES | - | `u64` how many there are | meta group; for ever |
+//! | 8d LIFE | h16(project, path) version(u32) | [`Life`] | as the version, where a rule counts or it was moved |
+//! | 8e MOVE | h16(project, path) version(u32) | [`Class`] to be moved to | until it is there |
+//! | 8f REVIEW | h16(project) | h16 of the last artifact that was looked at | as its DUE row |
 
 use crate::Time;
 use crate::artifact::{Artifact, ArtifactPath, ArtifactVersion, ChunkRefs};
@@ -85,6 +91,7 @@ use crate::row::{Kept, Lane, Meta, Slot, Stats, Unique};
 use crate::schedule::{Schedule, Target};
 use crate::template::{Template, TemplateVersion, Templates};
 use crate::txn::Key;
+use crate::webhook::{Subscription, Webhook};
 use crate::workflow::{Event, NewTask, Status, Task, TaskRef, Workflow};
 
 /// Rows in the docs above, named so that the links hold.
@@ -95,6 +102,9 @@ pub type Rows =
 pub type WorkflowRows = (Workflow, NewTask, Task, TaskRef, Event, Schedule, Target);
 #[doc(hidden)]
 pub type ArtifactRows = (Artifact, ArtifactVersion, ChunkRefs, Lifecycle, Life, Class);
+
+#[doc(hidden)]
+pub type WebhookRows = (Webhook, Subscription);
 
 /// A hash that stands for strings in keys.
 pub type H16 = [u8; 16];
@@ -146,6 +156,7 @@ pub mod tag {
     pub const HELD: u8 = 0x6c;
     pub const RUNNING: u8 = 0x6d;
     pub const UNDO: u8 = 0x6e;
+    pub const PACKED: u8 = 0x6f;
     pub const BY_STATUS: u8 = 0x70;
     pub const BY_PROJECT: u8 = 0x71;
     pub const BY_TEMPLATE: u8 = 0x72;
@@ -155,11 +166,16 @@ pub mod tag {
     pub const CHUNK_REFS: u8 = 0x83;
     pub const ARTIFACTS: u8 = 0x84;
     pub const ARTIFACT_NUMBERS: u8 = 0x85;
-    pub const LIFECYCLE: u8 = 0x86;
-    pub const LIFECYCLES: u8 = 0x87;
-    pub const LIFE: u8 = 0x88;
-    pub const MOVE: u8 = 0x89;
-    pub const REVIEW: u8 = 0x8a;
+    pub const WEBHOOK: u8 = 0x86;
+    pub const WEBHOOKS: u8 = 0x87;
+    pub const SUBSCRIPTION: u8 = 0x88;
+    pub const SUBSCRIPTIONS: u8 = 0x89;
+    pub const DELIVERIES: u8 = 0x8a;
+    pub const LIFECYCLE: u8 = 0x8b;
+    pub const LIFECYCLES: u8 = 0x8c;
+    pub const LIFE: u8 = 0x8d;
+    pub const MOVE: u8 = 0x8e;
+    pub const REVIEW: u8 = 0x8f;
 }
 
 /// Kinds of due rows.
@@ -217,7 +233,7 @@ pub(crate) fn after(prefix: &Key) -> Key {
 }
 
 /// The last eight bytes of a key, as a number (a seq, a lane).
-pub(crate) fn last_u64(key: &Key) -> u64 {
+pub fn last_u64(key: &Key) -> u64 {
     key.as_slice().last_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
 
@@ -424,6 +440,21 @@ pub(crate) fn chunk_refs(hash: &[u8; 32]) -> Key {
 /// ARTIFACTS.
 pub(crate) fn artifacts(project: &Name) -> Key {
     by_hash(tag::ARTIFACTS, &h16(&[project.as_str()]))
+}
+
+/// The prefix of WEBHOOK, SUBSCRIPTION and DELIVERIES for one project.
+pub(crate) fn webhooks(tag: u8, project: &Name) -> Key {
+    key(tag, &[&h16(&[project.as_str()])[..14]])
+}
+
+/// WEBHOOK, SUBSCRIPTION and DELIVERIES.
+pub(crate) fn webhook(tag: u8, project: &Name, name: &Name) -> Key {
+    webhook_text(tag, project, name.as_str())
+}
+
+/// The same, with the webhook's name as a delivery carries it.
+pub(crate) fn webhook_text(tag: u8, project: &Name, name: &str) -> Key {
+    key(tag, &[&h16(&[project.as_str()])[..14], &h16(&[project.as_str(), name])])
 }
 
 /// DUE of an artifact.

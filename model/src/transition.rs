@@ -16,9 +16,11 @@ impl State<'_> {
     pub(crate) fn transition(&mut self, old: Option<&Job>, new: Option<&Job>) {
         let Some(hashes) = new.or(old).map(Hashes::of) else { return };
         let slot = self.write(old, new, &hashes);
-        let now = self.now();
-        if let Some(happened) = &mut self.happened {
-            happened.extend(JobEvent::of(old, new, now).map(Happened::Job));
+        self.count_delivery(old, new);
+        if self.is_followed()
+            && let Some(event) = JobEvent::of(old, new, self.now())
+        {
+            self.note(Happened::Job(event));
         }
         let Some(old) = old else { return };
         let queue = old.keeping.queue_number;

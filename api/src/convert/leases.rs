@@ -4,7 +4,7 @@
 //! its place, and the others go on.
 
 use bravo_model::reply::{self, LeasedJob};
-use bravo_model::{JobId, Name, Payload, command};
+use bravo_model::{JobId, Name, Payload, command, webhook};
 
 use super::{At, Trust, invalid, jobs};
 use crate::{Code, Refusal, WAIT_MS_MAX, limits, proto};
@@ -52,7 +52,7 @@ pub fn lease(request: proto::LeaseRequest) -> Result<LeaseCall, Refusal> {
     let worker = if request.worker_id.is_empty() { ANONYMOUS } else { &request.worker_id };
     Ok(LeaseCall {
         lease: command::Lease {
-            queue: at.name("queue", &request.queue)?,
+            queue: queue("queue", &request.queue)?,
             worker: at.name("worker_id", worker)?,
             max,
             bytes_max: LEASE_BYTES_MAX,
@@ -60,6 +60,13 @@ pub fn lease(request: proto::LeaseRequest) -> Result<LeaseCall, Refusal> {
         },
         wait_ms: at.within("wait_ms", request.wait_ms, 0, WAIT_MS_MAX)?,
     })
+}
+
+/// A queue that callers are given jobs of.
+fn queue(what: &str, name: &str) -> Result<Name, Refusal> {
+    let name = Name::parse(what, name)?;
+    webhook::refuse_queue(what, &name)?;
+    Ok(name)
 }
 
 /// A worker's hello.
@@ -71,7 +78,7 @@ pub fn hello(hello: proto::Hello) -> Result<Worker, Refusal> {
     }
     let mut queues = Vec::with_capacity(hello.queues.len());
     for (index, queue) in hello.queues.iter().enumerate() {
-        queues.push(Name::parse(&format!("queues[{index}]"), queue)?);
+        queues.push(self::queue(&format!("queues[{index}]"), queue)?);
     }
     queues.sort();
     queues.dedup();

@@ -4,12 +4,14 @@
 //! Times and keys of one job are checked in [`jobs`], leases and what ends them in [`leases`].
 
 mod at;
+pub mod events;
 pub mod jobs;
 pub mod leases;
 pub mod queues;
 pub mod reads;
 pub mod schedules;
 pub mod templates;
+pub mod webhooks;
 pub mod workflows;
 
 pub(crate) use at::{At, Trust};

@@ -1,11 +1,14 @@
 //! `GET /api/v1/events`.
 
-use bravo_model::JobId;
-use bravo_model::happened::JobEvent;
 use serde::{Deserialize, Serialize};
 
+use super::WorkflowEventAnswer;
 use super::jobs::State;
-use crate::Timestamp;
+use crate::proto::watch_response::Event;
+use crate::{Timestamp, proto};
+
+/// The data of an event that says that others were missed.
+const MISSED: &str = r#"{"detail":"some events are not kept any more; read the jobs' states"}"#;
 
 /// The query of `GET /api/v1/events`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -45,20 +48,30 @@ pub struct JobEventAnswer {
     pub workflow_id: Option<String>,
 }
 
-impl JobEventAnswer {
-    /// What happened to a job.
-    pub fn new(id: JobId, event: JobEvent) -> Self {
+impl From<proto::JobEvent> for JobEventAnswer {
+    fn from(event: proto::JobEvent) -> Self {
+        let some = |text: String| Some(text).filter(|text| !text.is_empty());
         Self {
-            event: event.kind.into(),
-            at: Timestamp(event.at),
-            job_id: id.to_string(),
-            queue: event.queue.into(),
-            project_id: event.project.into(),
-            state: State(event.state),
+            event: event.event,
+            at: Timestamp(event.at_ms),
+            job_id: event.job_id,
+            queue: event.queue,
+            project_id: event.project_id,
+            state: State::of(event.state),
             attempt: event.attempt,
-            worker_id: event.worker.map(String::from),
+            worker_id: some(event.worker_id),
             error: event.error,
-            workflow_id: event.workflow.map(String::from),
+            workflow_id: some(event.workflow_id),
         }
     }
+}
+
+/// An event's name and its data, as JSON text.
+pub fn event_text(event: Event) -> (String, String) {
+    let (name, text) = match event {
+        Event::Job(event) => (event.event.clone(), serde_json::to_string(&JobEventAnswer::from(event))),
+        Event::Workflow(event) => (event.event.clone(), serde_json::to_string(&WorkflowEventAnswer::from(event))),
+        Event::Missed(_) => ("missed".to_owned(), Ok(MISSED.to_owned())),
+    };
+    (name, text.unwrap_or_default())
 }

@@ -15,6 +15,7 @@ mod queues;
 mod raw;
 mod schedules;
 mod templates;
+mod webhooks;
 mod workflows;
 
 pub use artifacts::{ArtifactAnswer, ArtifactListAnswer, ArtifactQuery, ArtifactSummary, ListArtifactsQuery};
@@ -23,7 +24,7 @@ pub use cluster::{
     ReplicaDigest, TransferBody,
 };
 pub use enqueue::{EnqueueAnswer, EnqueueBody, EnqueuedAnswer, EtaAnswer};
-pub use events::{EventsQuery, JobEventAnswer};
+pub use events::{EventsQuery, JobEventAnswer, event_text};
 pub use jobs::{JobAnswer, JobListAnswer, JobStateAnswer, ListJobsQuery, ReadQuery, State, WhyAnswer};
 pub use leases::{
     AckBody, AckItem, ExtendBody, ExtendItem, ItemAnswer, ItemsAnswer, LeaseBody, LeasedAnswer, LeasedJobAnswer,
@@ -39,6 +40,7 @@ pub use schedules::{ScheduleAnswer, ScheduleBody, ScheduleListAnswer};
 pub use templates::{
     ListTemplatesQuery, PreviewAnswer, PreviewBody, TemplateAnswer, TemplateListAnswer, TemplateQuery, TemplateSummary,
 };
+pub use webhooks::{DeliveryBody, WebhookAnswer, WebhookBody, WebhookListAnswer, WebhookQuery};
 pub use workflows::{
     AddTasksBody, ItemsOfTask, ListWorkflowsQuery, StartWorkflowBody, TaskAnswer, WorkflowAnswer, WorkflowEventAnswer,
     WorkflowListAnswer, WorkflowState, WorkflowStatusAnswer,

@@ -1,6 +1,5 @@
 //! `…/schedules…`: put, look at, pause, delete.
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::RawJson;
@@ -31,8 +30,8 @@ pub struct ScheduleBody {
 }
 
 impl ScheduleBody {
-    /// The schedule that is asked for, and what it starts as it was sent.
-    pub fn into_message(self, name: String) -> Result<(proto::PutScheduleRequest, Bytes), Refusal> {
+    /// The schedule that is asked for, with what it starts as it was sent.
+    pub fn into_message(self, name: String) -> Result<proto::PutScheduleRequest, Refusal> {
         let within = |field: &str, mut refusal: Refusal| {
             refusal.detail.insert_str(0, &format!("{field}."));
             refusal
@@ -49,7 +48,7 @@ impl ScheduleBody {
             }
             _ => return Err(At::Root.invalid("job", "exactly one of job and workflow says what a tick starts")),
         };
-        let request = proto::PutScheduleRequest {
+        Ok(proto::PutScheduleRequest {
             name,
             cron: self.cron.ok_or_else(|| At::Root.invalid("cron", "missing"))?,
             timezone: self.timezone.unwrap_or_default(),
@@ -57,8 +56,8 @@ impl ScheduleBody {
             catch_up_ms: self.catch_up_ms,
             paused: self.paused.unwrap_or_default(),
             target: Some(target),
-        };
-        Ok((request, source))
+            source,
+        })
     }
 }
 

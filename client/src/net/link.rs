@@ -4,16 +4,20 @@ use std::sync::Arc;
 
 use bravo_api::MESSAGE_BYTES_MAX;
 use bravo_api::proto::cluster_client::ClusterClient;
+use bravo_api::proto::events_client::EventsClient;
 use bravo_api::proto::jobs_client::JobsClient;
 use bravo_api::proto::queues_client::QueuesClient;
 use bravo_api::proto::schedules_client::SchedulesClient;
 use bravo_api::proto::templates_client::TemplatesClient;
+use bravo_api::proto::webhooks_client::WebhooksClient;
 use bravo_api::proto::workflows_client::WorkflowsClient;
+use tonic::body::Body;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
+use tower::ServiceExt;
 
 use crate::Error;
 
@@ -59,6 +63,16 @@ impl Link {
         Self { url, channel, auth }
     }
 
+    /// Sends a request to the REST interface, which lives behind the same port, and awaits the head of its answer.
+    pub(crate) async fn send(&self, mut request: http::Request<Body>) -> Result<http::Response<Body>, String> {
+        if let Some(key) = &self.auth.0 {
+            let value = http::HeaderValue::from_bytes(key.as_encoded_bytes()).map_err(|error| error.to_string())?;
+            request.headers_mut().insert(http::header::AUTHORIZATION, value);
+        }
+        let error = |error: tonic::transport::Error| super::cause(&error);
+        self.channel.clone().oneshot(request).await.map_err(error)
+    }
+
     fn service(&self) -> Service {
         InterceptedService::new(self.channel.clone(), self.auth.clone())
     }
@@ -85,6 +99,14 @@ impl Link {
         WorkflowsClient::new(self.service())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn webhooks(&self) -> WebhooksClient<Service> {
+        WebhooksClient::new(self.service()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn events(&self) -> EventsClient<Service> {
+        EventsClient::new(self.service())
     }
 
     pub(crate) fn cluster(&self) -> ClusterClient<Service> {

@@ -6,4 +6,5 @@ mod nodes;
 
 pub(crate) use backoff::Backoff;
 pub(crate) use link::{Auth, Link};
+use nodes::cause;
 pub(crate) use nodes::{Nodes, Options};

@@ -220,7 +220,7 @@ fn url_of(from: &str, public: &str) -> Option<String> {
 }
 
 /// The innermost cause: "transport error" alone helps nobody.
-fn cause(error: &dyn std::error::Error) -> String {
+pub(super) fn cause(error: &dyn std::error::Error) -> String {
     let mut inner = error;
     while let Some(source) = inner.source() {
         inner = source;

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::limits;
+use crate::{Client, Error, limits};
 
 /// A job that is being worked on; cheap to clone.
 #[derive(Clone, Debug)]
@@ -104,6 +104,22 @@ impl JobContext {
         *self.inner.progress.lock() = Some(text.into());
         self.inner.reported.notify_one();
         Ok(())
+    }
+
+    /// Adds tasks to the workflow that the job is a step of, under this lease: if the job was given to somebody
+    /// else meanwhile, nothing is added. `tasks` serializes to a list of tasks as the REST interface takes it.
+    /// Tasks that are there already, exactly so, are left alone, so that a later attempt may add them again.
+    pub async fn add_tasks(&self, client: &Client, tasks: &impl Serialize) -> Result<(), Error> {
+        let workflow = self.workflow().ok_or_else(|| Error::Invalid("the job is no step of a workflow".into()))?;
+        let tasks = serde_json::to_vec(tasks).map_err(|error| Error::Invalid(format!("tasks: {error}")))?;
+        let request = proto::AddTasksRequest {
+            id: workflow.into(),
+            lease_token: self.lease_token(),
+            job_id: self.id().into(),
+            task_id: String::new(),
+            tasks: tasks.into(),
+        };
+        client.add_tasks(request).await.map(drop)
     }
 
     pub(super) fn cancel(&self) {

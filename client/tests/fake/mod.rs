@@ -1,12 +1,14 @@
 //! A node that a test plays: it answers the streams as the test's script says.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+mod events;
 mod workflows;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bravo_api::proto::cluster_server::{Cluster, ClusterServer};
+use bravo_api::proto::events_server::EventsServer;
 use bravo_api::proto::jobs_server::{Jobs, JobsServer};
 use bravo_api::proto::templates_server::{Templates, TemplatesServer};
 use bravo_api::proto::work_request::Message as Request_;
@@ -60,6 +62,8 @@ pub struct Shared {
     pub templates: Mutex<Vec<String>>,
     /// Workflows that were started.
     pub started: Mutex<Vec<proto::StartWorkflowRequest>>,
+    /// Tasks that were added.
+    pub added: Mutex<Vec<proto::AddTasksRequest>>,
     /// The authorization header of the last unary call.
     pub authorization: Mutex<Option<String>>,
 }
@@ -85,6 +89,7 @@ impl Node {
             let mut server = server.initial_stream_window_size(1 << 20);
             let router = server.add_service(jobs).add_service(ClusterServer::from_arc(service.clone()));
             let router = router.add_service(TemplatesServer::from_arc(service.clone()));
+            let router = router.add_service(EventsServer::from_arc(service.clone()));
             let router = router.add_service(WorkflowsServer::from_arc(service));
             router.serve_with_incoming(TcpListenerStream::new(listener)).await.unwrap();
         });

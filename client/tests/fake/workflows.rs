@@ -60,8 +60,13 @@ impl Workflows for Service {
         Err(unused())
     }
 
-    async fn add_tasks(&self, _: Request<proto::AddTasksRequest>) -> Answer {
-        Err(unused())
+    async fn add_tasks(&self, request: Request<proto::AddTasksRequest>) -> Answer {
+        self.next_answer()?;
+        let request = request.into_inner();
+        let answer =
+            proto::WorkflowStatusResponse { id: request.id.clone(), status: proto::WorkflowStatus::Running.into() };
+        self.shared.added.lock().push(request);
+        Ok(Response::new(answer))
     }
 
     type EventsStream = Stream<proto::WorkflowEvent>;

@@ -37,6 +37,35 @@ section! {
 }
 
 section! {
+    /// Which reads that may be stale are answered by replicas that do not lead, in percent of them; the leader
+    /// answers the rest, and whatever no replica is fresh enough for (`limits.max_staleness_ms`). Lists are such
+    /// reads unless they ask for `?consistency=linearizable`; a job, a workflow and a queue are if they ask for
+    /// `?consistency=stale`.
+    ["reads"] Reads {
+        /// Lists of templates, and searches.
+        template_search: u32 = 80, int(0, 100);
+        /// Lists of jobs, schedules, artifacts and webhooks; single jobs.
+        analytics: u32 = 100, int(0, 100);
+        /// Workflows, and lists of them.
+        workflow_status: u32 = 60, int(0, 100);
+        /// Queues with their counts: what waits for which agents.
+        agent_metrics: u32 = 90, int(0, 100);
+    }
+}
+
+section! {
+    /// Deliveries to webhooks.
+    ["webhooks"] Webhooks {
+        /// Whether deliveries may go to private addresses: loopback, link-local, private and shared networks,
+        /// the addresses of clouds' metadata. Whoever may make a webhook reaches with it what this node
+        /// reaches. `bravod dev` allows it.
+        allow_private: bool = false, Kind::Boolean;
+        /// Deliveries that this node has under way at a time.
+        in_flight_max: u32 = 256, int(1, 4_096);
+    }
+}
+
+section! {
     /// What the daemon writes to standard error.
     ["log"] Log {
         /// Lines below this level are left out. The variable `RUST_LOG` (`info,quinn=warn`) has the

@@ -26,7 +26,7 @@ mod value;
 pub use artifacts::{Artifacts, Cold};
 pub use check::check;
 pub use docs::reference;
-pub use edge::{Format, Level, Limits, Log, Shutdown};
+pub use edge::{Format, Level, Limits, Log, Reads, Shutdown, Webhooks};
 pub use engine::{Raft, Storage};
 pub use key::{KeyDoc, Kind, SectionDoc};
 pub use place::{Advertise, Auth, Cluster, Listen, Member, Node, Tls};
@@ -60,6 +60,10 @@ pub struct Config {
     pub cold: Cold,
     /// Bounds of the public interface.
     pub limits: Limits,
+    /// Which reads go to replicas.
+    pub reads: Reads,
+    /// Deliveries to webhooks.
+    pub webhooks: Webhooks,
     /// Log lines.
     pub log: Log,
     /// How it stops.
@@ -79,6 +83,8 @@ pub const SECTIONS: &[SectionDoc] = &[
     Artifacts::DOC,
     Cold::DOC,
     Limits::DOC,
+    Reads::DOC,
+    Webhooks::DOC,
     Log::DOC,
     Shutdown::DOC,
 ];

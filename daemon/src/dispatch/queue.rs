@@ -211,6 +211,10 @@ impl QueueDispatch {
     fn wake_at(&self) -> Instant {
         let far = Instant::now() + SAFETY_ROUND;
         let state = self.state.lock();
+        if state.waiters.is_empty() {
+            // Nobody would end a pause that is over, and waking for it would go round and round.
+            return far;
+        }
         let times = state.shelves.iter().filter_map(|shelf| match shelf.stock {
             Stock::Until(at) => Some(at),
             _ => None,
@@ -358,5 +362,19 @@ impl QueueDispatch {
             // The worker left while its jobs were leased: somebody else should have them now.
             cluster.give_back(asked.partition, delivery);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_pause_that_is_over_wakes_nobody_when_the_last_worker_has_left() {
+        let past = Stock::Until(Instant::now() - Duration::from_millis(1));
+        let state = State { waiters: VecDeque::new(), shelves: vec![Shelf { stock: past, asks: 0 }], finished: false };
+        let queue = Name::parse("queue", "q").unwrap();
+        let dispatch = QueueDispatch { queue, state: Mutex::new(state), wake: Notify::new() };
+        assert!(dispatch.wake_at() > Instant::now());
     }
 }

@@ -12,6 +12,7 @@ use super::service::placement::Placement;
 use super::service::templates::Catalog;
 use crate::cluster::Cluster;
 use crate::config::{Config, Limits};
+use crate::reads::Spread;
 use crate::telemetry::Telemetry;
 use crate::telemetry::samples::QueueGauges;
 
@@ -23,6 +24,10 @@ pub(crate) struct App {
     pub(crate) limits: Limits,
     /// Whether every request must say who it is from.
     pub(crate) auth_required: bool,
+    /// Whether webhooks may name private addresses.
+    pub(crate) allow_private: bool,
+    /// Which reads go to replicas.
+    pub(crate) reads: Spread,
     /// Metrics.
     pub(crate) telemetry: Telemetry,
     /// Queue definitions as this node's replica has them.
@@ -49,8 +54,9 @@ impl App {
     pub(crate) fn new(cluster: Arc<Cluster>, config: &Config, telemetry: Telemetry) -> Arc<Self> {
         let limits = config.limits.clone();
         Arc::new(Self {
-            cluster,
             auth_required: config.auth.required,
+            reads: Spread::new(&config.reads, cluster.groups().len()),
+            allow_private: config.webhooks.allow_private,
             telemetry,
             definitions: Definitions::default(),
             in_flight: Arc::new(Semaphore::new(limits.requests_in_flight_max as usize)),
@@ -62,6 +68,7 @@ impl App {
             artifacts: Turns::default(),
             templates: Catalog::default(),
             limits,
+            cluster,
         })
     }
 }

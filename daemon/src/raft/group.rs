@@ -22,7 +22,7 @@ use super::proposer::{ProposeError, Proposer, ProposerOptions};
 use super::types::{GroupId, META_GROUP, Member, NodeId, TypeConfig};
 use crate::events::Feed;
 use crate::tasks::Tasks;
-use crate::telemetry::events::WorkflowEnded;
+use crate::telemetry::events::{WebhookDelivered, WorkflowEnded};
 
 /// How often groups are maintained while entries are applied.
 const MAINTENANCE_EVERY: Duration = Duration::from_millis(100);
@@ -30,6 +30,9 @@ const MAINTENANCE_EVERY: Duration = Duration::from_millis(100);
 const MAINTENANCE_EVERY_IDLE: Duration = Duration::from_millis(500);
 /// Steps of maintenance in one round.
 const MAINTENANCE_STEPS: usize = 16;
+
+/// How long the other nodes may take to confirm that this one leads, before they are asked again.
+const CONFIRMED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Tries to read spilled rows before the state itself is asked.
 const READS_MAX: usize = 3;
@@ -209,7 +212,11 @@ impl GroupState {
                 Effect::WorkflowEnded { status, took_ms, template } if leading => {
                     WorkflowEnded { status, took: Duration::from_millis(took_ms), template: template.as_ref() }.emit();
                 }
-                Effect::QueueReady(_) | Effect::CancelRequested { .. } | Effect::WorkflowEnded { .. } => {}
+                Effect::DeliveriesDropped(count) if leading => WebhookDelivered::dropped(count),
+                Effect::QueueReady(_)
+                | Effect::CancelRequested { .. }
+                | Effect::DeliveriesDropped(_)
+                | Effect::WorkflowEnded { .. } => {}
             }
         }
         self.arm(next_due);
@@ -310,6 +317,13 @@ impl Group {
         Ok(group)
     }
 
+    /// What openraft says of the group now: a copy, since two borrows at once, with a new state waiting to be
+    /// written between them, would wait for ever, and the whole node with them.
+    #[expect(clippy::disallowed_methods, reason = "the one borrow, over when the copy is made")]
+    pub(crate) fn metrics(&self) -> openraft::RaftMetrics<TypeConfig> {
+        self.raft.metrics().borrow_watched().clone()
+    }
+
     /// Proposes an encoded envelope; this node must lead.
     pub async fn propose(&self, command: bytes::Bytes) -> Result<bravo_model::Reply, ProposeError> {
         if let Some(leader) = self.shared.foreign_leader() {
@@ -320,15 +334,18 @@ impl Group {
 
     /// Waits until a read of this node's state is linearizable; this node must lead.
     pub async fn linearize(&self) -> Result<(), ProposeError> {
-        let lease = LinearizerOption::from(ReadPolicy::LeaseRead);
-        match self.raft.ensure_linearizable(lease).await {
-            Ok(_) => Ok(()),
-            // The lease ran out (a pause, a lost quorum): ask the others before answering.
-            Err(_) => match self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
-                Ok(_) => Ok(()),
-                Err(_) => Err(ProposeError::NotLeader(self.shared.leader().filter(|id| *id != self.shared.node))),
-            },
+        // When the lease ran out (a pause, a lost quorum), the others are asked before answering.
+        if self.confirm(ReadPolicy::LeaseRead).await || self.confirm(ReadPolicy::ReadIndex).await {
+            return Ok(());
         }
+        Err(ProposeError::NotLeader(self.shared.leader().filter(|id| *id != self.shared.node)))
+    }
+
+    /// Whether this node leads and has applied all that it must, as far as that is known before long: the
+    /// caller asks again, or says that it is not known.
+    async fn confirm(&self, policy: ReadPolicy) -> bool {
+        let confirmed = self.raft.ensure_linearizable(LinearizerOption::from(policy));
+        tokio::time::timeout(CONFIRMED_WITHIN, confirmed).await.is_ok_and(|confirmed| confirmed.is_ok())
     }
 
     /// Forms the group with these voters, unless it is formed already.
@@ -349,7 +366,7 @@ impl Group {
     /// Whether openraft gave the group up (its storage failed).
     pub fn is_stopped(&self) -> bool {
         // A core that panicked says nothing any more: its channels are closed.
-        self.shared.stopped.load(Ordering::Acquire) || self.raft.metrics().borrow_watched().running_state.is_err()
+        self.shared.stopped.load(Ordering::Acquire) || self.metrics().running_state.is_err()
     }
 
     /// The digest of this replica's state at a marker, once it is applied here.
@@ -368,7 +385,7 @@ impl Group {
             let leading = now == Some(self.shared.node) && self.raft.is_leader();
             if leading && !self.shared.is_leader() {
                 // Reading before this node has applied all earlier entries would be stale.
-                if self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await.is_err() {
+                if !self.confirm(ReadPolicy::ReadIndex).await {
                     tokio::time::sleep(Duration::from_millis(5)).await;
                     continue;
                 }
@@ -415,7 +432,7 @@ impl Group {
     /// Keeps the state within its budget and the log within about twice the state; called now and then.
     /// False once the group has ended.
     async fn maintain(&self) -> bool {
-        if self.raft.metrics().borrow_watched().running_state.is_err() {
+        if self.metrics().running_state.is_err() {
             return false;
         }
         // In bounded steps, each under its own lock, so that apply is not held up.

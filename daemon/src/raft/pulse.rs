@@ -8,7 +8,6 @@
 
 use std::time::{Duration, Instant};
 
-use openraft::async_runtime::watch::WatchReceiver;
 use rand::Rng;
 
 use super::group::Group;
@@ -83,7 +82,7 @@ pub async fn run(node: NodeId, groups: Vec<Group>, timing: Timing) {
             one.patience = draw(&one.group);
             one.not_before = now + one.patience / 2;
         }
-        watched.retain(|one| one.group.raft.metrics().borrow_watched().running_state.is_ok());
+        watched.retain(|one| one.group.metrics().running_state.is_ok());
         tokio::time::sleep_until(wake.into()).await;
     }
 }

@@ -332,6 +332,43 @@ impl ColdMoved {
     }
 }
 
+/// A read that may be stale was answered.
+#[derive(Debug)]
+pub struct ReadServed {
+    /// What it was for: a key of `[reads]`.
+    pub kind: &'static str,
+    /// `replica` or `leader`.
+    pub served_by: &'static str,
+}
+
+impl ReadServed {
+    /// Counts it.
+    pub fn emit(&self) {
+        counter!(metric::READS, "kind" => self.kind, "served_by" => self.served_by).increment(1);
+    }
+}
+
+/// A delivery to a webhook came to an end, or one try of it.
+#[derive(Debug)]
+pub struct WebhookDelivered {
+    /// How: see the metric.
+    pub outcome: &'static str,
+}
+
+impl WebhookDelivered {
+    /// Counts it.
+    pub fn emit(&self) {
+        counter!(metric::WEBHOOK_DELIVERIES, "outcome" => self.outcome).increment(1);
+        trace!(outcome = self.outcome, "webhook delivery");
+    }
+
+    /// So many were never made, since too many of their webhooks wait.
+    pub fn dropped(count: u64) {
+        counter!(metric::WEBHOOK_DELIVERIES, "outcome" => "overflow").increment(count);
+        warn!(count, "events were not told to webhooks whose deliveries wait beyond their bound");
+    }
+}
+
 /// A named invariant does not hold.
 #[derive(Debug)]
 pub struct InvariantViolated<'a> {

@@ -151,6 +151,14 @@ metrics! {
     COLD_MOVES = "bravo_artifact_moves_total", Counter, "versions", ["class"];
     /// Bytes of those.
     COLD_MOVED_BYTES = "bravo_artifact_moved_bytes_total", Counter, "bytes", ["class"];
+    /// Reads of one partition that may be stale and were asked for at this node, by kind (a key of `[reads]`) and by
+    /// who answered: a `replica` that does not lead, or the `leader`.
+    READS = "bravo_reads_total", Counter, "reads", ["kind", "served_by"];
+    /// Tries of deliveries to webhooks by this node, by outcome: `delivered`; `failed`, to be tried again unless
+    /// that was the last attempt; `throttled`, put off as the receiver asked; `refused`, as the address is
+    /// private; `gone`, which disabled the webhook; `dropped`, as the webhook was deleted or disabled meanwhile.
+    /// And `overflow`: never made, as too many of the webhook wait; counted where the partition is led.
+    WEBHOOK_DELIVERIES = "bravo_webhook_deliveries_total", Counter, "deliveries", ["outcome"];
     /// Named invariants that were found broken. Anything above 0 is a bug: please report it.
     INVARIANT_VIOLATIONS = "bravo_invariant_violations_total", Counter, "violations", ["name"];
     /// Always 1; the label tells the version.

@@ -1,11 +1,12 @@
 //! What nodes say to each other, in postcard. Variants are only ever added at the end.
 
 use bravo_model::artifact::{Artifact, ArtifactPath};
-use bravo_model::command::{Lease, ListFilter};
+use bravo_model::command::{Idempotency, Lease, ListFilter};
 use bravo_model::lifecycle::{Class, Lifecycle, VersionId};
 use bravo_model::reply::LeasedJob;
 use bravo_model::schedule::{Schedule, Target};
 use bravo_model::template::{Template, TemplateVersion};
+use bravo_model::webhook::{Subscription, Webhook};
 use bravo_model::workflow::{Event, Plan, Workflow};
 use bravo_model::{Job, Payload, Refusal, Reply, Time, view};
 use bytes::Bytes;
@@ -123,6 +124,8 @@ pub enum Request {
     PutCold(ColdName, Bytes),
     /// Asks for a chunk of the node's cold tier.
     GetCold(ColdName),
+    /// Reads right there, if what is there is no older than so many milliseconds.
+    StaleQuery(GroupId, Query, u64),
 }
 
 /// A leased job that a caller wants cancelled.
@@ -171,6 +174,9 @@ pub enum Response {
     Chunk(Option<Bytes>),
     /// To `RenewChunks`: which of them are there.
     Held(Vec<bool>),
+    /// To `StaleQuery`: the answer, and a moment of which it holds everything that was acknowledged before it;
+    /// none: the replica is too old.
+    Seen(Option<Box<(Answer, Time)>>),
 }
 
 /// Leased jobs on their way to a worker.
@@ -258,6 +264,16 @@ pub enum Query {
     Lifecycles,
     /// Where these versions' chunks are kept.
     Stand(Vec<VersionId>),
+    /// The answer that is kept under an idempotency key.
+    Kept(Idempotency),
+    /// Meta: one webhook of a project.
+    Webhook(bravo_model::Name, bravo_model::Name),
+    /// Meta: the webhooks of a project.
+    Webhooks(bravo_model::Name),
+    /// Meta: what partitions are to know of all webhooks.
+    AllWebhooks,
+    /// What the partition knows of webhooks.
+    Subscriptions,
 }
 
 /// The answer to a [`Query`].
@@ -316,6 +332,12 @@ pub enum Answer {
     Lifecycles(Vec<Lifecycle>),
     /// To `Stand`: one a version, in order; none: it is not there.
     Stand(Vec<Option<Class>>),
+    /// To `Kept`; none if nothing is.
+    Kept(Option<Reply>),
+    /// To `Webhook` and `Webhooks`.
+    Webhooks(Vec<Webhook>),
+    /// To `AllWebhooks` and `Subscriptions`.
+    Subscriptions(Vec<Subscription>),
 }
 
 /// A workflow with a part of its tasks.

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use bravo_api::proto::watch_response::Event as Told;
+use bravo_api::proto::{self, events_client::EventsClient};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -96,4 +98,51 @@ async fn who_watches_a_queue_sees_its_jobs_and_goes_on_at_another_node() {
     let refused = call_at(nodes()[0], Method::GET, "/api/v1/events", &[("last-event-id", "7")], "").await;
     assert_eq!(refused.code(), "invalid_argument");
     assert_eq!(call_at(nodes()[0], Method::GET, "/api/v1/events?colour=1", &[], "").await.code(), "invalid_argument");
+}
+
+/// The next event over gRPC, those that say that some were missed left out, and the cursor behind it.
+async fn next(stream: &mut tonic::Streaming<proto::WatchResponse>) -> (proto::JobEvent, String) {
+    loop {
+        let message = tokio::time::timeout(Duration::from_secs(10), stream.message()).await.expect("an event comes");
+        let message = message.unwrap().expect("the stream goes on");
+        match message.event {
+            Some(Told::Job(event)) => return (event, message.cursor),
+            Some(Told::Missed(_)) => assert!(message.cursor.is_empty()),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_same_is_told_over_grpc_and_goes_on_behind_a_cursor_at_another_node() {
+    let open = async |node: usize, cursor: &str| {
+        let mut client = EventsClient::connect(format!("http://{}", nodes()[node])).await.unwrap();
+        let (queue, project_id, cursor) = ("watched-grpc".into(), "watched-grpc".into(), cursor.into());
+        client.watch(proto::WatchRequest { queue, project_id, cursor }).await.map(tonic::Response::into_inner)
+    };
+    let (mut here, mut there) = (open(0, "").await.unwrap(), open(1, "").await.unwrap());
+    let mut ids = Vec::new();
+    for n in 0..3 {
+        let job = json!({"queue": "watched-grpc", "project_id": "watched-grpc", "payload": n}).to_string();
+        ids.push(post("/api/v1/jobs", job).await.ok()["jobs"][0]["id"].as_str().unwrap().to_owned());
+    }
+    let (first, cursor) = next(&mut here).await;
+    assert_eq!((first.event.as_str(), &first.job_id, first.attempt), ("job.enqueued", &ids[0], 0));
+    assert_eq!(first.state, i32::from(proto::JobState::Ready));
+    for id in &ids {
+        assert_eq!(&next(&mut there).await.0.job_id, id);
+    }
+    let mut back = open(1, &cursor).await.unwrap();
+    for id in &ids[1..] {
+        assert_eq!(&next(&mut back).await.0.job_id, id, "what was seen does not come again");
+    }
+    // A stream over REST goes on where one over gRPC was.
+    let mut rest = Stream::open(nodes()[1], "queue=watched-grpc", Some(&cursor)).await;
+    let mut event = rest.next().await;
+    if event.name == "missed" {
+        event = rest.next().await;
+    }
+    assert_eq!(event.data["job_id"], json!(ids[1]));
+    let refused = open(0, "nonsense").await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument);
 }

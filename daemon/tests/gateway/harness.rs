@@ -59,6 +59,15 @@ pub(crate) async fn own_node(set: impl FnOnce(&mut Config)) -> (SocketAddr, Path
     (address, config.node.data_dir)
 }
 
+/// A node that is a cluster of its own and delivers to no private address.
+pub(crate) async fn strict_node() -> SocketAddr {
+    nodes();
+    let dir = tempfile::tempdir().unwrap().keep();
+    let mut config = dev::configs(&dir, 1, base_port() + 35).unwrap().remove(0);
+    config.webhooks.allow_private = false;
+    serve(&config, TELEMETRY.get().unwrap().clone()).await
+}
+
 /// Ports of this test process begin here; each node takes ten.
 fn base_port() -> u16 {
     21_000 + (std::process::id() % 200) as u16 * 40

@@ -196,3 +196,22 @@ async fn schedules_are_there_over_grpc() {
     let get = proto::GetScheduleRequest { name: "grpc".into(), read: None };
     assert_eq!(client.get(get).await.unwrap_err().code(), tonic::Code::NotFound);
 }
+
+#[tokio::test]
+async fn what_a_schedule_starts_is_shown_however_it_was_put() {
+    let mut client = SchedulesClient::connect(format!("http://{}", nodes()[1])).await.unwrap();
+    let job = proto::NewJob { queue: "sched-source".into(), ..Default::default() };
+    let request = |source: &'static str| proto::PutScheduleRequest {
+        name: "source".into(),
+        cron: "0 0 1 1 *".into(),
+        source: source.into(),
+        target: Some(proto::put_schedule_request::Target::Job(job.clone())),
+        ..Default::default()
+    };
+    client.put(request(r#"{"queue": "sched-source"}"#)).await.unwrap();
+    assert_eq!(get("/api/v1/schedules/source").await.ok()["job"], json!({"queue": "sched-source"}));
+    let refused = refusal_of(&client.put(request(r#"{"queue": "#)).await.unwrap_err()).unwrap();
+    assert!(refused.code == Code::InvalidArgument && refused.detail.starts_with("source: "), "{refused:?}");
+    client.put(request("")).await.unwrap();
+    assert!(get("/api/v1/schedules/source").await.ok()["job"].is_null());
+}

@@ -10,10 +10,12 @@ use crate::reply::{Effect, Reply};
 use crate::row;
 use crate::state::State;
 use crate::table::{self, tag};
+use crate::webhook;
 
 impl State<'_> {
     pub(super) fn put_queue(&mut self, name: Name, config: QueueConfig, effects: &mut Vec<Effect>) -> Answer {
         config.validate()?;
+        webhook::refuse_queue("queue", &name)?;
         let mut definition = self.definition_or_new(name)?;
         definition.config = config;
         Ok(self.store_definition(definition, effects))

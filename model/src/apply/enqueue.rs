@@ -11,6 +11,7 @@ use crate::limits;
 use crate::reply::{Enqueued, Reply};
 use crate::state::State;
 use crate::table::{self, H16, tag};
+use crate::webhook;
 
 /// What becomes of one job of the call.
 enum Plan {
@@ -161,6 +162,7 @@ fn check_call(jobs: &[NewJob]) -> Result<(), Refusal> {
 }
 
 fn check(job: &NewJob, now: Time) -> Result<(), Refusal> {
+    webhook::refuse_queue("queue", &job.queue)?;
     let bytes = job.payload.bytes.len();
     if bytes > limits::PAYLOAD_BYTES_MAX {
         let detail = format!("payload: at most {} bytes, this one has {bytes}", limits::PAYLOAD_BYTES_MAX);

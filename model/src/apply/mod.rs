@@ -20,7 +20,10 @@ mod retry;
 mod schedules;
 mod templates;
 mod tick;
+mod webhooks;
 pub(crate) mod workflow;
+
+pub(crate) use webhooks::Hooks;
 
 use crate::code::{Code, Refusal};
 use crate::command::{Command, Entry, Envelope};
@@ -65,6 +68,7 @@ impl State<'_> {
         let mut effects = Vec::new();
         let reply = self.run(envelope.command, &mut effects).unwrap_or_else(Reply::Refused);
         let reply = self.settle(reply);
+        self.make_deliveries();
         if let Some(idempotency) = &envelope.idempotency {
             self.keep(idempotency, &reply);
         }
@@ -104,6 +108,13 @@ impl State<'_> {
             Command::DeleteLifecycle(project) => self.delete_lifecycle(&project, effects),
             Command::SetLifecycle(new) => self.set_lifecycle(new),
             Command::MoveVersion { id, to } => self.move_version(&id, to),
+            Command::PutWebhook(put) => self.put_webhook(*put, effects),
+            Command::DisableWebhook { project, name, version } => {
+                self.disable_webhook(&project, &name, version, effects)
+            }
+            Command::DeleteWebhook { project, name } => self.delete_webhook(&project, &name, effects),
+            Command::SetWebhook(subscription) => Ok(self.set_webhook(*subscription)),
+            Command::ForgetWebhook { project, name, version } => Ok(self.forget_webhook(&project, &name, version)),
             Command::StartWorkflow(new) => self.start_workflow(*new),
             Command::CancelWorkflow(seq) => self.cancel_workflow(seq),
             Command::PauseWorkflow { seq, paused } => self.pause_workflow(seq, paused),

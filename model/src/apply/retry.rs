@@ -23,6 +23,11 @@ impl State<'_> {
             let detail = format!("only dead and cancelled jobs are retried, this one is {}", old.state.as_str());
             return Err(Refusal::new(Code::Conflict, detail));
         }
+        if let Some(workflow) = &old.workflow {
+            // Its task has ended, and would not hear of what became of the job.
+            let detail = format!("the job is a step of workflow {workflow}: retry that");
+            return Err(Refusal::new(Code::Conflict, detail));
+        }
         if let Some(rival) = self.rival(&old) {
             let id = JobId { partition: self.partition, seq: rival };
             return Err(Refusal::new(Code::Conflict, format!("job {id} holds its unique key now")));
@@ -30,7 +35,8 @@ impl State<'_> {
         Ok(Reply::State(self.put_back(&old)))
     }
 
-    /// Dead jobs whose unique key another job holds stay dead.
+    /// Dead jobs whose unique key another job holds stay dead, and so do steps of workflows: these are tried again
+    /// with their workflow.
     pub(super) fn redrive(&mut self, name: &Name) -> Reply {
         let Some(number) = self.known(name) else { return Reply::Swept { done: 0, more: false } };
         let mut from = table::state(number, JobState::Dead, 0);
@@ -47,6 +53,7 @@ impl State<'_> {
             seen += dead.len();
             for seq in dead {
                 if let Some(old) = self.job(seq)
+                    && old.workflow.is_none()
                     && self.rival(&old).is_none()
                 {
                     self.put_back(&old);
@@ -77,6 +84,21 @@ mod tests {
     use crate::command::Command;
     use crate::testing::{World, name, refusal};
     use crate::{Code, JobState, Reply};
+
+    #[test]
+    fn a_step_of_a_workflow_is_not_put_back_without_it() {
+        let mut world = World::new();
+        let seq = world.add(|job| job.workflow = Some(name("w1-7")));
+        let other = world.add(|_| {});
+        world.lease(2);
+        for seq in [seq, other] {
+            world.nack(seq, None, true).expect("dead");
+        }
+        let Reply::Refused(no) = world.ask(Command::Retry(seq)) else { panic!("it was put back") };
+        assert!(no.code == Code::Conflict && no.detail.contains("w1-7"), "{no:?}");
+        assert_eq!(world.ask(Command::Redrive(name("q"))), Reply::Swept { done: 1, more: false });
+        assert_eq!((world.state(seq), world.state(other)), (Some(JobState::Dead), Some(JobState::Ready)));
+    }
 
     fn die(world: &mut World, seq: u64) {
         while world.state(seq) != Some(JobState::Dead) {

@@ -14,6 +14,7 @@ use crate::schedule::cron::Ticks;
 use crate::schedule::{NewSchedule, Overlap, Run, Schedule, Target};
 use crate::state::State;
 use crate::table::{self, H16, tag};
+use crate::webhook;
 use crate::workflow::NewWorkflow;
 
 /// How often a run that waits for the one before is looked at.
@@ -29,6 +30,9 @@ impl State<'_> {
         let Some(next) = ticks.after(now) else { return invalid("cron: it never ticks") };
         if new.catch_up_ms > limits::CATCH_UP_MS_MAX {
             return invalid(format!("catch_up_ms: at most {}", limits::CATCH_UP_MS_MAX));
+        }
+        if let Target::Job(job) = &new.target {
+            webhook::refuse_queue("job.queue", &job.queue)?;
         }
         let hash = table::h16(&[new.name.as_str()]);
         let old = self.schedule(&hash);

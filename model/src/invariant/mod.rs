@@ -5,6 +5,7 @@ mod artifacts;
 mod jobs;
 mod keys;
 mod templates;
+mod webhooks;
 mod workflows;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +16,7 @@ use crate::job::Job;
 use crate::row::{self, Meta, Stats};
 use crate::table::{self, tag};
 use crate::txn::{Key, Read, Value};
+use crate::workflow::packed;
 
 /// An invariant that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +31,7 @@ pub struct Violation {
 type Invariant = (&'static str, fn(&Census) -> Vec<String>);
 
 /// Every invariant.
-const ALL: [Invariant; 22] = [
+const ALL: [Invariant; 24] = [
     ("rows_decode", jobs::rows_decode),
     ("one_place_per_job", jobs::one_place_per_job),
     ("index_rows_follow_from_jobs", jobs::index_rows_follow_from_jobs),
@@ -49,9 +51,11 @@ const ALL: [Invariant; 22] = [
     ("jobs_of_tasks_point_back", workflows::jobs_of_tasks_point_back),
     ("task_times_have_due", workflows::task_times_have_due),
     ("no_orphans_of_workflows", workflows::no_orphans_of_workflows),
+    ("packed_are_over", workflows::packed_are_over),
     ("artifacts_match", artifacts::artifacts_match),
     ("chunks_are_counted", artifacts::chunks_are_counted),
     ("lives_match", artifacts::lives_match),
+    ("webhooks_are_counted", webhooks::webhooks_are_counted),
 ];
 
 /// Checks every invariant; reads every row.
@@ -81,6 +85,13 @@ impl Census {
             tables.entry(tag).or_default().insert(*key, value.clone());
             true
         });
+        // As if nothing were packed; whatever is packed and has rows beside it is told by `packed_are_over`.
+        for (key, value) in tables.get(&tag::PACKED).cloned().unwrap_or_default() {
+            for (key, value) in packed::unpack(table::last_u64(&key), &value).unwrap_or_default() {
+                let tag = key.as_slice().first().copied().unwrap_or(0);
+                tables.entry(tag).or_default().insert(key, value);
+            }
+        }
         let mut census = Self {
             meta: row::read(rows, &table::meta()).unwrap_or_default(),
             tables,

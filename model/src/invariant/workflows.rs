@@ -8,6 +8,7 @@ use crate::job::JobState;
 use crate::row;
 use crate::table::{self, due, tag};
 use crate::txn::Key;
+use crate::workflow::packed;
 use crate::workflow::{NewTask, Phase, Task, TaskRef, TaskState, Workflow};
 
 fn workflows(census: &Census) -> BTreeMap<u64, Workflow> {
@@ -173,4 +174,16 @@ pub(super) fn no_orphans_of_workflows(census: &Census) -> Vec<String> {
     let dead = |job: &&crate::Job| job.workflow.is_some() && job.state == JobState::Blocked;
     wrong.extend(census.jobs.values().filter(dead).map(|job| format!("job {} of a workflow is blocked", job.seq)));
     wrong
+}
+
+/// What is packed is over, nothing of it runs, and something was packed.
+pub(super) fn packed_are_over(census: &Census) -> Vec<String> {
+    let workflows = workflows(census);
+    let wrong = |(key, value): (Key, crate::Value)| {
+        let seq = table::last_u64(&key);
+        let over = workflows.get(&seq).is_some_and(|one| one.status.is_final() && one.running == 0);
+        let empty = packed::unpack(seq, &value).unwrap_or_default().is_empty();
+        (!over || empty).then(|| format!("workflow {seq} is packed and not over, or empty ({empty})"))
+    };
+    census.table(tag::PACKED).into_iter().filter_map(wrong).collect()
 }

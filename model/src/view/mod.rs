@@ -2,12 +2,14 @@
 //!
 //! ```text
 //!   one job      job, payload, result, why
+//!   one answer   kept
 //!   many jobs    list                        (bounded, by seq upwards)
-//!   workflows    workflow, workflow_input, tasks, events, workflows
+//!   workflows    opened, workflow, workflow_input, tasks, events, workflows
 //!   queues       queue, queues, deliverable
 //!   artifacts    artifact, artifacts, chunks, is_referred, lifecycle, lifecycles, moves, put_away, stand
 //!   the clock    now, next_due
-//!   meta group   definition, definitions, nodes, formed, template, templates
+//!   meta group   definition, definitions, nodes, formed, template, templates, webhook, webhooks
+//!   partitions   subscriptions
 //!   all of it    digest
 //! ```
 
@@ -16,6 +18,7 @@ mod list;
 mod queue;
 mod schedule;
 mod template;
+mod webhook;
 mod why;
 mod workflow;
 
@@ -24,24 +27,43 @@ pub use list::{Page, list};
 pub use queue::{QueueView, definition, definitions, deliverable, queue, queues};
 pub use schedule::{schedule, schedules};
 pub use template::{template, template_changes, templates};
+pub use webhook::{subscriptions, webhook, webhooks, webhooks_of};
 pub use why::{Why, why};
-pub use workflow::{TaskView, WorkflowFilter, events, task_id, tasks, workflow, workflow_input, workflows};
+pub use workflow::{TaskView, WorkflowFilter, events, opened, task_id, tasks, workflow, workflow_input, workflows};
 
 use crate::Time;
-use crate::command::NodeRecord;
+use crate::command::{Idempotency, NodeRecord};
 use crate::job::{Job, Payload};
-use crate::row::{self, Meta};
+use crate::reply::Reply;
+use crate::row::{self, Kept, Meta};
 use crate::table::{self, tag};
 use crate::txn::{Key, Read, Value};
+use crate::workflow::Workflow;
 
 /// The state's clock.
 pub fn now(rows: &impl Read) -> Time {
     row::read::<Meta>(rows, &table::meta()).map_or(0, |meta| meta.now)
 }
 
+/// The answer that is kept under an idempotency key; a refusal if another request came with it.
+pub fn kept(rows: &impl Read, idempotency: &Idempotency) -> Option<Reply> {
+    let kept: Kept = row::read(rows, &table::by_hash(tag::KEPT, &idempotency.key))?;
+    kept.answer(idempotency, now(rows))
+}
+
 /// A job's record.
 pub fn job(rows: &impl Read, seq: u64) -> Option<Job> {
     row::job(rows, seq)
+}
+
+/// Whether a row of table JOB is of a job that is final.
+pub fn is_job_over(row: &Value) -> bool {
+    row::decode::<Job>(row).is_some_and(|job| job.state.is_final())
+}
+
+/// Whether a row of table WORKFLOW is of a workflow that is final.
+pub fn is_workflow_over(row: &Value) -> bool {
+    row::decode::<Workflow>(row).is_some_and(|workflow| workflow.status.is_final())
 }
 
 /// What the worker gets.

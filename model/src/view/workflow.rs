@@ -8,6 +8,7 @@ use crate::limits;
 use crate::row;
 use crate::table::{self, tag};
 use crate::txn::{Key, Read};
+use crate::workflow::packed::Opened;
 use crate::workflow::{Action, Event, NewTask, Phase, Status, Task, TaskRef, TaskState, Workflow};
 use crate::{Name, Time};
 
@@ -24,7 +25,12 @@ pub struct TaskView {
     pub result: Option<Bytes>,
 }
 
-/// A workflow's record.
+/// The rows to read a workflow's parts from: those of one that is over may be packed.
+pub fn opened<R: Read + ?Sized>(rows: &R, seq: u64) -> impl Read {
+    Opened::new(rows, seq)
+}
+
+/// A workflow's record. What follows here reads its parts, and wants rows that are [`opened`].
 pub fn workflow(rows: &impl Read, seq: u64) -> Option<Workflow> {
     row::read(rows, &table::by_seq(tag::WORKFLOW, seq))
 }

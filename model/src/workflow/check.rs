@@ -6,7 +6,9 @@ use serde_json::Value as Json;
 
 use super::definition::{Action, NewTask, Plan};
 use super::expression::{self, References};
+use crate::id::Name;
 use crate::limits;
+use crate::webhook;
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,6 +122,7 @@ impl Checker {
             }
         }
         if let Some(compensate) = &task.compensate {
+            self.queue(&compensate.queue, format!("{path}.compensate.queue"));
             let seen = Seen { itself: Some(task.id.as_str()), ..*seen };
             self.input(&compensate.input, &format!("{path}.compensate.input"), &seen, &["error"]);
         }
@@ -132,8 +135,15 @@ impl Checker {
         }
     }
 
+    fn queue(&mut self, queue: &Name, path: String) {
+        if webhook::is_queue(queue) {
+            self.say(path, format!("the queue {queue} is reserved"));
+        }
+    }
+
     fn bounds(&mut self, task: &NewTask, path: &str) {
-        if let Action::Job { max_attempts, priority, .. } = &task.action {
+        if let Action::Job { max_attempts, priority, queue } = &task.action {
+            self.queue(queue, format!("{path}.queue"));
             if max_attempts.is_some_and(|attempts| !(1..=limits::ATTEMPTS_MAX).contains(&attempts)) {
                 self.say(format!("{path}.max_attempts"), format!("1 to {}", limits::ATTEMPTS_MAX));
             }

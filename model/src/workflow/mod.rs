@@ -19,6 +19,7 @@
 pub mod check;
 pub mod definition;
 pub mod expression;
+pub(crate) mod packed;
 pub mod row;
 
 pub use definition::{Action, Compensate, NewTask, NewWorkflow, Plan, TemplateRef};

@@ -300,6 +300,26 @@ pub enum EventKind {
 }
 
 impl EventKind {
+    /// Every kind.
+    pub const ALL: [Self; 16] = [
+        Self::WorkflowStarted,
+        Self::WorkflowPaused,
+        Self::WorkflowResumed,
+        Self::WorkflowRetried,
+        Self::WorkflowCompensating,
+        Self::WorkflowSucceeded,
+        Self::WorkflowFailed,
+        Self::WorkflowCancelled,
+        Self::TaskReady,
+        Self::TaskSucceeded,
+        Self::TaskFailed,
+        Self::TaskSkipped,
+        Self::TaskCancelled,
+        Self::TaskCompensated,
+        Self::TasksAdded,
+        Self::SignalReceived,
+    ];
+
     /// The event's name in the public contract.
     pub const fn as_str(self) -> &'static str {
         match self {

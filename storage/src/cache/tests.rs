@@ -8,7 +8,9 @@ use std::time::Duration;
 use bravo_model::{Key, Read, Txn, Value};
 
 use super::*;
-use crate::state::{EngineError, Engines, MemoryEngine, PageId, Place, RowId, SpilledRow, StateOptions, StateStore};
+use crate::state::{
+    EngineError, Engines, MemoryEngine, PageId, Place, RowId, SpillTable, SpilledRow, StateOptions, StateStore,
+};
 
 fn id(n: u64) -> RowId {
     RowId { page: PageId(n), position: 3 }
@@ -177,7 +179,7 @@ fn row(n: u64) -> Key {
 fn spilled(engines: &Engines, rows: u64) -> StateStore {
     let options = StateOptions {
         memory_bytes_max: 10_000,
-        spill_order: vec![1],
+        spill_order: vec![SpillTable::last(1)],
         cache: Arc::new(DecodedPages::new(200_000, not_counted)),
         ..StateOptions::default()
     };
@@ -235,7 +237,7 @@ async fn spilled_rows_are_found_under_the_lock_and_read_without_it() {
 fn spilled_rows_are_read_through_the_cache_of_decoded_pages() {
     let options = StateOptions {
         memory_bytes_max: 10_000,
-        spill_order: vec![1],
+        spill_order: vec![SpillTable::last(1)],
         cache: Arc::new(DecodedPages::new(1 << 20, not_counted)),
         ..StateOptions::default()
     };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bravo_model::{Key, Txn, Value};
 
 use super::*;
-use crate::state::{EngineError, Frozen, MemoryEngine, StateOptions, StateStore};
+use crate::state::{EngineError, Frozen, MemoryEngine, SpillTable, StateOptions, StateStore};
 
 fn row(n: u32) -> (Key, Value) {
     let mut key = vec![1 + (n % 3) as u8];
@@ -16,8 +16,12 @@ fn row(n: u32) -> (Key, Value) {
 }
 
 fn store(rows: u32, engine: Arc<MemoryEngine>) -> StateStore {
-    let options =
-        StateOptions { memory_bytes_max: 20_000, spill_order: vec![1, 2], page_rows_min: 2, ..StateOptions::default() };
+    let options = StateOptions {
+        memory_bytes_max: 20_000,
+        spill_order: vec![SpillTable::last(1), SpillTable::last(2)],
+        page_rows_min: 2,
+        ..StateOptions::default()
+    };
     let mut store = StateStore::new(engine, options);
     for n in 0..rows {
         let (key, value) = row(n);

@@ -38,7 +38,7 @@ pub use engine_memory::MemoryEngine;
 pub use engine_sled::Engines;
 pub use frozen::Frozen;
 pub use maintain::Maintenance;
-pub use options::StateOptions;
+pub use options::{End, SpillTable, StateOptions};
 pub use page::{Page, PageId};
 pub use reader::{LocalPages, PageCache};
 pub use spilled::{Place, RowId, SpilledRow};

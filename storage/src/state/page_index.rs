@@ -110,6 +110,11 @@ impl PageIndex {
         self.pages.range(..key).next_back().map(|(_, page)| page)
     }
 
+    /// The first key of the lowest page above `key`.
+    pub(super) fn above(&self, key: &Key) -> Option<&Key> {
+        self.pages.range((Bound::Excluded(key), Bound::Unbounded)).next().map(|(first, _)| first)
+    }
+
     /// The page and the position where `key` still counts.
     pub(super) fn find(&self, key: &Key) -> Option<(&PageMeta, usize)> {
         let (_, page) = self.covering(key)?;

@@ -1,34 +1,46 @@
 //! Moving cold rows to the engine, as compressed pages of neighbouring rows.
 //!
-//! A sweep goes through the spillable tables, coldest first, each from its high end: what was queued
-//! last is served last. It stops when memory is an eighth below its budget. Pages never overlap: a
-//! run of rows ends where a page begins, and rows that came up inside a page's range wait until
-//! there are enough of them to write that page anew.
+//! A sweep goes through the spillable tables, coldest first, each from the end where its coldest rows are:
+//! of what is over the oldest, of what waits the last to be served. It stops when memory is an eighth below
+//! its budget. Pages never overlap: a run of rows ends where a page begins, and rows that came up inside a
+//! page's range wait until there are enough of them to write that page anew.
 
 use std::sync::Arc;
 
 use bravo_model::{Key, Value};
 
 use super::engine::EngineError;
-use super::layer;
+use super::layer::{self, Slot};
+use super::options::{End, SpillTable};
 use super::page::{Page, PageId};
-use super::page_index::{PageMeta, tag};
+use super::page_index::PageMeta;
 use super::store::StateStore;
 
 /// Runs looked at by one step at most, so that a step over many poor runs stays short.
 const RUNS_MAX: usize = 256;
+/// Rows looked at for one run at most, so that a step among rows that are all needed stays short.
+const LOOKS_MAX: usize = 4096;
 
 /// Where the sweep through the spillable tables is.
 #[derive(Default)]
 pub(super) struct Sweep {
     running: bool,
     table: usize,
-    /// Rows from here on were looked at already.
-    below: Option<Key>,
+    /// The last row of the table that was looked at.
+    seen: Option<Key>,
     /// Below this many bytes no new sweep starts: the last one found too little to spill.
     rest_until: u64,
     /// The engine refused a batch: rows stay in memory.
     broken: bool,
+}
+
+/// Neighbouring rows that may move, in key order.
+struct Run {
+    rows: Vec<(Key, Value)>,
+    /// The last row that was looked at.
+    seen: Key,
+    /// It ended since it was long enough, not since there was no more.
+    cut: bool,
 }
 
 /// Pages about to be written, and what they replace.
@@ -92,64 +104,93 @@ impl StateStore {
             if full || plan.freed >= excess {
                 return Ok(plan);
             }
-            let Some(&table) = self.options.spill_order.get(self.sweep.table) else {
+            let Some(table) = self.options.spill_order.get(self.sweep.table).copied() else {
                 let bytes = self.bytes();
                 self.sweep = Sweep { rest_until: bytes + bytes / 16, ..Sweep::default() };
                 return Ok(plan);
             };
-            let floor = Key::new(&[table]);
-            let below = self.sweep.below.or_else(|| table.checked_add(1).map(|next| Key::new(&[next])));
-            match self.active.range(&floor, below.as_ref()).next_back().map(|(key, _)| *key) {
-                Some(highest) => self.plan_run(&floor, highest, below, &mut plan)?,
-                None => {
-                    self.sweep.table += 1;
-                    self.sweep.below = None;
-                }
+            if !self.plan_run(&table, &mut plan)? {
+                self.sweep.table += 1;
+                self.sweep.seen = None;
+                // The next one may be of the same table, which does not know of the planned pages yet.
+                plan.full |= !plan.batch.is_empty();
             }
         }
         Ok(plan)
     }
 
-    /// Looks at the rows from `highest` downwards, either inside a page's range or outside of all.
-    fn plan_run(&mut self, floor: &Key, highest: Key, below: Option<Key>, plan: &mut Plan) -> Result<(), EngineError> {
+    /// Looks at the next rows of a table, either inside a page's range or outside of all; false if there are none.
+    fn plan_run(&mut self, table: &SpillTable, plan: &mut Plan) -> Result<bool, EngineError> {
+        let (page_rows, page_bytes) = (self.options.page_rows, self.options.page_bytes);
+        let Some(next) = self.unseen(table).next().map(|(key, _)| *key) else { return Ok(false) };
         let pages = self.pages.clone();
-        if let Some((first, page)) = pages.covering(&highest) {
-            let rows = self.rows(first, below.as_ref(), self.options.spill_batch, self.options.spill_bytes);
-            let lowest = rows.first().map_or(highest, |(key, _)| *key);
-            plan.full = self.active.range(first, Some(&lowest)).next().is_some();
-            self.sweep.below = Some(if plan.full { lowest } else { *first });
-            return if rows.len() >= self.options.page_rows_min {
-                self.rewrite(page, first, rows, plan)
-            } else {
-                Ok(())
-            };
+        if let Some((first, page)) = pages.covering(&next) {
+            let within = |key: &Key| *key >= *first && *key <= *page.last();
+            let run = self.run(table, within, self.options.spill_batch, self.options.spill_bytes);
+            plan.full = run.cut;
+            self.sweep.seen = Some(run.seen);
+            if run.rows.len() >= self.options.page_rows_min {
+                self.rewrite(page, first, run.rows, plan)?;
+            }
+            return Ok(true);
         }
-        let bottom = pages.below(&highest).map(|page| *page.last()).filter(|last| tag(last) == tag(&highest));
-        let rows =
-            self.rows(&bottom.unwrap_or(*floor), below.as_ref(), self.options.page_rows, self.options.page_bytes);
-        self.sweep.below = rows.first().map(|(key, _)| *key).or(Some(highest));
-        let heavy = rows.iter().map(|(_, value)| value.len()).sum::<usize>() * 4 >= self.options.page_bytes;
-        if rows.len() >= self.options.page_rows_min || heavy {
-            plan.move_out(&rows);
-            plan.add_page(&rows)?;
+        let run = match table.coldest {
+            End::High => {
+                let bottom = pages.below(&next).map(|page| *page.last());
+                self.run(table, |key| bottom.is_none_or(|bottom| *key > bottom), page_rows, page_bytes)
+            }
+            End::Low => {
+                let top = pages.above(&next).copied();
+                self.run(table, |key| top.is_none_or(|top| *key < top), page_rows, page_bytes)
+            }
+        };
+        self.sweep.seen = Some(run.seen);
+        let heavy = run.rows.iter().map(|(_, value)| value.len()).sum::<usize>() * 4 >= page_bytes;
+        if run.rows.len() >= self.options.page_rows_min || heavy {
+            plan.move_out(&run.rows);
+            plan.add_page(&run.rows)?;
         }
-        Ok(())
+        Ok(true)
     }
 
-    /// The highest rows with `from <= key < below`, in key order, until a page is full.
-    fn rows(&self, from: &Key, below: Option<&Key>, rows_max: usize, bytes_max: usize) -> Vec<(Key, Value)> {
-        let mut rows = Vec::new();
-        let mut bytes = 0;
-        for (key, slot) in self.active.range(from, below).rev() {
+    /// The rows of a table that the sweep has still to look at, coldest first.
+    fn unseen(&self, table: &SpillTable) -> Box<dyn Iterator<Item = (&Key, &Slot)> + '_> {
+        let (floor, seen) = (Key::new(&[table.tag]), self.sweep.seen);
+        let ceiling = table.tag.checked_add(1).map(|next| Key::new(&[next]));
+        match table.coldest {
+            End::High => Box::new(self.active.range(&floor, seen.or(ceiling).as_ref()).rev()),
+            End::Low => {
+                let rows = self.active.range(&seen.unwrap_or(floor), ceiling.as_ref());
+                Box::new(rows.skip_while(move |(key, _)| seen.is_some_and(|seen| **key <= seen)))
+            }
+        }
+    }
+
+    /// The next rows that may move and lie within a range, until a page is full.
+    fn run(&self, table: &SpillTable, within: impl Fn(&Key) -> bool, rows_max: usize, bytes_max: usize) -> Run {
+        let mut run = Run { rows: Vec::new(), seen: self.sweep.seen.unwrap_or(Key::new(&[table.tag])), cut: false };
+        let (mut bytes, mut looks) = (0, 0);
+        for (key, slot) in self.unseen(table).take_while(|(key, _)| within(key)) {
             let Some(value) = slot else { continue };
-            bytes += value.len();
-            if rows.len() >= rows_max || (bytes > bytes_max && !rows.is_empty()) {
+            let cold = (table.is_cold)(self, key, value);
+            if cold {
+                bytes += value.len();
+                run.cut = run.rows.len() >= rows_max || (bytes > bytes_max && !run.rows.is_empty());
+            }
+            looks += 1;
+            if run.cut || looks > LOOKS_MAX {
+                run.cut = true;
                 break;
             }
-            rows.push((*key, value.clone()));
+            if cold {
+                run.rows.push((*key, value.clone()));
+            }
+            run.seen = *key;
         }
-        rows.reverse();
-        rows
+        if table.coldest == End::High {
+            run.rows.reverse();
+        }
+        run
     }
 
     /// Writes a page anew with the rows that came up inside its range.

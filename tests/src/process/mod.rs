@@ -20,7 +20,7 @@ mod node;
 mod recorder;
 mod rest;
 
-pub use self::binary::bravo;
+pub use self::binary::beside;
 pub use self::check::{Violation, check};
 pub use self::cluster::{Options, Procs};
 pub use self::drain::{judge, settled_digests};

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::process::Output;
 use std::time::{Duration, Instant};
 
-use bravo_tests::process::{Options, Procs, bravo, short_or_long};
+use bravo_tests::process::{Options, Procs, beside, short_or_long};
 
 async fn run(procs: &Procs, node: usize, arguments: &[&str]) -> Output {
-    let mut command = tokio::process::Command::new(bravo().unwrap());
+    let mut command = tokio::process::Command::new(beside("bravo").unwrap());
     let server = format!("http://{}", procs.nodes[node].public);
     command.args(["artifact"]).args(arguments).env("BRAVO_SERVER", server).kill_on_drop(true);
     tokio::time::timeout(Duration::from_secs(540), command.output()).await.unwrap().unwrap()

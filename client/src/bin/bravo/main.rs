@@ -44,6 +44,10 @@ commands! {
     workflow => Workflow,
     /// Put, look at, pause and delete schedules
     schedule => Schedule,
+    /// Put, look at and delete webhooks
+    webhook => Webhook,
+    /// Follow what happens to jobs and workflows, one JSON object a line
+    events => Events,
     /// Put, get, list and delete versioned blobs
     artifact => Artifact,
     /// Run a command per job
@@ -54,7 +58,7 @@ commands! {
     certs => Certs,
     /// Load a cluster and measure it
     bench => Bench,
-    /// Run a cluster of three, kill its leader, and prove that nothing was lost
+    /// Build applications on a cluster, kill a node and an agent, and prove that nothing was lost
     demo => Demo,
 }
 

@@ -96,8 +96,7 @@ impl Put {
             job: raw("--job", self.job)?,
             workflow: raw("--workflow", self.workflow)?,
         };
-        let (request, _) = body.into_message(self.name).map_err(|refusal| Failure::Usage(refusal.detail))?;
-        Ok(request)
+        body.into_message(self.name).map_err(|refusal| Failure::Usage(refusal.detail))
     }
 }
 

@@ -72,6 +72,12 @@ fn every_command_of_the_contract_is_taken() {
         "schedule pause s",
         "schedule resume s",
         "schedule delete s",
+        "webhook put w --url https://example.org/ --event job.dead --event workflow.* --project p --queue q --disabled --secret -",
+        "webhook get w --project p",
+        "webhook list --project p",
+        "webhook delete w",
+        "events --queue q --project p --cursor c --max 3",
+        "workflow add-tasks w0-1 --lease-token 3 --job j0-1 --task t --tasks -",
         "artifact put p a/b.txt - --content-type text/plain",
         "artifact get p a/b.txt --version 2 -o out.txt",
         "artifact list p --prefix a/ --limit 5 --cursor c",
@@ -85,6 +91,10 @@ fn every_command_of_the_contract_is_taken() {
         "certs init DIR",
         "certs node DIR --id 1 --host 127.0.0.1 --host a",
         "worker --queue q --exec true --concurrency 4 --lease-ms 1000",
+        "demo",
+        "demo --apps 3 --nodes 5 --hold --output json",
+        "demo apps --keep DIR --bravod FILE --agent FILE",
+        "demo files DIR --workers 8 --seconds 5",
     ] {
         if let Err(error) = parse(line) {
             panic!("{line}: {error}");

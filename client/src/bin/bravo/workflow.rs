@@ -55,6 +55,8 @@ enum Command {
         #[arg(long)]
         reject: bool,
     },
+    /// Add tasks to a running workflow, under the lease of one of its tasks' jobs
+    AddTasks(AddTasks),
     /// Show what happens until the workflow is over; exit code 0 if it succeeded, else 1
     Watch(Named),
 }
@@ -85,6 +87,24 @@ struct Start {
     /// What expressions see as input
     #[arg(long, value_name = "JSON")]
     input: Option<String>,
+}
+
+#[derive(clap::Args)]
+struct AddTasks {
+    /// The workflow
+    id: String,
+    /// The lease token of the running task's job
+    #[arg(long, value_name = "N")]
+    lease_token: u64,
+    /// That job; any running task's if absent
+    #[arg(long, default_value = "")]
+    job: String,
+    /// That task; any running one if absent
+    #[arg(long, default_value = "")]
+    task: String,
+    /// A file with a list of tasks; - is stdin
+    #[arg(long, value_name = "FILE")]
+    tasks: String,
 }
 
 #[derive(clap::Args)]
@@ -146,6 +166,7 @@ pub(crate) async fn run(args: Args, global: &Global) -> Result<(), Failure> {
             let payload = raw("JSON", payload)?.map(|payload| payload.0).unwrap_or_default();
             client.signal_workflow(&id, &name, payload).await?
         }
+        Command::AddTasks(add) => client.add_tasks(add.request()?).await?,
         Command::Approve { id, task, reject } => {
             client.signal_workflow(&id, &task, if reject { "false" } else { "true" }).await?
         }
@@ -179,7 +200,16 @@ impl Start {
     }
 }
 
-fn contents(path: &str) -> std::io::Result<String> {
+impl AddTasks {
+    fn request(self) -> Result<proto::AddTasksRequest, Failure> {
+        let text = contents(&self.tasks).map_err(|error| Failure::Usage(format!("--tasks: {}: {error}", self.tasks)))?;
+        let tasks = raw("--tasks", Some(text))?.map(|tasks| tasks.0).unwrap_or_default();
+        let Self { id, lease_token, job, task, .. } = self;
+        Ok(proto::AddTasksRequest { id, lease_token, job_id: job, task_id: task, tasks })
+    }
+}
+
+pub(crate) fn contents(path: &str) -> std::io::Result<String> {
     if path != "-" {
         return std::fs::read_to_string(path);
     }

@@ -2,10 +2,12 @@
 
 mod cluster;
 mod enqueue_stream;
+mod events;
 mod jobs;
 mod queues;
 mod schedules;
 mod templates;
+mod webhooks;
 mod work;
 mod workflows;
 
@@ -14,10 +16,12 @@ use std::sync::Arc;
 use axum::Router;
 use bravo_api::problem::{Rejection, status_of};
 use bravo_api::proto::cluster_server::ClusterServer;
+use bravo_api::proto::events_server::EventsServer;
 use bravo_api::proto::jobs_server::JobsServer;
 use bravo_api::proto::queues_server::QueuesServer;
 use bravo_api::proto::schedules_server::SchedulesServer;
 use bravo_api::proto::templates_server::TemplatesServer;
+use bravo_api::proto::webhooks_server::WebhooksServer;
 use bravo_api::proto::workflows_server::WorkflowsServer;
 use bravo_api::{FILE_DESCRIPTOR_SET, MESSAGE_BYTES_MAX};
 use bravo_model::{Code, Refusal};
@@ -31,7 +35,7 @@ use super::app::App;
 use super::call::{Call, hash};
 
 /// What is watched by `grpc.health.v1`: the node as a whole and each service.
-const SERVICES: [&str; 7] = [
+const SERVICES: [&str; 9] = [
     "",
     "bravo.v1.Jobs",
     "bravo.v1.Queues",
@@ -39,6 +43,8 @@ const SERVICES: [&str; 7] = [
     "bravo.v1.Templates",
     "bravo.v1.Workflows",
     "bravo.v1.Schedules",
+    "bravo.v1.Webhooks",
+    "bravo.v1.Events",
 ];
 
 /// The services of one gateway.
@@ -63,6 +69,8 @@ pub(crate) fn router(app: Arc<App>) -> anyhow::Result<(Router, HealthReporter)> 
     .add_service(QueuesServer::new(api.clone()))
     .add_service(ClusterServer::new(api.clone()))
     .add_service(TemplatesServer::new(api.clone()))
+    .add_service(WebhooksServer::new(api.clone()))
+    .add_service(EventsServer::new(api.clone()))
     .add_service(SchedulesServer::new(api.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX))
     .add_service(
         WorkflowsServer::new(api).max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(usize::MAX),

@@ -2,7 +2,6 @@
 
 use bravo_api::problem::status_of;
 use bravo_api::proto::{self, schedules_server::Schedules};
-use bytes::Bytes;
 use tonic::{Request, Response, Status};
 
 use super::{Api, call_of, unary, unary_or_all_wrong};
@@ -15,7 +14,7 @@ impl Schedules for Api {
         request: Request<proto::PutScheduleRequest>,
     ) -> Result<Response<proto::PutScheduleResponse>, Status> {
         let call = call_of(&request)?;
-        unary_or_all_wrong(&call, schedules::put(&self.app, &call, request.into_inner(), Bytes::new())).await
+        unary_or_all_wrong(&call, schedules::put(&self.app, &call, request.into_inner())).await
     }
 
     async fn get(&self, request: Request<proto::GetScheduleRequest>) -> Result<Response<proto::Schedule>, Status> {

@@ -78,6 +78,17 @@ impl<S: Send + Sync> FromRequestParts<S> for Schedule {
     }
 }
 
+/// The webhook in the path.
+pub(crate) struct Webhook(pub(crate) Name);
+
+impl<S: Send + Sync> FromRequestParts<S> for Webhook {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
+        Ok(Self(Name::parse("webhook", &segment(parts, state).await?)?))
+    }
+}
+
 /// The project in the path.
 pub(crate) struct Project(pub(crate) Name);
 

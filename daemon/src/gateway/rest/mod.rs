@@ -14,6 +14,7 @@ mod pages;
 mod queues;
 mod schedules;
 mod templates;
+mod webhooks;
 mod workflows;
 
 use std::sync::Arc;
@@ -57,6 +58,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/schedules/{name}", get(schedules::read).put(schedules::put).delete(schedules::delete))
         .route("/api/v1/schedules/{name}/pause", post(schedules::pause))
         .route("/api/v1/schedules/{name}/resume", post(schedules::resume))
+        .route("/api/v1/webhooks", get(webhooks::list))
+        .route("/api/v1/webhooks/{name}", get(webhooks::read).put(webhooks::put).delete(webhooks::delete))
         .route("/api/v1/workflows", post(workflows::start).get(workflows::list))
         .route("/api/v1/workflows/{id}", get(workflows::read))
         .route("/api/v1/workflows/{id}/cancel", post(workflows::cancel))

@@ -15,8 +15,8 @@ use crate::gateway::problem::{self, Answered};
 use crate::gateway::service::schedules;
 
 pub(super) async fn put(State(app): State<Arc<App>>, call: Call, Schedule(name): Schedule, body: Taken) -> Answered {
-    let (request, source) = json::parse::<ScheduleBody>(&body.bytes)?.into_message(name.into())?;
-    let put = schedules::put(&app, &call, request, source).await?;
+    let request = json::parse::<ScheduleBody>(&body.bytes)?.into_message(name.into())?;
+    let put = schedules::put(&app, &call, request).await?;
     let status = if put.created { StatusCode::CREATED } else { StatusCode::OK };
     problem::json(status, &ScheduleAnswer::from(put.schedule.unwrap_or_default()))
 }

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use bravo_api::proto;
 use bravo_model::{Code, Refusal};
 use futures_util::future::join_all;
-use openraft::async_runtime::watch::WatchReceiver;
 
 use crate::gateway::app::App;
 use crate::gateway::call::Call;
@@ -43,11 +42,7 @@ async fn statuses(app: &Arc<App>) -> Statuses {
 }
 
 fn nodes(app: &App, statuses: &Statuses) -> Vec<proto::Node> {
-    let voters: Vec<NodeId> = app.cluster.group(META_GROUP).map_or_else(Vec::new, |meta| {
-        let metrics = meta.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        metrics.membership_config.membership().voter_ids().collect()
-    });
+    let voters: Vec<NodeId> = app.cluster.group(META_GROUP).map_or_else(Vec::new, Group::voters);
     let node = |(id, member): (NodeId, Member)| {
         let status = statuses.get(&id);
         proto::Node {
@@ -65,8 +60,7 @@ fn nodes(app: &App, statuses: &Statuses) -> Vec<proto::Node> {
 fn partition(app: &App, group: &Group, statuses: &Statuses) -> proto::Partition {
     let id = group.shared.group;
     let leader = group.shared.leader();
-    let metrics = group.raft.metrics();
-    let metrics = metrics.borrow_watched();
+    let metrics = group.metrics();
     let membership = metrics.membership_config.membership();
     let applied = |node: NodeId| {
         let all = &statuses.get(&node)?.applied;

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use bravo_model::{JobState, Name};
-use openraft::async_runtime::watch::WatchReceiver;
 
 use crate::gateway::app::App;
 use crate::query;
@@ -45,8 +44,7 @@ fn by_state(queue: &QueueCounts) -> [(JobState, u64); 5] {
 }
 
 fn partition(group: &Group) {
-    let metrics = group.raft.metrics();
-    let metrics = metrics.borrow_watched();
+    let metrics = group.metrics();
     let sample = PartitionSample {
         partition: group.shared.partition.into(),
         is_leader: group.shared.is_leader(),

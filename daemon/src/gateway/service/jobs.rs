@@ -6,7 +6,7 @@ use bravo_api::convert::{self, reads::Freshness};
 use bravo_api::proto;
 use bravo_model::{Code, Command, Envelope, JobId, JobState, Refusal, Reply};
 
-use super::reads::{read as read_group, wrong_answer};
+use super::reads::{Kind, read as read_group, read_shared, wrong_answer};
 use super::wrong_reply;
 use crate::cluster::Repeat;
 use crate::gateway::app::App;
@@ -16,7 +16,8 @@ use crate::transport::wire::{Answer, Query};
 
 /// The job with payload and result.
 pub(crate) async fn read(app: &Arc<App>, call: &Call, id: JobId, freshness: Freshness) -> Result<proto::Job, Refusal> {
-    let answer = read_group(app, call, group(app, id)?, Query::Job(id.seq), freshness).await?;
+    let query = Query::Job(id.seq);
+    let (answer, _) = read_shared(app, call, Kind::Analytics, group(app, id)?, query, freshness).await?;
     let Answer::Job(found) = answer else { return Err(wrong_answer()) };
     let (job, payload, result) = found.ok_or_else(|| no_job(id))?;
     Ok(convert::jobs::job(id.partition, job, payload, result))

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bravo_api::convert::{self, reads::Freshness, reads::Page};
+use bravo_api::convert::{self, reads::Page};
 use bravo_api::proto;
 use bravo_model::command::ListFilter;
 use bravo_model::{Code, Refusal};
 use futures_util::future::join_all;
 
-use super::reads::{as_of, read, wrong_answer};
+use super::reads::{Kind, earlier, or_stale, read_shared, wrong_answer};
 use crate::gateway::app::App;
 use crate::gateway::call::Call;
 use crate::raft::types::partition_group;
@@ -54,28 +54,26 @@ pub(crate) async fn jobs(
         Some(text) => Cursor::decode(text, partitions)?,
         None => Cursor::start(partitions, 0),
     };
-    let freshness = match page.freshness {
-        Freshness::Default => Freshness::Stale { max_ms: None },
-        other => other,
-    };
-    let as_of = (0..partitions).map(|partition| as_of(app, partition_group(partition))).min().unwrap_or(0);
+    let freshness = or_stale(page.freshness);
     let limit = u32::try_from(page.limit).unwrap_or(u32::MAX);
     let reads = (0..partitions).zip(&cursor.0).filter_map(|(partition, after)| {
         let query = Query::Jobs { filter: filter.clone(), after: Some((*after)?), limit };
         Some(async move {
-            Ok::<_, Refusal>((partition, read(app, call, partition_group(partition), query, freshness).await?))
+            let group = partition_group(partition);
+            Ok::<_, Refusal>((partition, read_shared(app, call, Kind::Analytics, group, query, freshness).await?))
         })
     });
-    let mut pages = Vec::new();
+    let (mut pages, mut oldest) = (Vec::new(), None);
     for answer in join_all(reads).await {
-        let (partition, Answer::Jobs { jobs, next }) = answer? else { return Err(wrong_answer()) };
+        let (partition, (Answer::Jobs { jobs, next }, as_of)) = answer? else { return Err(wrong_answer()) };
+        oldest = earlier(oldest, as_of);
         pages.push((partition, jobs, next));
     }
     let (jobs, cursor) = merge(pages, cursor, page.limit, |job| (job.enqueued_at, job.seq));
     Ok(proto::ListJobsResponse {
         jobs: jobs.into_iter().map(|(partition, job)| convert::jobs::job(partition, job, None, None)).collect(),
         next_cursor: cursor.encode(),
-        as_of_ms: as_of,
+        as_of_ms: oldest.unwrap_or_default(),
     })
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod cluster;
 pub(crate) mod definitions;
 pub(crate) mod digest;
 pub(crate) mod enqueue;
+pub(crate) mod events;
 pub(crate) mod follow;
 pub(crate) mod gauges;
 pub(crate) mod held;
@@ -20,6 +21,7 @@ pub(crate) mod reads;
 pub(crate) mod schedules;
 pub(crate) mod spread;
 pub(crate) mod templates;
+pub(crate) mod webhooks;
 pub(crate) mod workers;
 pub(crate) mod workflows;
 

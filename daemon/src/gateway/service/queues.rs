@@ -11,7 +11,7 @@ use bravo_model::command::QueueDefinition;
 use bravo_model::{Code, Command, Envelope, Name, QueueConfig, Refusal, Reply, Time};
 use futures_util::future::try_join_all;
 
-use super::reads::{as_of, read as read_group, wrong_answer};
+use super::reads::{Kind, earlier, or_stale, read as read_group, read_shared, wrong_answer};
 use super::spread::spread;
 use super::wrong_reply;
 use crate::cluster::Repeat;
@@ -112,7 +112,7 @@ pub(crate) async fn read(
     freshness: Freshness,
 ) -> Result<proto::Queue, Refusal> {
     let query = Query::Queue(name.clone());
-    let (definition, counts) =
+    let (definition, (counts, _)) =
         tokio::try_join!(definition(app, call, name, freshness), counts(app, call, &query, freshness))?;
     let counts = counts.into_values().next();
     if definition.is_none() && counts.is_none() {
@@ -145,23 +145,25 @@ impl Total {
     }
 }
 
-/// Counts by queue over all partitions.
+/// Counts by queue over all partitions, and of when they are.
 async fn counts(
     app: &Arc<App>,
     call: &Call,
     query: &Query,
     freshness: Freshness,
-) -> Result<BTreeMap<Name, Total>, Refusal> {
-    let reads = (0..app.cluster.partitions())
-        .map(|partition| read_group(app, call, partition_group(partition), query.clone(), freshness));
-    let mut totals: BTreeMap<Name, Total> = BTreeMap::new();
+) -> Result<(BTreeMap<Name, Total>, Time), Refusal> {
+    let reads = (0..app.cluster.partitions()).map(|partition| {
+        read_shared(app, call, Kind::AgentMetrics, partition_group(partition), query.clone(), freshness)
+    });
+    let (mut totals, mut oldest) = (BTreeMap::<Name, Total>::new(), None);
     for answer in try_join_all(reads).await? {
-        let Answer::Queues(parts) = answer else { return Err(wrong_answer()) };
+        let (Answer::Queues(parts), as_of) = answer else { return Err(wrong_answer()) };
+        oldest = earlier(oldest, as_of);
         for part in parts {
             totals.entry(part.name.clone()).or_default().add(&part);
         }
     }
-    Ok(totals)
+    Ok((totals, oldest.unwrap_or_default()))
 }
 
 fn message(name: Name, definition: Option<&QueueDefinition>, total: Total) -> proto::Queue {
@@ -178,17 +180,10 @@ fn message(name: Name, definition: Option<&QueueDefinition>, total: Total) -> pr
 /// A page of queues, by name.
 pub(crate) async fn list(app: &Arc<App>, call: &Call, page: &Page) -> Result<proto::ListQueuesResponse, Refusal> {
     let after = page.cursor.as_deref().map(last_name).transpose()?;
-    let freshness = match page.freshness {
-        Freshness::Default => Freshness::Stale { max_ms: None },
-        other => other,
-    };
-    let groups = 0..=u32::from(app.cluster.partitions());
-    let as_of = groups.map(|group| as_of(app, group)).min().unwrap_or(0);
-    let definitions = match read_group(app, call, META_GROUP, Query::Definitions, freshness).await? {
-        Answer::Definitions(definitions) => definitions,
-        _ => return Err(wrong_answer()),
-    };
-    let mut totals = counts(app, call, &Query::Queues, freshness).await?;
+    let freshness = or_stale(page.freshness);
+    let read = read_shared(app, call, Kind::AgentMetrics, META_GROUP, Query::Definitions, freshness).await?;
+    let (Answer::Definitions(definitions), of_meta) = read else { return Err(wrong_answer()) };
+    let (mut totals, of_all) = counts(app, call, &Query::Queues, freshness).await?;
     let definitions: BTreeMap<Name, QueueDefinition> =
         definitions.into_iter().map(|definition| (definition.name.clone(), definition)).collect();
     for name in definitions.keys() {
@@ -203,7 +198,7 @@ pub(crate) async fn list(app: &Arc<App>, call: &Call, page: &Page) -> Result<pro
         Some(last) if more => URL_SAFE_NO_PAD.encode(&last.name),
         _ => String::new(),
     };
-    Ok(proto::ListQueuesResponse { queues, next_cursor, as_of_ms: as_of })
+    Ok(proto::ListQueuesResponse { queues, next_cursor, as_of_ms: of_meta.min(of_all) })
 }
 
 fn last_name(cursor: &str) -> Result<String, Refusal> {
@@ -244,7 +239,7 @@ pub(crate) async fn sweep(
 pub(crate) async fn delete(app: &Arc<App>, call: &Call, name: &Name) -> Result<(), Refusal> {
     let freshness = Freshness::Linearizable;
     let query = Query::Queue(name.clone());
-    let (known, counts) =
+    let (known, (counts, _)) =
         tokio::try_join!(definition(app, call, name, freshness), counts(app, call, &query, freshness))?;
     let total = counts.into_values().next();
     if known.is_none() && total.is_none() {

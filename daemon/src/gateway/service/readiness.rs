@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use openraft::Instant as _;
-use openraft::async_runtime::watch::WatchReceiver;
 use serde::Serialize;
 
-use super::reads::staleness_ms;
 use crate::gateway::app::App;
 use crate::raft::group::Group;
 use crate::raft::types::META_GROUP;
@@ -55,11 +53,10 @@ fn judge(app: &App, group: &Group) -> Option<Waiting> {
     if group.shared.leader().is_none() {
         return because("no leader is known");
     }
-    if staleness_ms(app, id) > SILENCE_MS_MAX {
+    if app.cluster.staleness_ms(id) > SILENCE_MS_MAX {
         return because("nothing was heard of the leader lately");
     }
-    let metrics = group.raft.metrics();
-    let metrics = metrics.borrow_watched();
+    let metrics = group.metrics();
     let committed = metrics.cluster_committed.map_or(0, |id| id.index);
     // A voter that is alone is its own majority, and asks nobody.
     if group.shared.is_leader()

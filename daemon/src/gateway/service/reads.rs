@@ -1,14 +1,16 @@
-//! Reads of one group: at its leader, or on this node's replica if that is fresh enough.
+//! Reads of one group: at its leader, or on a replica if that is fresh enough.
 
 use std::sync::Arc;
 
 use bravo_api::convert::reads::Freshness;
 use bravo_model::{Code, Refusal, Time};
+use futures_util::FutureExt;
 
 use crate::gateway::app::App;
 use crate::gateway::call::Call;
-use crate::raft::network::COMMIT_HELD_MAX;
 use crate::raft::types::GroupId;
+pub(crate) use crate::reads::Kind;
+use crate::reads::Seen;
 use crate::transport::wire::{Answer, Query};
 
 /// Reads as fresh as asked; what the caller left open is linearizable.
@@ -20,34 +22,43 @@ pub(crate) async fn read(
     freshness: Freshness,
 ) -> Result<Answer, Refusal> {
     if let Freshness::Stale { max_ms } = freshness
-        && staleness_ms(app, group) <= max_ms.unwrap_or(app.limits.max_staleness_ms)
+        && app.cluster.staleness_ms(group) <= max_ms.unwrap_or(app.limits.max_staleness_ms)
     {
         return app.cluster.read_stale(group, &query).await;
     }
     app.cluster.read(group, query, call.deadline).await
 }
 
-/// How old this node's replica may be; `u64::MAX` if that cannot be told.
-pub(crate) fn staleness_ms(app: &App, group: GroupId) -> u64 {
-    let Some(replica) = app.cluster.group(group) else { return u64::MAX };
-    match replica.shared.leader() {
-        None => u64::MAX,
-        Some(leader) if leader == app.cluster.node => 0,
-        // What the leader committed is told here a moment after its time is.
-        Some(_) => {
-            let told = replica.shared.clock.silent_for() + COMMIT_HELD_MAX;
-            u64::try_from(told.as_millis()).unwrap_or(u64::MAX)
-        }
+/// Reads as fresh as asked, and tells of when the answer is. What may be stale is shared among the replicas as
+/// the kind's weight has it.
+pub(crate) async fn read_shared(
+    app: &Arc<App>,
+    call: &Call,
+    kind: Kind,
+    group: GroupId,
+    query: Query,
+    freshness: Freshness,
+) -> Result<Seen, Refusal> {
+    let Freshness::Stale { max_ms } = freshness else {
+        let as_of = app.cluster.as_of(group);
+        return Ok((app.cluster.read(group, query, call.deadline).await?, as_of));
+    };
+    let bounds = (max_ms.unwrap_or(app.limits.max_staleness_ms), call.deadline);
+    // Boxed, as what it may set off on this node is deep.
+    app.cluster.read_shared(&app.reads, kind, group, query, bounds).boxed().await
+}
+
+/// Lists are stale unless the caller says otherwise.
+pub(crate) fn or_stale(freshness: Freshness) -> Freshness {
+    match freshness {
+        Freshness::Default => Freshness::Stale { max_ms: None },
+        other => other,
     }
 }
 
-/// A moment of which this node's replica holds everything that was acknowledged before it.
-pub(crate) fn as_of(app: &App, group: GroupId) -> Time {
-    let now = app.cluster.group(group).map_or(0, |replica| replica.shared.clock.now());
-    match staleness_ms(app, group) {
-        u64::MAX => 0,
-        ms => now.saturating_sub(ms),
-    }
+/// The earlier of two moments: of that one the parts of an answer hold everything together.
+pub(crate) fn earlier(oldest: Option<Time>, as_of: Time) -> Option<Time> {
+    Some(oldest.map_or(as_of, |oldest| oldest.min(as_of)))
 }
 
 /// An answer of the wrong kind: a fault of this program.

@@ -6,11 +6,10 @@ use bravo_api::convert::reads::Freshness;
 use bravo_api::convert::schedules as convert;
 use bravo_api::{Rejection, proto};
 use bravo_model::schedule::{NewSchedule, Target};
-use bravo_model::{Code, Command, Envelope, Name, Refusal, Reply};
-use bytes::Bytes;
+use bravo_model::{Code, Command, Envelope, Name, Refusal, Reply, limits};
 use futures_util::future::join_all;
 
-use super::reads::{as_of, read as read_group, wrong_answer};
+use super::reads::{Kind, earlier, or_stale, read as read_group, read_shared, wrong_answer};
 use super::{workflows, wrong_reply};
 use crate::cluster::Repeat;
 use crate::gateway::app::App;
@@ -23,15 +22,15 @@ use crate::transport::wire::{Answer, Query, ScheduleRead};
 /// How late a tick may be unless the schedule says otherwise.
 const CATCH_UP_MS_DEFAULT: u64 = 60_000;
 
-/// Makes a schedule, or replaces it. `source` is what it starts as the caller wrote it.
+/// Makes a schedule, or replaces it.
 pub(crate) async fn put(
     app: &Arc<App>,
     call: &Call,
     request: proto::PutScheduleRequest,
-    source: Bytes,
 ) -> Result<proto::PutScheduleResponse, Rejection> {
     use proto::put_schedule_request::Target as Asked;
     let name = name_of(&request.name)?;
+    check_source(&request.source)?;
     let target = match request.target {
         Some(Asked::Job(job)) => {
             let job = convert::job(job)?;
@@ -56,12 +55,27 @@ pub(crate) async fn put(
         catch_up_ms: request.catch_up_ms.unwrap_or(CATCH_UP_MS_DEFAULT),
         paused: request.paused,
         target,
-        source,
+        source: request.source,
     };
     let reply = propose(app, call, &name, Command::PutSchedule(Box::new(new))).await?;
     let Reply::SchedulePut { created } = reply else { return Err(wrong_reply(&reply).into()) };
     let schedule = Some(read(app, call, &name, Freshness::Linearizable).await?);
     Ok(proto::PutScheduleResponse { schedule, created })
+}
+
+/// What is shown of a target is JSON, and no larger than a target.
+fn check_source(source: &[u8]) -> Result<(), Refusal> {
+    if source.len() > limits::WORKFLOW_BYTES_MAX {
+        let detail = format!("source: at most {} bytes", limits::WORKFLOW_BYTES_MAX);
+        return Err(Refusal::new(Code::PayloadTooLarge, detail));
+    }
+    depth::check_text("source", [source])?;
+    match serde_json::from_slice::<serde::de::IgnoredAny>(source) {
+        Err(error) if !source.is_empty() => {
+            Err(Refusal::new(Code::InvalidArgument, format!("source: not JSON: {error}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// One schedule.
@@ -86,22 +100,20 @@ pub(crate) async fn list(
     call: &Call,
     freshness: Freshness,
 ) -> Result<proto::ListSchedulesResponse, Refusal> {
-    let freshness = match freshness {
-        Freshness::Default => Freshness::Stale { max_ms: None },
-        other => other,
-    };
+    let freshness = or_stale(freshness);
     let partitions = 0..app.cluster.partitions();
-    let as_of_ms = partitions.clone().map(|partition| as_of(app, partition_group(partition))).min().unwrap_or(0);
     let reads = partitions.map(|partition| async move {
-        (partition, read_group(app, call, partition_group(partition), Query::Schedules, freshness).await)
+        let group = partition_group(partition);
+        (partition, read_shared(app, call, Kind::Analytics, group, Query::Schedules, freshness).await)
     });
-    let mut schedules = Vec::new();
+    let (mut schedules, mut oldest) = (Vec::new(), None);
     for (partition, answer) in join_all(reads).await {
-        let Answer::Schedules(found) = answer? else { return Err(wrong_answer()) };
+        let (Answer::Schedules(found), as_of) = answer? else { return Err(wrong_answer()) };
+        oldest = earlier(oldest, as_of);
         schedules.extend(found.into_iter().map(|one| shown(partition, one)));
     }
     schedules.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(proto::ListSchedulesResponse { schedules, as_of_ms })
+    Ok(proto::ListSchedulesResponse { schedules, as_of_ms: oldest.unwrap_or_default() })
 }
 
 /// Pauses a schedule, or lets it go on.

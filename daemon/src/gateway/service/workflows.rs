@@ -9,7 +9,7 @@ use bravo_api::json::RawJson;
 use bravo_api::template::{self, Template};
 use bravo_api::workflow::{self as definition, Part, Parts};
 use bravo_api::{FieldError, Rejection, proto};
-use bravo_model::command::{AddTasks, When};
+use bravo_model::command::{AddTasks, Idempotency, When};
 use bravo_model::view::WorkflowFilter;
 use bravo_model::workflow::{NewWorkflow, Plan, TemplateRef, WorkflowId};
 use bravo_model::{Code, Command, Envelope, JobId, Name, Refusal, Reply, limits};
@@ -18,7 +18,7 @@ use futures_util::future::join_all;
 use serde_json::Value;
 
 use super::list::{Cursor, merge};
-use super::reads::{as_of, read as read_group, wrong_answer};
+use super::reads::{Kind, earlier, or_stale, read as read_group, read_shared, wrong_answer};
 use super::templates::{self, blocking};
 use super::wrong_reply;
 use crate::cluster::Repeat;
@@ -41,33 +41,40 @@ pub(crate) async fn start(
 ) -> Result<proto::WorkflowStatusResponse, Rejection> {
     let project = convert::project(&request.project_id)?;
     let prepared = prepare(app, call, request).await;
-    let (new, refused) = match prepared {
-        Ok(new) => (new, None),
-        // A repetition gets the first answer, though its template may have gone since: nothing is proposed
-        // in its place, which only what is remembered under the key can answer.
-        Err(refused) if call.key.is_some() && refused.refusal.code == Code::InvalidArgument => {
-            (nothing(project.clone()), Some(refused))
-        }
-        Err(refused) => return Err(refused),
-    };
     let partition = match &call.key {
         Some(key) => routing::key_home(project.as_str(), key.text(), app.cluster.partitions()),
         None => app.placement.free_partition(&app.cluster, 0),
     };
     let digest = if call.key.is_some() { digest() } else { [0; 16] };
     let idempotency = call.remembered(project.as_str(), digest);
+    let group = partition_group(partition);
+    let new = match prepared {
+        Ok(new) => new,
+        // A repetition gets the first answer, though its template may have gone since.
+        Err(refused) if call.key.is_some() && refused.refusal.code == Code::InvalidArgument => {
+            return first_answer(app, call, partition, idempotency).await?.ok_or(refused);
+        }
+        Err(refused) => return Err(refused),
+    };
     let envelope = Envelope { idempotency: Some(idempotency), command: Command::StartWorkflow(Box::new(new)) };
-    let reply = app.cluster.propose(partition_group(partition), &envelope, Repeat::Safe, call.deadline).await;
-    match (reply, refused) {
-        (Err(refusal), Some(refused)) if refusal.code == Code::InvalidArgument => Err(refused),
-        (reply, _) => Ok(status_of(partition, &reply?)?),
-    }
+    let reply = app.cluster.propose(group, &envelope, Repeat::Safe, call.deadline).await?;
+    Ok(status_of(partition, &reply)?)
 }
 
-/// A workflow without tasks, which is refused where it is applied.
-fn nothing(project: Name) -> NewWorkflow {
-    let (name, input, plan) = (String::new(), Bytes::new(), Plan::default());
-    NewWorkflow { name, project, template: None, input, deadline: None, plan }
+/// What a start under this key was answered first; none if there was none.
+async fn first_answer(
+    app: &Arc<App>,
+    call: &Call,
+    partition: u16,
+    idempotency: Idempotency,
+) -> Result<Option<proto::WorkflowStatusResponse>, Refusal> {
+    let query = Query::Kept(idempotency);
+    match read_group(app, call, partition_group(partition), query, Freshness::Linearizable).await? {
+        Answer::Kept(None) => Ok(None),
+        Answer::Kept(Some(Reply::Refused(refusal))) => Err(refusal),
+        Answer::Kept(Some(reply)) => status_of(partition, &reply).map(Some),
+        _ => Err(wrong_answer()),
+    }
 }
 
 /// The workflow that is asked for: its template looked up, its input filled in, its tasks checked.
@@ -219,7 +226,8 @@ pub(crate) async fn read(
     let mut whole: Option<proto::Workflow> = None;
     let mut from = Some(0);
     while let Some(place) = from {
-        let answer = read_group(app, call, group, Query::Workflow(id.seq, place), freshness).await?;
+        let query = Query::Workflow(id.seq, place);
+        let (answer, _) = read_shared(app, call, Kind::WorkflowStatus, group, query, freshness).await?;
         let Answer::Workflow(found) = answer else { return Err(wrong_answer()) };
         let WorkflowRead { workflow, input, tasks, next } = found.ok_or_else(|| no_workflow(id))?;
         let whole = whole.get_or_insert_with(|| proto::Workflow { input, ..convert::summary(id.partition, workflow) });
@@ -241,28 +249,26 @@ pub(crate) async fn list(
         Some(text) => Cursor::decode(text, partitions)?,
         None => Cursor::start(partitions, u64::MAX),
     };
-    let freshness = match page.freshness {
-        Freshness::Default => Freshness::Stale { max_ms: None },
-        other => other,
-    };
-    let as_of_ms = (0..partitions).map(|partition| as_of(app, partition_group(partition))).min().unwrap_or(0);
+    let freshness = or_stale(page.freshness);
     let limit = u32::try_from(page.limit).unwrap_or(u32::MAX);
     let reads = (0..partitions).zip(&cursor.0).filter_map(|(partition, before)| {
         let query = Query::Workflows { filter: filter.clone(), before: Some((*before)?), limit };
         Some(async move {
-            Ok::<_, Refusal>((partition, read_group(app, call, partition_group(partition), query, freshness).await?))
+            let group = partition_group(partition);
+            Ok::<_, Refusal>((partition, read_shared(app, call, Kind::WorkflowStatus, group, query, freshness).await?))
         })
     });
-    let mut pages = Vec::new();
+    let (mut pages, mut oldest) = (Vec::new(), None);
     for answer in join_all(reads).await {
-        let (partition, Answer::Workflows { workflows, next }) = answer? else { return Err(wrong_answer()) };
+        let (partition, (Answer::Workflows { workflows, next }, as_of)) = answer? else { return Err(wrong_answer()) };
+        oldest = earlier(oldest, as_of);
         pages.push((partition, workflows, next));
     }
     let (workflows, cursor) = merge(pages, cursor, page.limit, |one| (u64::MAX - one.started_at, one.seq));
     Ok(proto::ListWorkflowsResponse {
         workflows: workflows.into_iter().map(|(partition, one)| convert::summary(partition, one)).collect(),
         next_cursor: cursor.encode(),
-        as_of_ms,
+        as_of_ms: oldest.unwrap_or_default(),
     })
 }
 

@@ -33,9 +33,7 @@ async fn a_task_adds_tasks_under_its_lease_and_nobody_else_does() {
     assert_eq!(add(token, json!({"job_id": "j0-x"}), more.clone()).await.code(), "invalid_argument");
     let unknown = json!([{"id": "z", "queue": "q", "depends_on": ["nobody"]}, {"id": "z2"}]);
     let refused = add(token, json!({}), unknown).await;
-    assert_eq!(wrong_at(&refused), ["tasks[1]"], "{}", refused.text);
-    let unknown = json!([{"id": "z", "queue": "q", "depends_on": ["nobody"]}]);
-    assert_eq!(wrong_at(&add(token, json!({}), unknown).await), ["tasks[0].depends_on[0]"]);
+    assert_eq!(wrong_at(&refused), ["tasks[1]", "tasks[0].depends_on[0]"], "{}", refused.text);
 
     let named = json!({"task_id": "plan", "job_id": job["id"]});
     assert_eq!(add(token, named, more.clone()).await.ok(), json!({"id": id, "status": "running"}));

@@ -54,10 +54,14 @@ async fn a_retry_goes_on_from_what_failed() {
     .await;
     work("retry-a", json!("kept")).await;
     assert_eq!(ask(&id, "retry", "").await.code(), "conflict", "it runs");
-    kill(&take("retry-b").await, "broken").await;
+    let step = take("retry-b").await;
+    kill(&step, "broken").await;
     let failed = until_status(&id, "failed").await;
     assert_eq!(task(&failed, "b")["state"], "failed");
     assert!(task(&failed, "b")["error"].as_str().unwrap().contains("broken"), "{failed:#}");
+    let refused = post(&format!("/api/v1/jobs/{}/retry", step["id"].as_str().unwrap()), "").await;
+    assert_eq!(refused.code(), "conflict", "its task has ended: the workflow is to be retried");
+    assert!(refused.json()["detail"].as_str().unwrap().contains(&id), "{}", refused.text);
     assert_eq!(ask(&id, "retry", "").await.ok()["status"], "running");
     assert_eq!(work("retry-b", json!(2)).await, json!("kept"));
     let done = until_status(&id, "succeeded").await;
@@ -137,15 +141,15 @@ async fn a_job_that_is_cancelled_or_purged_fails_its_task() {
 }
 
 #[tokio::test]
-async fn a_dead_job_that_is_put_back_changes_nothing_of_a_workflow_that_is_over() {
+async fn a_step_that_is_dead_stays_so_when_its_queue_is_redriven() {
     let id = start(json!({"name": "redrive", "tasks": [{"id": "a", "queue": "redriven", "max_attempts": 1}]})).await;
     let job = take("redriven").await;
     kill(&job, "dead").await;
     until_status(&id, "failed").await;
-    post("/api/v1/queues/redriven/redrive", "").await.ok();
-    let again = take("redriven").await;
-    assert_eq!(again["id"], job["id"]);
-    ack(&again, json!(1)).await;
-    let still = read(&id).await;
-    assert_eq!((&still["status"], &task(&still, "a")["state"]), (&json!("failed"), &json!("failed")));
+    assert_eq!(post("/api/v1/queues/redriven/redrive", "").await.ok()["redriven"], 0);
+    let dead = get(&format!("/api/v1/jobs/{}", job["id"].as_str().unwrap())).await.ok();
+    assert_eq!((&dead["state"], &read(&id).await["status"]), (&json!("dead"), &json!("failed")));
+    ask(&id, "retry", "").await.ok();
+    ack(&take("redriven").await, json!(1)).await;
+    until_status(&id, "succeeded").await;
 }

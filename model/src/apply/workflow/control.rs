@@ -70,19 +70,21 @@ impl State<'_> {
                 self.txn.delete(&key);
                 self.steps.push_back(Step::Begin(at));
             } else if last.replace(at.task) != Some(at.task) {
-                // An item that was about to begin when the pause came counted as running.
+                // An item that was about to begin when the pause came counted as running, and is held now.
                 self.recount_items(at.task());
                 self.fill(at.task());
             }
         }
     }
 
-    /// Counts a task's items that are under way anew.
+    /// Counts a task's items that are under way anew: all that are neither done nor held, so that those which
+    /// the next tick begins are among them.
     fn recount_items(&mut self, at: crate::workflow::TaskRef) {
         let mut task = self.task(at);
         if let Some(items) = &mut task.items {
-            let running = self.keys_under(&table::of_workflow(tag::RUNNING, at.workflow, &[at.task]), usize::MAX);
-            items.running = running.len() as u32;
+            let held = self.keys_under(&table::of_workflow(tag::HELD, at.workflow, &[at.task]), usize::MAX);
+            let held = held.iter().filter(|key| table::last_u32(key) != 0).count() as u32;
+            items.running = items.total.saturating_sub(items.done).saturating_sub(held);
             self.put_task(at, &task);
         }
     }

@@ -180,6 +180,7 @@ impl State<'_> {
         workflow.keep_until = Some(keep_until);
         self.mark(table::due_workflow(keep_until, workflow.seq));
         self.put_workflow(&workflow);
+        self.over.push(workflow.seq);
         self.delete_all(&table::by_seq(tag::HELD, workflow.seq));
         let kind = match status {
             Status::Succeeded => EventKind::WorkflowSucceeded,

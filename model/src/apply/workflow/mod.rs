@@ -14,6 +14,7 @@ mod add;
 mod begin;
 mod control;
 mod end;
+mod pack;
 mod retry;
 mod rows;
 mod signal;
@@ -70,6 +71,7 @@ impl State<'_> {
                 Step::Ended(at, ending) => self.end(at, ending),
             }
         }
+        self.pack_ended();
         match reply {
             Reply::Workflow { seq, status } => {
                 let status = self.workflow(seq).map_or(status, |workflow| workflow.status);
@@ -84,6 +86,7 @@ impl State<'_> {
         let key = table::by_seq(tag::TASK_OF_JOB, job.seq);
         let Some(at) = self.read::<TaskRef>(&key) else { return };
         self.txn.delete(&key);
+        self.unpack(at.workflow);
         if self.task(at).job != Some(job.seq) {
             // The task was tried again while the worker had not let go of this one.
             return;

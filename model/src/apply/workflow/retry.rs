@@ -19,6 +19,7 @@ impl State<'_> {
             let id = self.workflow_id(parent.workflow);
             return Err(Refusal::new(Code::Conflict, format!("it is a part of workflow {id}: retry that one")));
         }
+        self.unpack_tree(seq);
         if self.still_runs(&workflow) {
             let detail = "workers still hold jobs of it and were asked to stop";
             return Err(Refusal::retry_after(Code::Conflict, detail, 1_000));

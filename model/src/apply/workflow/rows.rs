@@ -71,6 +71,9 @@ impl State<'_> {
         if let Some(mut workflow) = self.workflow(at.workflow) {
             let count = workflow.running;
             workflow.running = if running { count.saturating_add(1) } else { count.saturating_sub(1) };
+            if workflow.running == 0 && workflow.status.is_final() {
+                self.over.push(workflow.seq);
+            }
             self.put_workflow(&workflow);
         }
     }
@@ -98,18 +101,10 @@ impl State<'_> {
         workflow.events = workflow.events.saturating_add(1);
         let event = Event { at: self.now(), kind, task: task.map(|at| (at.task, at.item)), detail: detail.map(cut) };
         self.put(table::of_workflow(tag::EVENT, seq, &[workflow.events]), &event);
-        if self.happened.is_some() {
+        if self.is_followed() {
             let task = task.and_then(|at| self.spec(at)).map(|spec| spec.id);
             let (number, project) = (workflow.events, workflow.project.clone());
-            self.happened.iter_mut().for_each(|happened| {
-                happened.push(Happened::Workflow {
-                    seq,
-                    number,
-                    project: project.clone(),
-                    event: event.clone(),
-                    task: task.clone(),
-                });
-            });
+            self.note(Happened::Workflow { seq, number, project, event, task });
         }
         self.put_workflow(&workflow);
     }
@@ -130,6 +125,7 @@ impl State<'_> {
 
     /// Removes a workflow with all its rows, a bounded number at a time; none when it is done.
     pub(super) fn remove_workflow(&mut self, workflow: &Workflow) -> Option<()> {
+        self.txn.delete(&table::by_seq(tag::PACKED, workflow.seq));
         let mut left = limits::SWEEP_MAX as usize;
         for tag in PARTS {
             let keys = self.keys_under(&table::by_seq(tag, workflow.seq), left);

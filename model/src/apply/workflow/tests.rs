@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::command::{Ack, AddTasks, Command, Nack, When};
 use crate::reply::{Effect, LeasedJob};
+use crate::table::{self, tag};
 use crate::testing::{World, name, refusal, task};
 use crate::workflow::{Action, Compensate, EventKind, NewTask, NewWorkflow, Plan, Status, TaskState};
 use crate::{Code, JobState, Payload, Reply, limits, view};
@@ -51,7 +52,7 @@ impl World {
 
     fn task_view(&self, seq: u64, id: &str) -> view::TaskView {
         let workflow = view::workflow(&self.rows, seq).expect("the workflow is there");
-        let tasks = view::tasks(&self.rows, &workflow, 0, 1_000);
+        let tasks = view::tasks(&view::opened(&self.rows, workflow.seq), &workflow, 0, 1_000);
         tasks.into_iter().find(|view| view.spec.id == name(id)).expect("the task is there")
     }
 
@@ -101,8 +102,45 @@ impl World {
     }
 
     fn kinds(&self, seq: u64) -> Vec<EventKind> {
-        view::events(&self.rows, seq, 0, 1_000).into_iter().map(|(_, event)| event.kind).collect()
+        view::events(&view::opened(&self.rows, seq), seq, 0, 1_000).into_iter().map(|(_, event)| event.kind).collect()
     }
+}
+
+#[test]
+fn a_resumed_foreach_begins_no_more_items_than_may_run() {
+    let mut world = World::new();
+    let parallel = limits::STARTS_MAX + 300;
+    let each = with(task("each", &[]), |task| {
+        task.action = Action::Timer(1_000_000);
+        task.foreach = Some(format!("range({})", parallel + 1_000));
+        task.max_parallel = Some(parallel);
+    });
+    let seq = world.start(new(vec![each]));
+    let running = |world: &World| view::workflow(&world.rows, seq).expect("it is there").running;
+    assert!(running(&world) < parallel, "the rest is left to the next tick");
+    // Before that tick, which finds items that count as under way and are not.
+    world.ask(Command::PauseWorkflow { seq, paused: true });
+    world.ask(Command::PauseWorkflow { seq, paused: false });
+    world.tick(0);
+    assert_eq!(running(&world), parallel);
+    assert_eq!(world.task_view(seq, "each").task.items.expect("items").running, parallel);
+}
+
+#[test]
+fn a_foreach_that_was_paused_while_its_items_began_goes_on_with_as_many() {
+    let mut world = World::new();
+    let parallel = limits::STARTS_MAX + 300;
+    let each = with(task("each", &[]), |task| {
+        task.action = Action::Timer(1_000_000);
+        task.foreach = Some(format!("range({})", parallel + 1_000));
+        task.max_parallel = Some(parallel);
+    });
+    let seq = world.start(new(vec![each]));
+    world.ask(Command::PauseWorkflow { seq, paused: true });
+    world.tick(0);
+    world.ask(Command::PauseWorkflow { seq, paused: false });
+    world.tick(0);
+    assert_eq!(view::workflow(&world.rows, seq).expect("it is there").running, parallel);
 }
 
 #[test]
@@ -534,7 +572,7 @@ fn the_error_of_an_expression_is_cut_however_long_what_it_quotes() {
     let seq = world.start(new(vec![bad]));
     let error = world.task_view(seq, "b").task.error.expect("an error");
     assert!(error.len() <= limits::ERROR_BYTES_MAX, "{} bytes", error.len());
-    let events = view::events(&world.rows, seq, 0, 100);
+    let events = view::events(&view::opened(&world.rows, seq), seq, 0, 100);
     assert!(events.iter().all(|(_, event)| event.detail.as_ref().is_none_or(|it| it.len() <= limits::ERROR_BYTES_MAX)));
 }
 
@@ -598,4 +636,53 @@ fn lists_are_newest_first_by_status_project_template_and_time() {
     assert_eq!(all(&world, both), [7, 1]);
     let late = view::WorkflowFilter { started_after: Some(1_000_000 + 70), ..filter() };
     assert_eq!(all(&world, late), [10, 9, 8]);
+}
+
+#[test]
+fn what_is_over_is_one_row_reads_as_before_and_goes_on_after_a_retry() {
+    let mut world = World::new();
+    let part = with(task("part", &["a"]), |task| {
+        let plan = Plan { tasks: vec![self::task("x", &[]), self::task("y", &["x"])], on_failure: None };
+        task.action = Action::Workflow { template: None, plan, deadline_ms: None };
+    });
+    let seq = world.start(new(vec![task("a", &[]), part, task("b", &["part"])]));
+    let of = |world: &World, seq: u64| {
+        let prefixes = super::PARTS.map(|tag| table::by_seq(tag, seq));
+        let is_part = |key: &&crate::Key| prefixes.iter().any(|one| key.as_slice().starts_with(one.as_slice()));
+        world.rows.keys().filter(is_part).count()
+    };
+    let jobs = world.ids();
+    world.done(&jobs[0].0, "1");
+    let child = world.task_view(seq, "part").task.child.expect("a part");
+    let jobs = world.ids();
+    world.done(&jobs[0].0, r#"{"x":1}"#);
+    let before = (world.task_view(seq, "a"), world.kinds(seq).len());
+    let jobs = world.ids();
+    world.dead(&jobs[0].0);
+    assert_eq!((world.status(seq), world.status(child)), (Status::Failed, Status::Failed));
+    assert_eq!((of(&world, seq), of(&world, child)), (0, 0));
+    assert_eq!(world.task_view(seq, "a"), before.0);
+    assert!(world.kinds(seq).len() > before.1 && world.kinds(seq).ends_with(&[EventKind::WorkflowFailed]));
+    assert_eq!(world.result(child, "x").as_deref(), Some(r#"{"x":1}"#));
+    assert_eq!(refusal(&world.ask(Command::CancelWorkflow(seq))), Some(Code::Conflict));
+    world.ask(Command::RetryWorkflow(seq));
+    assert!(of(&world, seq) > 10 && of(&world, child) > 5);
+    assert_eq!(world.work(), ["y", "b"]);
+    assert_eq!((world.status(seq), of(&world, seq), of(&world, child)), (Status::Succeeded, 0, 0));
+    assert_eq!(world.result(seq, "part").as_deref(), Some(r#"{"x":{"x":1},"y":"y"}"#));
+}
+
+#[test]
+fn a_retry_that_is_refused_since_a_worker_holds_a_job_leaves_everything_as_it_was() {
+    let mut world = World::new();
+    let seq = world.start(new(vec![task("a", &[]), task("b", &[])]));
+    let jobs = world.ids();
+    world.dead(&jobs[0].0);
+    assert_eq!(world.status(seq), Status::Failed);
+    assert_eq!(refusal(&world.ask(Command::RetryWorkflow(seq))), Some(Code::Conflict));
+    world.done(&jobs[1].0, "2");
+    assert_eq!(world.result(seq, "b").as_deref(), Some("2"), "the ack came first");
+    assert!(world.rows.contains_key(&table::by_seq(tag::PACKED, seq)), "packed when the last job is let go of");
+    world.ask(Command::RetryWorkflow(seq));
+    assert_eq!(world.ids().len(), 1);
 }

@@ -147,7 +147,7 @@ pub(crate) fn sweeps_yield<M: Machine>(mut machine: M) {
             jobs.truncate(500);
             for job in &mut jobs {
                 (job.queue, job.priority, job.run_at, job.deadline) = (name("a"), 4, run_at, deadline);
-                (job.unique_key, job.unique_for_ms, job.max_attempts) = (None, None, None);
+                (job.unique_key, job.unique_for_ms, job.max_attempts, job.workflow) = (None, None, None, None);
             }
             let reply = machine.apply(at, vec![Envelope::plain(Command::Enqueue(jobs)).encode()]).pop();
             assert!(matches!(reply.expect("one outcome").reply, Reply::Enqueued(_)));

@@ -26,13 +26,20 @@ impl Reference {
     pub(super) fn retry(&mut self, seq: u64) -> Reply {
         match self.jobs.get(&seq).map(|job| job.state) {
             None => refuse(Code::NotFound),
-            Some(JobState::Dead | JobState::Cancelled) if self.is_replaced(seq) => refuse(Code::Conflict),
+            Some(JobState::Dead | JobState::Cancelled) if self.is_replaced(seq) || self.is_step(seq) => {
+                refuse(Code::Conflict)
+            }
             Some(JobState::Dead | JobState::Cancelled) => {
                 self.put_back(seq);
                 Reply::State(self.jobs[&seq].state)
             }
             Some(_) => refuse(Code::Conflict),
         }
+    }
+
+    /// Whether it is a step of a workflow, which alone may do it again.
+    fn is_step(&self, seq: u64) -> bool {
+        self.jobs[&seq].workflow.is_some()
     }
 
     /// Whether another job has its unique key by now.
@@ -81,7 +88,7 @@ impl Reference {
             .collect();
         let mut done = 0;
         for seq in dead {
-            if !self.is_replaced(seq) {
+            if !self.is_replaced(seq) && !self.is_step(seq) {
                 self.put_back(seq);
                 done += 1;
             }

@@ -61,10 +61,14 @@ struct Pair {
     merged: usize,
 }
 
+fn is_even(_: &StateStore, key: &Key, _: &Value) -> bool {
+    key.as_slice().last().is_none_or(|byte| byte % 2 == 0)
+}
+
 fn options(memory_bytes_max: u64) -> StateOptions {
     StateOptions {
         memory_bytes_max,
-        spill_order: vec![3, 2],
+        spill_order: vec![SpillTable::last(3), SpillTable::oldest(2).only(is_even), SpillTable::last(2)],
         spill_batch: 100,
         page_rows: 32,
         page_rows_min: 4,

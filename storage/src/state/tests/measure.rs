@@ -88,7 +88,7 @@ fn spill(page_rows: usize, page_bytes: usize) {
     let engines = Engines::open(dir.path()).unwrap();
     let options = StateOptions {
         memory_bytes_max: 10 << 20,
-        spill_order: vec![1],
+        spill_order: vec![SpillTable::last(1)],
         page_rows,
         page_bytes,
         cache: Arc::new(crate::cache::DecodedPages::new(16 << 20, crate::cache::not_counted)),
@@ -191,7 +191,7 @@ async fn measure_the_payload_cache_before_spilled_rows() {
         let engines = Engines::open(&dir.path().join("state")).unwrap();
         let options = StateOptions {
             memory_bytes_max: 10 << 20,
-            spill_order: vec![1],
+            spill_order: vec![SpillTable::last(1)],
             cache: Arc::new(DecodedPages::new(pages << 20, not_counted)),
             ..StateOptions::default()
         };

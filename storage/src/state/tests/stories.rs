@@ -19,7 +19,7 @@ fn value(n: u32) -> Value {
 fn options() -> StateOptions {
     StateOptions {
         memory_bytes_max: 50_000,
-        spill_order: vec![1],
+        spill_order: vec![SpillTable::last(1)],
         page_rows: 32,
         cache: Arc::new(LocalPages::new(1)),
         ..StateOptions::default()
@@ -139,6 +139,34 @@ fn the_newest_backlog_is_spilled_first() {
     let store = filled(Arc::new(MemoryEngine::new()), 5000);
     assert!(store.pages.find(&key(0)).is_none() && store.active.get(&key(0)).is_some());
     assert!(store.pages.find(&key(4999)).is_some());
+}
+
+#[test]
+fn of_what_is_over_the_oldest_is_spilled_first_and_what_is_not_over_stays() {
+    // Every tenth row is still needed.
+    let needed = |n: u32| n.is_multiple_of(10);
+    let over = |_: &StateStore, key: &Key, _: &Value| !key.as_slice()[4].is_multiple_of(10);
+    let row = |n: u32| Key::new(&[1, 0, (n / 200) as u8, 0, (n % 200) as u8]);
+    let options = StateOptions { spill_order: vec![SpillTable::oldest(1).only(over)], ..options() };
+    let mut store = StateStore::new(Arc::new(MemoryEngine::new()), options);
+    for n in 0..5000 {
+        store.put(row(n), value(n));
+        store.maintain();
+    }
+    while store.maintain().more {}
+    let spilled = |store: &StateStore, n: u32| store.pages.find(&row(n)).is_some();
+    assert!((0..3000).all(|n| spilled(&store, n) != needed(n)));
+    assert!(!spilled(&store, 4999));
+    // What is not needed any more joins its neighbours when memory is short again.
+    (0..5000).filter(|n| needed(*n)).for_each(|n| store.delete(&row(n)));
+    (5000..9000).for_each(|n| store.put(row(n), value(n)));
+    while store.maintain().more {}
+    assert!((4000..6000).filter(|n| !needed(*n)).all(|n| spilled(&store, n)));
+    for n in 0..9000 {
+        let expected = (n >= 5000 || !needed(n)).then(|| value(n));
+        assert_eq!(Read::get(&store, &row(n)), expected, "{n}");
+    }
+    store.health().unwrap();
 }
 
 #[test]

@@ -1,77 +1,60 @@
-//! `bravo demo`: a cluster that does real work, loses a node in the middle, and proves that no job
-//! was lost or acknowledged twice.
+//! `bravo demo`: a cluster that does real work, loses a node in the middle, and proves that nothing was lost.
 //!
 //! ```text
-//!   files ──► producer ──► 3 × bravod (files, QUIC, fsync) ──► workers: hash, compress, count
-//!                              ▲          ▲                          │
-//!          probers, one per partition   SIGKILL of the leader      results ──► proof over REST
+//!   3 × bravod (files, QUIC, fsync) ◄── SIGKILL of the leader
+//!        ▲                 ▲
+//!     probers, one      apps: agents build, test and deploy applications, and one of them is killed too
+//!     per partition     files: workers hash, compress and count
 //! ```
 
+mod apps;
 mod fault;
 mod files;
 mod nodes;
 mod probe;
-mod proof;
-mod report;
 mod screen;
-mod stats;
-mod traffic;
 mod view;
-mod work;
 
+use std::fs::OpenOptions;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
 
+use bravo_client::Client;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::bench::http::Http;
 use crate::exit::Failure;
 use crate::global::Global;
-use crate::output::show;
-use fault::{Fault, Scene};
-use nodes::Nodes;
-use probe::Probes;
-use proof::{Claim, Proof};
-use report::Report;
-use screen::Screen;
-use stats::Stats;
-use traffic::{Sent, Workers};
-use view::Leaders;
 
-/// From the first job to the fault.
-const FAULT_AFTER: Duration = Duration::from_secs(4);
-/// How long the last jobs may take.
-const LAST_JOBS_MAX: Duration = Duration::from_secs(30);
-const FEW_FILES: usize = 50;
-
-/// Run a cluster of three, give it work, kill its leader, and prove that nothing was lost.
+/// Run the main job: a cluster of three, agents that build applications, and faults in the middle.
 ///
-/// Each file of a directory is a job, round after round; workers hash, compress and count. In the
-/// middle the node that leads most partitions is killed with SIGKILL and comes back. Then every
-/// node is asked over REST for what it knows, which is compared with the files.
+/// Without a command it is `apps`.
 #[derive(clap::Args, Clone, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
-    /// The directory whose files are worked on
-    #[arg(default_value = ".")]
-    dir: PathBuf,
+    #[command(subcommand)]
+    command: Option<Which>,
+    #[command(flatten)]
+    apps: apps::Args,
+}
+
+#[derive(clap::Subcommand, Clone, Debug)]
+enum Which {
+    /// Agents build applications from requirements; a node and an agent are killed
+    Apps(apps::Args),
+    /// Workers hash, compress and count files; a node is killed
+    Files(files::Args),
+}
+
+/// Where the cluster lives.
+#[derive(clap::Args, Clone, Debug)]
+struct Setting {
     /// Nodes of the cluster
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(3..=9))]
     nodes: u64,
-    /// Workers, each with a connection of its own
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
-    workers: u16,
-    /// Jobs per file; as many as fit into the time unless given
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000))]
-    rounds: Option<u64>,
-    /// How long new rounds are begun
-    #[arg(long, value_name = "S", default_value_t = 12, value_parser = clap::value_parser!(u64).range(1..=600))]
-    seconds: u64,
-    /// At most this many files
-    #[arg(long, value_name = "N", default_value_t = 4_000, value_parser = clap::value_parser!(u64).range(1..=10_000))]
-    files_max: u64,
-    /// Use this folder for the nodes' files and logs, and keep it
+    /// Use this folder for all files and logs, and keep it
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
     /// The daemon's program; the one beside this program unless given
@@ -83,180 +66,94 @@ pub(crate) async fn run(args: Args, global: &Global) -> Result<(), Failure> {
     // What is dropped ends its child processes: a signal must not end this process at once.
     let listen = |kind| signal(kind).map_err(|error| Failure::Usage(format!("signals: {error}")));
     let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
-    tokio::select! {
-        ended = demo(&args, global) => ended,
-        _ = interrupt.recv() => Err(Failure::No("interrupted; the nodes were ended".into())),
-        _ = terminate.recv() => Err(Failure::No("interrupted; the nodes were ended".into())),
-    }
-}
-
-async fn demo(args: &Args, global: &Global) -> Result<(), Failure> {
-    let screen = Screen::new(global.output);
-    let program = program(args)?;
-    let unreadable = |error: std::io::Error| Failure::Usage(format!("{}: {error}", args.dir.display()));
-    let root = args.dir.canonicalize().map_err(unreadable)?;
-    let files = files::walk(&root, usize::try_from(args.files_max).unwrap_or(usize::MAX)).map_err(unreadable)?;
-    let bytes: u64 = files.iter().map(|file| file.bytes).sum();
-    match files.len() {
-        0 => return Err(Failure::Usage(format!("{}: no files to work on; name a directory", root.display()))),
-        few @ 1..FEW_FILES => screen.event(&format!("only {few} files in {}: a small demo", root.display())),
-        many => screen.event(&format!("{many} files, {bytes} bytes in {}", root.display())),
-    }
-
-    // Dropped after the nodes, which write into it.
-    let thrown_away = match &args.keep {
-        Some(_) => None,
-        None => Some(tempfile::Builder::new().prefix("bravo-demo-").tempdir().map_err(unreadable)?),
+    let held = OnceLock::new();
+    let demo = async {
+        match args.command {
+            None => apps::run(&args.apps, global, &held).await,
+            Some(Which::Apps(args)) => apps::run(&args, global, &held).await,
+            Some(Which::Files(args)) => files::run(&args, global).await,
+        }
     };
-    let folder = args.keep.as_deref().or(thrown_away.as_ref().map(tempfile::TempDir::path)).unwrap_or(&root);
-    let http = Http::new(32, None, Duration::from_secs(10)).map_err(Failure::Usage)?;
-    screen.event(&format!("starting {} nodes in {}", args.nodes, folder.display()));
-    let mut nodes = Nodes::start(&program, folder, args.nodes).map_err(Failure::No)?;
-    let run = Run { args, screen: &screen, http: &http, root: &root, files: Arc::new(files), bytes };
-    let outcome = run.all(&mut nodes).await;
-    let ended = nodes.ended();
-    drop(nodes);
-    let report = outcome.map_err(|error| Failure::No(ended.map_or(error.clone(), |words| format!("{error}\n{words}"))))?;
-    show(global.output, &report, report::render);
-    match report.pass {
-        true => Ok(()),
-        false => Err(Failure::No("the demo found something wrong".into())),
+    tokio::select! {
+        ended = demo => ended,
+        _ = interrupt.recv() => interrupted(&held),
+        _ = terminate.recv() => interrupted(&held),
     }
 }
 
-/// The daemon's program.
-fn program(args: &Args) -> Result<PathBuf, Failure> {
-    let beside = || std::env::current_exe().ok().map(|own| own.with_file_name("bravod"));
-    match args.bravod.clone().or_else(beside) {
+/// A signal ends what is held open after the end as it should, and all else too early.
+fn interrupted(held: &OnceLock<bool>) -> Result<(), Failure> {
+    match held.get() {
+        None => Err(Failure::No("interrupted; the processes were ended".into())),
+        Some(pass) => verdict(*pass),
+    }
+}
+
+fn verdict(pass: bool) -> Result<(), Failure> {
+    if pass { Ok(()) } else { Err(Failure::No("the demo found something wrong".into())) }
+}
+
+impl Setting {
+    /// The daemon's program.
+    fn bravod(&self) -> Result<PathBuf, Failure> {
+        program("bravod", "--bravod", self.bravod.as_deref())
+    }
+
+    /// The folder of all files.
+    fn folder(&self) -> Result<Folder, Failure> {
+        let unusable = |error: std::io::Error| Failure::Usage(format!("a folder for the files: {error}"));
+        match &self.keep {
+            Some(path) => {
+                std::fs::create_dir_all(path).map_err(unusable)?;
+                Ok(Folder::Kept(path.canonicalize().map_err(unusable)?))
+            }
+            None => tempfile::Builder::new().prefix("bravo-demo-").tempdir().map(Folder::Thrown).map_err(unusable),
+        }
+    }
+}
+
+/// The folder of all files; unless it is to be kept, dropping it removes it.
+enum Folder {
+    Kept(PathBuf),
+    Thrown(tempfile::TempDir),
+}
+
+impl Folder {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Kept(path) => path,
+            Self::Thrown(dir) => dir.path(),
+        }
+    }
+}
+
+/// A program of Bravo: the one that is named, or the one beside this one.
+fn program(name: &str, flag: &str, given: Option<&Path>) -> Result<PathBuf, Failure> {
+    let beside = || std::env::current_exe().ok().map(|own| own.with_file_name(name));
+    match given.map(Path::to_owned).or_else(beside) {
         Some(path) if path.is_file() => Ok(path),
         path => {
-            let path = path.unwrap_or_else(|| "bravod".into());
-            let how = "build it with `cargo build --release`, or name it with --bravod";
-            Err(Failure::Usage(format!("there is no daemon at {}: {how}", path.display())))
+            let path = path.unwrap_or_else(|| name.into());
+            let how = format!("build it with `cargo build --release`, or name it with {flag}");
+            Err(Failure::Usage(format!("there is no {name} at {}: {how}", path.display())))
         }
     }
 }
 
-/// One run on a cluster that was started.
-struct Run<'a> {
-    args: &'a Args,
-    screen: &'a Screen,
-    http: &'a Http,
-    root: &'a Path,
-    files: Arc<Vec<files::File>>,
-    bytes: u64,
+/// Starts a program; what it says goes into a log. Its process group is its own: Ctrl-C is for the demo, which ends
+/// its processes itself.
+fn spawn(command: &mut Command, log: &Path) -> Result<Child, String> {
+    let program = command.get_program().to_owned();
+    let failed = |error: std::io::Error| format!("{}: {error}", program.display());
+    let log = OpenOptions::new().create(true).append(true).open(log).map_err(failed)?;
+    let said = log.try_clone().map_err(failed)?;
+    command.stdin(Stdio::null()).stdout(said).stderr(log).process_group(0).spawn().map_err(failed)
 }
 
-impl Run<'_> {
-    async fn all(&self, nodes: &mut Nodes) -> Result<Report, String> {
-        nodes.ready(self.http).await?;
-        let urls = nodes.urls();
-        let leaders = Leaders::ask(self.http, &urls).await?;
-        self.screen.event(&format!("{} nodes are ready; leaders: {}", urls.len(), leaders.text()));
-
-        let client = traffic::client(&urls[0])?;
-        let probes = Probes::start(&client, leaders.groups.saturating_sub(1)).await?;
-        let stats = Arc::new(Stats::new()?);
-        let workers = Workers::start(self.args.workers.into(), &urls, self.root, &stats)?;
-        let (over, finished) = (AtomicBool::new(false), AtomicBool::new(false));
-        let scene = Scene { http: self.http, probes: &probes, screen: self.screen, over: &over };
-        let goes_on = |round: u64| match self.args.rounds {
-            Some(rounds) => round < rounds,
-            None => {
-                let enough = stats.start.elapsed() >= Duration::from_secs(self.args.seconds);
-                round == 0 || !enough || !over.load(Ordering::Relaxed)
-            }
-        };
-        let producing = async {
-            let sent = traffic::produce(client.clone(), self.files.clone(), stats.clone(), goes_on).await;
-            finished.store(true, Ordering::Relaxed);
-            sent
-        };
-        let faulting = async {
-            self.halfway(&stats, &finished).await;
-            scene.play(nodes).await
-        };
-        let both = async { tokio::try_join!(producing, faulting) };
-        let ((rounds, sent), fault) = tokio::select! {
-            done = both => done?,
-            () = self.tell(&stats, &urls) => return Err("the display ended".into()),
-        };
-        self.last_jobs(&stats, &urls, sent.len() as u64).await?;
-        let seconds = stats.start.elapsed().as_secs_f64();
-        let summary = workers.stop().await?;
-        let probes = probes.stop().await?;
-
-        let (files, acked) = (&*self.files, summary.acked);
-        self.screen.event(&format!("all {} jobs are done; asking every node for proof", sent.len()));
-        let claim = Claim { root: self.root, files, jobs: &sent, rounds, acked, probes: &probes };
-        let proof = proof::prove(self.http, &urls, &claim).await?;
-        Ok(self.report(&stats, seconds, &claim, proof, &fault, leaders.groups))
-    }
-
-    /// The moment for the fault: some seconds in, or in the middle of a number of rounds.
-    async fn halfway(&self, stats: &Stats, finished: &AtomicBool) {
-        let half = self.args.rounds.map_or(u64::MAX, |rounds| rounds * self.files.len() as u64 / 2);
-        let is_half = || stats.done.load(Ordering::Relaxed) >= half || finished.load(Ordering::Relaxed);
-        while stats.start.elapsed() < FAULT_AFTER && !is_half() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    /// Waits until no job is left, as a node counts them.
-    async fn last_jobs(&self, stats: &Stats, urls: &[String], jobs: u64) -> Result<(), String> {
-        let work = async {
-            traffic::all_done(stats, jobs).await;
-            while proof::left(self.http, &urls[0]).await? > 0 {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            Ok(())
-        };
-        let late = |_| format!("{} of {jobs} jobs were not done in time", stats.open());
-        tokio::time::timeout(LAST_JOBS_MAX, work).await.map_err(late)?
-    }
-
-    /// Shows how far it is until the end.
-    async fn tell(&self, stats: &Stats, urls: &[String]) {
-        let pause = Duration::from_millis(if self.screen.is_terminal() { 250 } else { 2_000 });
-        let (mut last, mut before) = (Instant::now(), 0);
-        loop {
-            tokio::time::sleep(pause).await;
-            let leaders = Leaders::ask(self.http, urls).await.map_or_else(|_| "unknown".into(), |leaders| leaders.text());
-            let (enqueued, done) = (stats.enqueued.load(Ordering::Relaxed), stats.done.load(Ordering::Relaxed));
-            let rate = (done - before) as f64 / last.elapsed().as_secs_f64();
-            (last, before) = (Instant::now(), done);
-            self.screen.progress(&format!("enqueued {enqueued}  done {done}  {rate:.0} jobs/s  leaders {leaders}"));
-        }
-    }
-
-    fn report(&self, stats: &Stats, seconds: f64, claim: &Claim<'_>, proof: Proof, fault: &Fault, groups: usize) -> Report {
-        let jobs: &[Sent] = claim.jobs;
-        let [enqueue, delivery] = stats.quantiles();
-        if proof.changed > 0 {
-            self.screen.event(&format!("{} files were written to meanwhile: their results prove nothing", proof.changed));
-        }
-        Report {
-            files: self.files.len(),
-            bytes: self.bytes,
-            rounds: claim.rounds,
-            jobs: jobs.len(),
-            seconds,
-            jobs_per_second: jobs.len() as f64 / seconds,
-            jobs_delivered_again: proof.redelivered,
-            attempts_max: proof.attempts_max,
-            acks_accepted: claim.acked,
-            results_checked: proof.results,
-            probe_writes: claim.probes.len(),
-            replicas_equal: format!("{} of {groups}", proof.groups),
-            killed_node: fault.node,
-            killed_node_led: fault.led,
-            failover_seconds: fault.failover.as_secs_f64(),
-            enqueue_ms: enqueue.into(),
-            delivery_ms: delivery.into(),
-            pass: proof.problems.is_empty(),
-            problems: proof.problems,
-        }
-    }
+/// A client that begins with these nodes.
+fn client(urls: &[String]) -> Result<Client, String> {
+    let builder = urls.iter().fold(Client::builder(), |builder, url| builder.server(url));
+    builder.connect_timeout(Duration::from_secs(1)).build().map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -276,19 +173,28 @@ mod tests {
     }
 
     #[test]
-    fn the_command_alone_is_enough() {
-        let args = parse("").unwrap();
-        assert_eq!((args.nodes, args.workers, args.rounds, &*args.dir), (3, 4, None, Path::new(".")));
-        assert!(parse("DIR --nodes 5 --workers 8 --rounds 2 --keep D").is_ok());
-        for bad in ["--nodes 2", "--workers 0", "--rounds 0", "A B"] {
+    fn applications_are_built_unless_something_else_is_asked_for() {
+        assert!(parse("").unwrap().command.is_none());
+        assert!(parse("--nodes 5 --apps 2 --hold --keep D").unwrap().command.is_none());
+        assert!(matches!(parse("apps --apps 2").unwrap().command, Some(Which::Apps(_))));
+        assert!(matches!(parse("files DIR --rounds 2").unwrap().command, Some(Which::Files(_))));
+        for bad in ["DIR", "--apps 2 files", "--rounds 2", "files --apps 2"] {
             assert!(parse(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn a_missing_daemon_is_told_with_what_to_do() {
-        let args = parse("--bravod /nowhere/bravod").unwrap();
-        let Err(Failure::Usage(text)) = program(&args) else { panic!("there is none") };
+        let missing = program("bravod", "--bravod", Some(Path::new("/nowhere/bravod")));
+        let Err(Failure::Usage(text)) = missing else { panic!("there is none") };
         assert!(text.contains("cargo build --release"));
+    }
+
+    #[test]
+    fn a_signal_after_the_end_is_no_failure() {
+        let held = OnceLock::new();
+        assert!(interrupted(&held).is_err());
+        held.set(true).unwrap();
+        assert!(interrupted(&held).is_ok());
     }
 }

@@ -1,10 +1,9 @@
 //! The cluster: one `bravod` per node, with files of its own.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use bravo_api::certs;
@@ -12,6 +11,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use rand::Rng;
 
+use super::spawn;
 use crate::bench::http::Http;
 
 /// How long the nodes may take to be ready.
@@ -37,18 +37,7 @@ pub(super) struct Nodes(pub(super) Vec<Node>);
 impl Node {
     /// Starts the process.
     pub(super) fn start(&mut self) -> Result<u32, String> {
-        let failed = |error: std::io::Error| format!("{}: {error}", self.program.display());
-        let log = OpenOptions::new().create(true).append(true).open(&self.log).map_err(failed)?;
-        let child = Command::new(&self.program)
-            .arg("--config")
-            .arg(&self.config)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().map_err(failed)?)
-            .stderr(log)
-            // Ctrl-C is for the demo, which ends its nodes itself.
-            .process_group(0)
-            .spawn()
-            .map_err(failed)?;
+        let child = spawn(Command::new(&self.program).arg("--config").arg(&self.config), &self.log)?;
         let pid = child.id();
         self.process = Some(child);
         Ok(pid)

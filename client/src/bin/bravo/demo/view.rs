@@ -1,10 +1,14 @@
 //! The cluster as one of its nodes tells it, in plain JSON.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use crate::bench::http::Http;
+
+/// Jobs that are listed at a time.
+const PAGE: usize = 1_000;
 
 /// How many groups each node leads, of how many.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,6 +58,43 @@ impl Leaders {
         }
         parts.join(", ")
     }
+}
+
+/// All jobs of a queue as a node lists them: state and attempt by id.
+pub(super) async fn list(http: &Http, url: &str, queue: &str) -> Result<HashMap<String, (String, u64)>, String> {
+    let (mut jobs, mut cursor) = (HashMap::new(), String::new());
+    loop {
+        let page = format!("{url}/api/v1/jobs?queue={queue}&limit={PAGE}&consistency=linearizable{cursor}");
+        let answer = http.json(&page).await?;
+        for job in answer["jobs"].as_array().into_iter().flatten() {
+            let text = |field: &str| job[field].as_str().unwrap_or_default().to_owned();
+            let entry = (text("state"), job["attempt"].as_u64().unwrap_or(0));
+            if jobs.insert(text("id"), entry).is_some() {
+                return Err(format!("{page}: {} is listed twice", text("id")));
+            }
+        }
+        match answer["next_cursor"].as_str().filter(|next| !next.is_empty()) {
+            Some(next) => cursor = format!("&cursor={}", utf8_percent_encode(next, NON_ALPHANUMERIC)),
+            None => return Ok(jobs),
+        }
+    }
+}
+
+/// How many groups have equal replicas on all nodes, and what is wrong with the others.
+pub(super) async fn equal_groups(http: &Http, url: &str, nodes: usize) -> Result<(usize, Vec<String>), String> {
+    let answer = http.json(&format!("{url}/api/v1/cluster/digest")).await?;
+    let partitions = answer["partitions"].as_array().into_iter().flatten();
+    let (mut equal, mut problems) = (0, Vec::new());
+    for group in partitions.chain(answer.get("meta").filter(|meta| !meta.is_null())) {
+        let replicas = group["replicas"].as_array().map_or(&[][..], Vec::as_slice);
+        let digests: BTreeSet<&str> = replicas.iter().filter_map(|replica| replica["digest"].as_str()).collect();
+        if replicas.len() == nodes && digests.len() == 1 {
+            equal += 1;
+        } else {
+            problems.push(format!("group {}: replicas are not equal: {replicas:?}", group["partition"]));
+        }
+    }
+    Ok((equal, problems))
 }
 
 #[cfg(test)]

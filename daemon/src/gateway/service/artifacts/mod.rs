@@ -23,7 +23,7 @@ pub(crate) use coded::{Coding, Turn, turned};
 pub(crate) use content::{Source, stream};
 pub(crate) use upload::{Upload, check_size};
 
-use super::reads::{as_of, read as read_group, wrong_answer};
+use super::reads::{Kind, earlier, read as read_group, read_shared, wrong_answer};
 use super::wrong_reply;
 use crate::cluster::Repeat;
 use crate::gateway::app::App;
@@ -134,18 +134,19 @@ pub(crate) async fn list(
 ) -> Result<ArtifactListAnswer, Refusal> {
     let after = page.cursor.as_deref().map(decode).transpose()?;
     let partitions = 0..app.cluster.partitions();
-    let as_of_ms = partitions.clone().map(|partition| as_of(app, partition_group(partition))).min().unwrap_or(0);
     let query = Query::Artifacts {
         project: project.clone(),
         prefix: prefix.to_owned(),
         after,
         limit: u32::try_from(page.limit).unwrap_or(u32::MAX),
     };
-    let reads =
-        partitions.map(|partition| read_group(app, call, partition_group(partition), query.clone(), page.freshness));
-    let (mut found, mut more) = (Vec::new(), false);
+    let reads = partitions.map(|partition| {
+        read_shared(app, call, Kind::Analytics, partition_group(partition), query.clone(), page.freshness)
+    });
+    let (mut found, mut more, mut oldest) = (Vec::new(), false, None);
     for answer in join_all(reads).await {
-        let Answer::Artifacts(part, more_there) = answer? else { return Err(wrong_answer()) };
+        let (Answer::Artifacts(part, more_there), as_of) = answer? else { return Err(wrong_answer()) };
+        oldest = earlier(oldest, as_of);
         found.extend(part);
         more |= more_there;
     }
@@ -154,7 +155,7 @@ pub(crate) async fn list(
     found.truncate(page.limit);
     let next_cursor = found.last().filter(|_| more).map(|last| URL_SAFE_NO_PAD.encode(last.path.as_str()));
     let artifacts = found.into_iter().map(summary).collect();
-    Ok(ArtifactListAnswer { artifacts, next_cursor, as_of: Timestamp(as_of_ms) })
+    Ok(ArtifactListAnswer { artifacts, next_cursor, as_of: Timestamp(oldest.unwrap_or_default()) })
 }
 
 fn summary(artifact: Artifact) -> ArtifactSummary {

@@ -18,7 +18,7 @@ use serde_json::Value;
 pub(crate) use catalog::Catalog;
 use index::Position;
 
-use super::reads::{as_of, read as read_group, wrong_answer};
+use super::reads::{or_stale, read as read_group, wrong_answer};
 use super::spread::spread;
 use super::wrong_reply;
 use crate::cluster::Repeat;
@@ -118,12 +118,8 @@ pub(crate) async fn list(
     page: &Page,
 ) -> Result<proto::ListTemplatesResponse, Refusal> {
     let after = page.cursor.as_deref().map(Position::decode).transpose()?;
-    let freshness = match page.freshness {
-        Freshness::Default => Freshness::Stale { max_ms: None },
-        other => other,
-    };
-    let as_of_ms = as_of(app, META_GROUP);
-    let index = app.templates.get(app, call, freshness).await?;
+    let freshness = or_stale(page.freshness);
+    let (index, as_of_ms) = app.templates.get(app, call, freshness).await?;
     let (templates, next) = index.page(words, after.as_ref(), page.limit);
     Ok(proto::ListTemplatesResponse {
         templates: templates.into_iter().map(|template| template.clone().into()).collect(),

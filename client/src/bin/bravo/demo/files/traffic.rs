@@ -11,9 +11,10 @@ use futures_util::stream::FuturesUnordered;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::files::File;
+use super::walk::File;
 use super::stats::Stats;
 use super::work::{Order, work};
+use crate::demo::client;
 
 /// The queue of the files.
 pub(super) const QUEUE: &str = "files";
@@ -35,11 +36,6 @@ pub(super) struct Sent {
     pub(super) file: usize,
     /// Its id.
     pub(super) id: String,
-}
-
-/// A client that begins with one node and learns of the others.
-pub(super) fn client(url: &str) -> Result<Client, String> {
-    Client::builder().server(url).connect_timeout(Duration::from_secs(1)).build().map_err(|error| error.to_string())
 }
 
 /// Enqueues round after round, each file once a round, until it is told to stop between two rounds
@@ -97,7 +93,7 @@ impl Workers {
     pub(super) fn start(count: usize, urls: &[String], root: &Path, stats: &Arc<Stats>) -> Result<Self, String> {
         let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
         for (number, url) in urls.iter().cycle().take(count).enumerate() {
-            let client = client(url)?;
+            let client = client(std::slice::from_ref(url))?;
             let (root, stats, stop) = (root.to_owned(), stats.clone(), stop.clone());
             tasks.spawn(async move {
                 let handler = move |job: bravo_client::JobContext| handle(job, root.clone(), stats.clone());

@@ -1,18 +1,19 @@
 //! The proof from outside: what every node says over plain REST, against the files themselves.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use futures_util::StreamExt;
 use futures_util::stream::iter;
 
-use super::files::File;
+use super::traffic;
 use super::traffic::Sent;
+use super::walk::File;
 use super::work::{Facts, work};
-use super::{probe, traffic};
 use crate::bench::http::Http;
+use crate::demo::view::list;
+use crate::demo::{probe, view};
 
-const PAGE: usize = 1_000;
 const READS_AT_ONCE: usize = 16;
 /// Problems of one kind that are told one by one.
 const TOLD_MAX: usize = 5;
@@ -54,7 +55,9 @@ pub(super) async fn prove(http: &Http, urls: &[String], claim: &Claim<'_>) -> Re
         proof.lists(http, url, claim).await?;
     }
     proof.compare_results(http, urls, claim).await?;
-    proof.compare_replicas(http, &urls[0], urls.len()).await?;
+    let (groups, problems) = view::equal_groups(http, &urls[0], urls.len()).await?;
+    proof.groups = groups;
+    proof.problems.extend(problems);
     Ok(proof)
 }
 
@@ -121,22 +124,6 @@ impl Proof {
         Ok(())
     }
 
-    /// All replicas of each group have the same state.
-    async fn compare_replicas(&mut self, http: &Http, url: &str, nodes: usize) -> Result<(), String> {
-        let answer = http.json(&format!("{url}/api/v1/cluster/digest")).await?;
-        let partitions = answer["partitions"].as_array().into_iter().flatten();
-        for group in partitions.chain(answer.get("meta").filter(|meta| !meta.is_null())) {
-            let replicas = group["replicas"].as_array().map_or(&[][..], Vec::as_slice);
-            let digests: BTreeSet<&str> = replicas.iter().filter_map(|replica| replica["digest"].as_str()).collect();
-            if replicas.len() == nodes && digests.len() == 1 {
-                self.groups += 1;
-            } else {
-                self.problems.push(format!("group {}: replicas are not equal: {replicas:?}", group["partition"]));
-            }
-        }
-        Ok(())
-    }
-
     fn tell(&mut self, problems: impl Iterator<Item = String>) {
         let mut left = 0;
         for (number, problem) in problems.enumerate() {
@@ -150,35 +137,6 @@ impl Proof {
             self.problems.push(format!("… and {left} more"));
         }
     }
-}
-
-/// All jobs of a queue as a node lists them: state and attempt by id.
-async fn list(http: &Http, url: &str, queue: &str) -> Result<HashMap<String, (String, u64)>, String> {
-    let (mut jobs, mut cursor) = (HashMap::new(), String::new());
-    loop {
-        let page = format!("{url}/api/v1/jobs?queue={queue}&limit={PAGE}&consistency=linearizable{cursor}");
-        let answer = http.json(&page).await?;
-        for job in answer["jobs"].as_array().into_iter().flatten() {
-            let text = |field: &str| job[field].as_str().unwrap_or_default().to_owned();
-            let entry = (text("state"), job["attempt"].as_u64().unwrap_or(0));
-            if jobs.insert(text("id"), entry).is_some() {
-                return Err(format!("{page}: {} is listed twice", text("id")));
-            }
-        }
-        match answer["next_cursor"].as_str().filter(|next| !next.is_empty()) {
-            Some(next) => cursor = format!("&cursor={}", encoded(next)),
-            None => return Ok(jobs),
-        }
-    }
-}
-
-/// Text as part of a query.
-fn encoded(text: &str) -> String {
-    let byte = |byte: u8| match byte {
-        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
-        _ => format!("%{byte:02X}"),
-    };
-    text.bytes().map(byte).collect()
 }
 
 /// What is left to do in the queue, as a node counts it.
@@ -196,12 +154,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cursor_survives_the_query() {
-        assert_eq!(encoded("aZ0-_.~"), "aZ0-_.~");
-        assert_eq!(encoded("a+/=&ü"), "a%2B%2F%3D%26%C3%BC");
-    }
-
-    #[test]
     fn lost_and_unknown_jobs_are_told() {
         let mut proof = Proof::default();
         proof.same("http://a", "jobs", &["1", "2"].into(), &["2", "3"].into());
@@ -216,7 +168,7 @@ mod tests {
         let sent = |file, id: &str| Sent { file, id: id.into() };
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("a"), "a").unwrap();
-        let files = super::super::files::walk(dir.path(), 9).unwrap();
+        let files = super::super::walk::walk(dir.path(), 9).unwrap();
         let problems = |jobs: &[Sent], rounds, acked| {
             let probes = BTreeSet::new();
             let claim = Claim { root: dir.path(), files: &files, jobs, rounds, acked, probes: &probes };
