@@ -19,13 +19,16 @@ use serde_json::{Value, json};
 
 use crate::harness::{Answer, call_at, get, nodes, post, put, strict_node};
 
+/// A status, and what `Retry-After` says with it.
+type Scripted = (u16, Option<&'static str>);
+
 /// A receiver that a test plays.
 #[derive(Clone)]
 struct Receiver {
     url: String,
     seen: Arc<Mutex<Vec<Seen>>>,
     /// What the next requests are answered; then 204.
-    answers: Arc<Mutex<VecDeque<(u16, Option<&'static str>)>>>,
+    answers: Arc<Mutex<VecDeque<Scripted>>>,
     /// How long an answer takes.
     pause: Duration,
 }
@@ -39,7 +42,7 @@ struct Seen {
 }
 
 impl Receiver {
-    async fn start(answers: &[(u16, Option<&'static str>)], pause: Duration) -> Self {
+    async fn start(answers: &[Scripted], pause: Duration) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/hook", listener.local_addr().unwrap());
         let answers = Arc::new(Mutex::new(answers.iter().copied().collect()));
