@@ -123,10 +123,11 @@ impl Cluster {
     /// it when nobody has asked for it for long.
     async fn keep_for_a_while(&self, hash: blob::Hash, found: Found) -> Bytes {
         let Found { form, plain, own } = found;
-        if !own && self.tier.may_keep(form.len() as u64, self.pace.orphan_age) {
-            if let Err(detail) = on_disk(&self.blobs, move |blobs| blobs.replace(&hash, &form)).await {
-                tracing::warn!(detail, "a chunk from the cold tier could not be kept");
-            }
+        if !own
+            && self.tier.may_keep(form.len() as u64, self.pace.orphan_age)
+            && let Err(detail) = on_disk(&self.blobs, move |blobs| blobs.replace(&hash, &form)).await
+        {
+            tracing::warn!(detail, "a chunk from the cold tier could not be kept");
         }
         plain
     }
