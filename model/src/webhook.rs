@@ -82,7 +82,7 @@ pub struct PutWebhook {
     /// What signs the deliveries.
     pub secret: Secret,
     /// The secret was made up: one that is there already stays.
-    pub secret_is_new: bool,
+    pub secret_is_made_up: bool,
 }
 
 /// What a partition knows of a webhook.

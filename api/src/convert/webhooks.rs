@@ -17,7 +17,7 @@ const SECRET_PREFIX: &str = "whsec_";
 pub fn put(request: proto::PutWebhookRequest, made_up: Bytes) -> Result<PutWebhook, Refusal> {
     let (project, name) = place(&request.project_id, &request.name)?;
     let queue = Some(&request.queue).filter(|queue| !queue.is_empty());
-    let secret_is_new = request.secret.is_empty();
+    let secret_is_made_up = request.secret.is_empty();
     let put = PutWebhook {
         project,
         name,
@@ -25,8 +25,8 @@ pub fn put(request: proto::PutWebhookRequest, made_up: Bytes) -> Result<PutWebho
         url: request.url,
         events: request.events,
         disabled: request.disabled,
-        secret: Secret(if secret_is_new { made_up } else { secret(&request.secret)? }),
-        secret_is_new,
+        secret: Secret(if secret_is_made_up { made_up } else { secret(&request.secret)? }),
+        secret_is_made_up,
     };
     put.validate()?;
     Ok(put)

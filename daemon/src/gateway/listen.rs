@@ -1,5 +1,7 @@
 //! Sockets: takes connections in up to a bound, gives each HTTP/1 or HTTP/2, and ends them in good order.
 
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +12,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::app::App;
@@ -27,6 +29,19 @@ const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: applicat
     retry-after: 1\r\nconnection: close\r\ncontent-length: 166\r\n\r\n\
     {\"type\":\"urn:bravo:problem:shed\",\"title\":\"The node refused work early\",\"status\":503,\
     \"detail\":\"limits.connections_max is met\",\"code\":\"shed\",\"retry_after_ms\":1000}     ";
+
+/// Connections that the kernel keeps until they are taken in: as many as Linux allows unless told otherwise. What
+/// comes beyond them is dropped, and who sent it tries again after a second.
+const BACKLOG: u32 = 4_096;
+
+/// Binds an address and listens there.
+pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A node that is started again does not wait for its former connections to be forgotten.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// Serves connections until `shutdown`, then gives them `drain` to end.
 pub(crate) async fn serve(

@@ -47,7 +47,7 @@ impl Gateway {
     /// Binds the public port; nothing is served before [`Gateway::run`].
     pub async fn bind(cluster: Arc<Cluster>, config: &Config, telemetry: Telemetry) -> anyhow::Result<Self> {
         let address = config.listen.public;
-        let listener = TcpListener::bind(address).await.with_context(|| format!("listen.public: {address}"))?;
+        let listener = listen::bind(address).with_context(|| format!("listen.public: {address}"))?;
         let app = App::new(cluster, config, telemetry);
         Ok(Self { app, listener, drain: Duration::from_millis(config.shutdown.drain_ms) })
     }

@@ -41,7 +41,7 @@ impl State<'_> {
         self.meta.version += 1;
         let version = self.meta.version;
         let secret = match &old {
-            Some(old) if put.secret_is_new => old.secret.clone(),
+            Some(old) if put.secret_is_made_up => old.secret.clone(),
             _ => put.secret,
         };
         let created_at = old.as_ref().map_or(now, |old| old.created_at);
@@ -272,7 +272,7 @@ mod tests {
             queue: None,
             disabled: false,
             secret: Secret(Bytes::from_static(&[7; 32])),
-            secret_is_new: true,
+            secret_is_made_up: true,
         }
     }
 
@@ -454,7 +454,7 @@ mod tests {
         assert_eq!(ask(&mut world, again.clone()), Reply::WebhookPut { version: 2, created: false });
         let kept = |world: &World| view::webhook(&world.rows, &name("p"), &name("a")).expect("it is there").secret.0;
         assert_eq!(kept(&world), Bytes::from_static(&[7; 32]));
-        again.secret_is_new = false;
+        again.secret_is_made_up = false;
         ask(&mut world, again);
         assert_eq!(kept(&world), Bytes::from_static(&[8; 32]), "one that is given counts");
         for n in 1..limits::WEBHOOKS_OF_PROJECT_MAX {

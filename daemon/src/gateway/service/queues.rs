@@ -250,24 +250,34 @@ pub(crate) async fn delete(app: &Arc<App>, call: &Call, name: &Name) -> Result<(
         return Err(Refusal::new(Code::Conflict, format!("queue {name} still holds {held} jobs; purge it first")));
     }
     let version = known.as_ref().map_or(0, |definition| definition.version);
-    let forgets = (0..app.cluster.partitions()).map(|partition| {
-        let envelope = Envelope::plain(Command::ForgetQueue { name: name.clone(), version });
-        async move { app.cluster.propose(partition_group(partition), &envelope, Repeat::Safe, call.deadline).await }
-    });
-    let forgotten = try_join_all(forgets).await;
-    let Some(known) = known else { return forgotten.map(drop) };
+    let forgotten = forget(app, call, name, version).await;
+    let Some(known) = known else { return forgotten };
     if let Err(refusal) = forgotten {
         // Jobs came meanwhile: the queue stays as it was.
         push(app, call, &known).await?;
         return Err(refusal);
     }
     let envelope = Envelope::plain(Command::DeleteQueue(name.clone()));
-    match app.cluster.propose(META_GROUP, &envelope, Repeat::Safe, call.deadline).await {
-        Ok(_) => Ok(()),
+    let version = match app.cluster.propose(META_GROUP, &envelope, Repeat::Safe, call.deadline).await {
+        Ok(Reply::Version(version)) => version,
+        Ok(other) => return Err(wrong_reply(&other)),
         // The first try was done and its answer lost.
-        Err(refusal) if refusal.code == Code::NotFound => Ok(()),
-        Err(refusal) => Err(refusal),
-    }
+        Err(refusal) if refusal.code == Code::NotFound => version,
+        Err(refusal) => return Err(refusal),
+    };
+    // Until then a partition could be told of the definition once more. One that took in a job has the queue by
+    // its use, and one that cannot be reached is seen to by the keeper.
+    let _ = forget(app, call, name, version).await;
+    Ok(())
+}
+
+/// Has every partition forget a queue up to a version of its definition.
+async fn forget(app: &Arc<App>, call: &Call, name: &Name, version: u64) -> Result<(), Refusal> {
+    let forgets = (0..app.cluster.partitions()).map(|partition| {
+        let envelope = Envelope::plain(Command::ForgetQueue { name: name.clone(), version });
+        async move { app.cluster.propose(partition_group(partition), &envelope, Repeat::Safe, call.deadline).await }
+    });
+    try_join_all(forgets).await.map(drop)
 }
 
 fn no_queue(name: &Name) -> Refusal {
