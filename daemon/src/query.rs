@@ -71,7 +71,7 @@ pub async fn answer(shared: &GroupState, query: &Query) -> Answer {
         Query::Referred(chunks) => Answer::Referred(chunks.iter().map(|hash| view::is_referred(state, hash)).collect()),
         Query::Lifecycle(project) => Answer::Lifecycles(view::lifecycle(state, project).into_iter().collect()),
         Query::Lifecycles => Answer::Lifecycles(view::lifecycles(state)),
-        Query::Stand(ids) => Answer::Stand(ids.iter().map(|id| view::stand(state, id)).collect()),
+        Query::Stays(ids) => Answer::Stays(ids.iter().map(|id| view::stays(state, id)).collect()),
         Query::Kept(idempotency) => Answer::Kept(view::kept(state, idempotency)),
         Query::Webhook(project, name) => Answer::Webhooks(view::webhook(state, project, name).into_iter().collect()),
         Query::Webhooks(project) => Answer::Webhooks(view::webhooks_of(state, project)),

@@ -12,7 +12,7 @@ use crate::artifact::{ArtifactPath, PutArtifact};
 use crate::code::{Code, Refusal};
 use crate::id::Name;
 use crate::job::{JobState, Payload};
-use crate::lifecycle::{Class, Lifecycle, Rule, VersionId};
+use crate::lifecycle::{Lifecycle, Rule, Stay, VersionId};
 use crate::limits;
 use crate::queue::QueueConfig;
 use crate::schedule::NewSchedule;
@@ -184,8 +184,8 @@ pub enum Command {
     MoveVersion {
         /// Which.
         id: VersionId,
-        /// Where they are now.
-        to: Class,
+        /// Where they are now: where they were to be.
+        to: Stay,
     },
     /// Meta: makes a webhook, or replaces it.
     PutWebhook(Box<PutWebhook>),

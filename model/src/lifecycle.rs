@@ -39,6 +39,32 @@ impl Class {
     }
 }
 
+/// One stay of a version's chunks. An object in the cold tier belongs to one stay, whose name is never used
+/// again after it ended: what a late sweep still removes of it, nobody needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Stay {
+    /// Where.
+    pub class: Class,
+    /// When it was decided; 0 for hot.
+    pub since: Time,
+}
+
+/// Where a version's chunks are, and where they are on their way to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stays {
+    /// Where they are.
+    pub is: Stay,
+    /// Where they are to be moved.
+    pub to: Option<Stay>,
+}
+
+impl Stays {
+    /// Whether chunks of this stay are needed, or will be.
+    pub fn need(&self, stay: Stay) -> bool {
+        self.is == stay || self.to == Some(stay)
+    }
+}
+
 /// What becomes of versions whose path begins with a prefix. Ages are in milliseconds from when a version was
 /// made; none: never.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,7 +155,7 @@ impl Rule {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Life {
     /// Where its chunks are kept.
-    pub class: Class,
+    pub stay: Stay,
     /// When it is looked at next.
     pub due: Option<Time>,
 }
@@ -151,9 +177,9 @@ pub struct Move {
     /// Which.
     pub id: VersionId,
     /// Where it is.
-    pub from: Class,
+    pub from: Stay,
     /// Where it is to be.
-    pub to: Class,
+    pub to: Stay,
     /// What it is made of.
     pub manifest: Manifest,
 }

@@ -2,15 +2,15 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
-use bravo_model::lifecycle::{Class, Move, VersionId};
+use bravo_model::lifecycle::{Class, Move, Stays, VersionId};
 use bravo_model::{Command, Envelope, view};
 use bravo_storage::blob::{self, Effort};
 use bytes::Bytes;
 use futures_util::StreamExt;
 
-use super::{ColdName, Found};
+use super::{ASK_PATIENCE, ColdName, Found};
 use crate::cluster::{Cluster, Repeat};
 use crate::raft::types::{GroupId, META_GROUP, partition_group};
 use crate::telemetry::events::{Chunks, ColdMoved};
@@ -20,8 +20,6 @@ use crate::transport::wire::{Answer, Query};
 const PAGE: usize = 16;
 /// Objects about which a leader is asked at a time.
 const ASKED: usize = 500;
-/// How long the leader may take to answer.
-const ASK_PATIENCE: Duration = Duration::from_secs(5);
 /// Orphans that are remembered from one search to the next.
 const ORPHANS_MAX: usize = 100_000;
 
@@ -57,24 +55,24 @@ async fn moves(cluster: Arc<Cluster>) {
 
 async fn move_one(cluster: &Arc<Cluster>, partition: u16, of: Move) -> Result<(), String> {
     let Move { id, from, to, manifest } = of;
-    let effort = if to == Class::Archive { Effort::Thorough } else { Effort::Quick };
+    let effort = if to.class == Class::Archive { Effort::Thorough } else { Effort::Quick };
     for (index, chunk) in manifest.chunks().iter().enumerate() {
-        let name = ColdName { partition, id, class: from, index: u32::try_from(index).unwrap_or(u32::MAX) };
+        let name = ColdName { partition, id, stay: from, index: u32::try_from(index).unwrap_or(u32::MAX) };
         let bytes = read(cluster, name, chunk.hash).await?;
         let form = tokio::task::spawn_blocking(move || blob::encode(&bytes, effort)).await;
         let form = form.map_err(|error| error.to_string())?;
-        cluster.put_cold(ColdName { class: to, ..name }, form).await?;
+        cluster.put_cold(ColdName { stay: to, ..name }, form).await?;
     }
     let (envelope, deadline) = (Envelope::plain(Command::MoveVersion { id, to }), Instant::now() + ASK_PATIENCE);
     let moved = cluster.propose(partition_group(partition), &envelope, Repeat::Safe, deadline).await;
     moved.map_err(|refusal| refusal.detail)?;
-    ColdMoved { to, bytes: manifest.size }.emit();
+    ColdMoved { to: to.class, bytes: manifest.size }.emit();
     Ok(())
 }
 
 /// What is in the tier already is not kept on its way to the archive.
 async fn read(cluster: &Arc<Cluster>, name: ColdName, hash: blob::Hash) -> Result<Bytes, String> {
-    if name.class == Class::Cold
+    if name.stay.class == Class::Cold
         && let Some(found) = cluster.get_cold(name, hash).await
     {
         return Ok(found.plain);
@@ -82,8 +80,9 @@ async fn read(cluster: &Arc<Cluster>, name: ColdName, hash: blob::Hash) -> Resul
     cluster.chunk_of(name, hash).await.map_err(|refusal| refusal.detail)
 }
 
-/// Removes objects of which the state knows nothing: of moves that came to no end, of versions that moved on,
-/// that expired or were deleted. One goes when two searches found it so, and the leader says the same.
+/// Removes objects of which the state knows nothing: of moves that were called off, of versions that moved on,
+/// that expired or were deleted. One goes when two searches found it so, and the leader says the same; as no name
+/// is used twice, nobody can come to need it while it goes.
 async fn sweep(cluster: Arc<Cluster>) {
     let mut seen = HashSet::new();
     loop {
@@ -114,7 +113,7 @@ async fn sweep(cluster: Arc<Cluster>) {
     }
 }
 
-/// Old objects whose version this replica knows as another class, or not at all.
+/// Old objects of stays that this replica knows to be over.
 async fn orphans(cluster: &Cluster, group: GroupId, class: Class) -> Result<Vec<ColdName>, String> {
     let (Some(replica), Some(partition)) = (cluster.group(group), cluster.partition_of(group)) else {
         return Ok(Vec::new());
@@ -125,7 +124,8 @@ async fn orphans(cluster: &Cluster, group: GroupId, class: Class) -> Result<Vec<
     while let Some(one) = listed.next().await {
         let (name, written) = one?;
         let old = u64::try_from(written).is_ok_and(|written| written <= before);
-        if old && view::stand(&*replica.shared.state.read(), &name.id) != Some(class) {
+        let needed = |stays: Stays| stays.need(name.stay);
+        if old && !view::stays(&*replica.shared.state.read(), &name.id).is_some_and(needed) {
             found.push(name);
         }
         if found.len() >= ORPHANS_MAX {
@@ -136,12 +136,12 @@ async fn orphans(cluster: &Cluster, group: GroupId, class: Class) -> Result<Vec<
 }
 
 async fn remove(cluster: &Arc<Cluster>, group: GroupId, orphans: &[ColdName]) -> Result<(), String> {
-    let query = Query::Stand(orphans.iter().map(|name| name.id).collect());
+    let query = Query::Stays(orphans.iter().map(|name| name.id).collect());
     let answer = cluster.read(group, query, Instant::now() + ASK_PATIENCE).await.map_err(|refusal| refusal.detail)?;
-    let Answer::Stand(stands) = answer else { return Err("the leader answered something else".into()) };
+    let Answer::Stays(stays) = answer else { return Err("the leader answered something else".into()) };
     let mut removed = 0_u64;
-    for (name, stand) in orphans.iter().zip(stands) {
-        if stand != Some(name.class) {
+    for (name, stays) in orphans.iter().zip(stays) {
+        if !stays.is_some_and(|stays| stays.need(name.stay)) {
             cluster.tier.remove(name).await?;
             removed += 1;
         }
@@ -163,10 +163,10 @@ async fn heal(cluster: Arc<Cluster>) {
                 let page = view::put_away(&*group.shared.state.read(), after.as_ref(), PAGE);
                 let Some(last) = page.last() else { break };
                 after = Some(last.0);
-                for (id, class, chunks) in page {
+                for (id, stay, chunks) in page {
                     for (index, hash) in chunks.into_iter().enumerate() {
                         let index = u32::try_from(index).unwrap_or(u32::MAX);
-                        let name = ColdName { partition: group.shared.partition, id, class, index };
+                        let name = ColdName { partition: group.shared.partition, id, stay, index };
                         heal_one(&cluster, name, hash).await;
                         tokio::time::sleep(cluster.pace.scrub_pause).await;
                     }

@@ -13,9 +13,9 @@ mod name;
 mod tier;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use bravo_model::lifecycle::Class;
+use bravo_model::lifecycle::{Class, Stay};
 use bravo_model::{Code, Refusal};
 use bravo_storage::blob;
 use bytes::Bytes;
@@ -28,10 +28,12 @@ pub(crate) use tier::Tier;
 use crate::blobs::on_disk;
 use crate::cluster::Cluster;
 use crate::raft::types::{GroupId, NodeId, partition_group};
-use crate::transport::wire::{Request, Response};
+use crate::transport::wire::{Answer, Query, Request, Response};
 
 /// Longest time that a node may take over one chunk of its tier.
 const COLD_PATIENCE: Duration = Duration::from_secs(90);
+/// How long a group's leader may take to answer.
+const ASK_PATIENCE: Duration = Duration::from_secs(5);
 
 impl Cluster {
     /// Writes a chunk into the tier; answers when it is as safe as an acknowledged write.
@@ -63,7 +65,7 @@ impl Cluster {
         }
     }
 
-    /// A chunk of a version wherever it is: among the nodes' chunks, or in the tier. `name` tells the class
+    /// A chunk of a version wherever it is: among the nodes' chunks, or in the tier. `name` tells the stay
     /// that the version was last known to have; it may have moved on since.
     pub(crate) async fn chunk_of(self: &Arc<Self>, name: ColdName, hash: blob::Hash) -> Result<Bytes, Refusal> {
         match on_disk(&self.blobs, move |blobs| blobs.get(&hash)).await {
@@ -71,23 +73,36 @@ impl Cluster {
             Ok(None) => {}
             Err(detail) => tracing::warn!(detail, "a chunk cannot be read here; it is fetched from elsewhere"),
         }
-        if name.class == Class::Hot
+        if name.stay.class == Class::Hot
             && let Some(bytes) = self.fetch_chunk(hash).await
         {
             return Ok(bytes);
         }
-        let classes =
-            if name.class == Class::Archive { [Class::Archive, Class::Cold] } else { [Class::Cold, Class::Archive] };
-        for class in classes {
-            if let Some(found) = self.get_cold(ColdName { class, ..name }, hash).await {
-                return Ok(self.keep_for_a_while(hash, found).await);
-            }
+        let known = if name.stay.class == Class::Hot { None } else { self.get_cold(name, hash).await };
+        let found = match known {
+            Some(found) => Some(found),
+            None => match self.stay_now(&name).await {
+                Some(stay) => self.get_cold(ColdName { stay, ..name }, hash).await,
+                None => None,
+            },
+        };
+        if let Some(found) = found {
+            return Ok(self.keep_for_a_while(hash, found).await);
         }
-        let left = if name.class == Class::Hot { None } else { self.fetch_chunk(hash).await };
+        let left = if name.stay.class == Class::Hot { None } else { self.fetch_chunk(hash).await };
         left.ok_or_else(|| {
             let detail = "no node that can be reached has a part of the artifact now, nor has the cold tier";
             Refusal::retry_after(Code::NoLeader, detail, 1_000)
         })
+    }
+
+    /// Where the version of a chunk is by now, if it moved on to the tier or within it.
+    async fn stay_now(self: &Arc<Self>, name: &ColdName) -> Option<Stay> {
+        let query = Query::Stays(vec![name.id]);
+        let answer = self.read(partition_group(name.partition), query, Instant::now() + ASK_PATIENCE).await;
+        let Ok(Answer::Stays(stays)) = answer else { return None };
+        let stay = stays.into_iter().next().flatten()?.is;
+        (stay.class != Class::Hot && stay != name.stay).then_some(stay)
     }
 
     /// A sound chunk of the tier: from this node's, else from another's.

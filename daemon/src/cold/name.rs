@@ -1,13 +1,14 @@
 //! What a chunk is called in the cold tier.
 //!
 //! ```text
-//!   cold/00003/<artifact, 32 hex digits>/<version>-<made at>/<number of the chunk>
+//!   cold/00003/<artifact, 32 hex digits>/<version>-<made at>-<since>/<number of the chunk>
 //! ```
 //!
 //! A version has its objects for itself, so that they can go when it goes and nobody has to count. When it
-//! was made is part of the name, since an artifact that was deleted may begin with version 1 again.
+//! was made is part of the name, since an artifact that was deleted may begin with version 1 again; so is when
+//! its move was decided, so that no name is ever used twice.
 
-use bravo_model::lifecycle::{Class, VersionId};
+use bravo_model::lifecycle::{Class, Stay, VersionId};
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
@@ -18,8 +19,8 @@ pub struct ColdName {
     pub partition: u16,
     /// The version.
     pub id: VersionId,
-    /// Cold or archive.
-    pub class: Class,
+    /// The stay that it belongs to: cold or archive.
+    pub stay: Stay,
     /// Which of its chunks, from 0.
     pub index: u32,
 }
@@ -27,9 +28,9 @@ pub struct ColdName {
 impl ColdName {
     /// Its place below the tier's root.
     pub(crate) fn path(&self) -> Path {
-        let (folder, VersionId { artifact, version, made_at }) = (folder(self.class, self.partition), self.id);
+        let (folder, VersionId { artifact, version, made_at }) = (folder(self.stay.class, self.partition), self.id);
         let artifact = u128::from_be_bytes(artifact);
-        Path::from(format!("{folder}/{artifact:032x}/{version}-{made_at}/{:06}", self.index))
+        Path::from(format!("{folder}/{artifact:032x}/{version}-{made_at}-{}/{:06}", self.stay.since, self.index))
     }
 
     /// The chunk at a place; none if it is nothing of ours.
@@ -38,9 +39,11 @@ impl ColdName {
         let [class, partition, artifact, version, index] = parts.as_slice() else { return None };
         let class = [Class::Cold, Class::Archive].into_iter().find(|known| known.as_str() == class)?;
         let artifact = u128::from_str_radix(artifact, 16).ok()?.to_be_bytes();
-        let (version, made_at) = version.split_once('-')?;
+        let mut numbers = version.splitn(3, '-');
+        let (version, made_at, since) = (numbers.next()?, numbers.next()?, numbers.next()?);
+        let stay = Stay { class, since: since.parse().ok()? };
         let id = VersionId { artifact, version: version.parse().ok()?, made_at: made_at.parse().ok()? };
-        let name = Self { partition: partition.parse().ok()?, id, class, index: index.parse().ok()? };
+        let name = Self { partition: partition.parse().ok()?, id, stay, index: index.parse().ok()? };
         (name.path() == *path).then_some(name)
     }
 }
@@ -57,11 +60,12 @@ mod tests {
     #[test]
     fn a_name_comes_back_from_its_place_and_nothing_else_is_one() {
         let id = VersionId { artifact: [0x0a; 16], version: 7, made_at: 1_234 };
-        let name = ColdName { partition: 3, id, class: Class::Archive, index: 12 };
-        let place = "archive/00003/0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a/7-1234/000012";
+        let name = ColdName { partition: 3, id, stay: Stay { class: Class::Archive, since: 99 }, index: 12 };
+        let place = "archive/00003/0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a/7-1234-99/000012";
         assert_eq!(name.path().as_ref(), place);
         assert_eq!(ColdName::parse(&Path::from(place)), Some(name));
-        let bad = ["hot/00003/0a/7-1234/000012", "archive/3", "notes.txt", &place.replace("00003", "3"), &place[1..]];
+        let bad =
+            ["hot/00003/0a/7-1234-99/000012", "archive/3", "notes.txt", &place.replace("00003", "3"), &place[1..]];
         for bad in bad {
             assert_eq!(ColdName::parse(&Path::from(bad)), None, "{bad}");
         }

@@ -100,7 +100,7 @@ impl Tier {
     pub(crate) async fn put(&self, name: &ColdName, form: Bytes) -> Result<(), String> {
         let path = name.path();
         let mut options = PutOptions::default();
-        if let (Class::Archive, Some(class)) = (name.class, &self.archive_class) {
+        if let (Class::Archive, Some(class)) = (name.stay.class, &self.archive_class) {
             options.attributes.insert(Attribute::StorageClass, class.clone().into());
         }
         self.store.put_opts(&path, PutPayload::from(form), options).await.map_err(told)?;
@@ -155,7 +155,7 @@ fn told(error: object_store::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use bravo_model::lifecycle::VersionId;
+    use bravo_model::lifecycle::{Stay, VersionId};
     use futures_util::TryStreamExt;
 
     use super::*;
@@ -176,7 +176,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let tier = Tier::open(&Cold::default(), dir.path()).unwrap();
         let id = VersionId { artifact: [1; 16], version: 1, made_at: 5 };
-        let name = ColdName { partition: 2, id, class: Class::Cold, index: 0 };
+        let name = ColdName { partition: 2, id, stay: Stay { class: Class::Cold, since: 6 }, index: 0 };
         assert!(!tier.is_shared());
         assert_eq!(tier.get(&name).await.unwrap(), None);
         tier.put(&name, Bytes::from_static(b"abc")).await.unwrap();

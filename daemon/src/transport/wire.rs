@@ -2,7 +2,7 @@
 
 use bravo_model::artifact::{Artifact, ArtifactPath};
 use bravo_model::command::{Idempotency, Lease, ListFilter};
-use bravo_model::lifecycle::{Class, Lifecycle, VersionId};
+use bravo_model::lifecycle::{Lifecycle, Stays, VersionId};
 use bravo_model::reply::LeasedJob;
 use bravo_model::schedule::{Schedule, Target};
 use bravo_model::template::{Template, TemplateVersion};
@@ -262,8 +262,8 @@ pub enum Query {
     Lifecycle(bravo_model::Name),
     /// All projects' lifecycle rules.
     Lifecycles,
-    /// Where these versions' chunks are kept.
-    Stand(Vec<VersionId>),
+    /// Where these versions' chunks are, and are to be.
+    Stays(Vec<VersionId>),
     /// The answer that is kept under an idempotency key.
     Kept(Idempotency),
     /// Meta: one webhook of a project.
@@ -330,8 +330,8 @@ pub enum Answer {
     Referred(Vec<bool>),
     /// To `Lifecycle` and `Lifecycles`.
     Lifecycles(Vec<Lifecycle>),
-    /// To `Stand`: one a version, in order; none: it is not there.
-    Stand(Vec<Option<Class>>),
+    /// To `Stays`: one a version, in order; none: it is not there.
+    Stays(Vec<Option<Stays>>),
     /// To `Kept`; none if nothing is.
     Kept(Option<Reply>),
     /// To `Webhook` and `Webhooks`.

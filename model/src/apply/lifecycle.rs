@@ -6,7 +6,7 @@ use crate::Time;
 use crate::artifact::{Artifact, ArtifactPath, ArtifactVersion, Content};
 use crate::code::{Code, Refusal};
 use crate::id::Name;
-use crate::lifecycle::{Class, Life, Lifecycle, Rule, Stand, VersionId};
+use crate::lifecycle::{Class, Life, Lifecycle, Rule, Stand, Stay, VersionId};
 use crate::limits;
 use crate::reply::{Effect, Reply};
 use crate::row;
@@ -67,25 +67,27 @@ impl State<'_> {
         Ok(Reply::Done)
     }
 
-    /// A version's chunks are where they were to be; whoever moved them saw to it.
-    pub(super) fn move_version(&mut self, id: &VersionId, to: Class) -> Answer {
+    /// A version's chunks are where they were to be; whoever moved them saw to it. Only what is still wanted is
+    /// taken: of another move, the cold tier's sweep may have removed parts already.
+    pub(super) fn move_version(&mut self, id: &VersionId, to: Stay) -> Answer {
         let key = table::artifact_version(&id.artifact, id.version);
         let version: Option<ArtifactVersion> = self.read(&key);
         let Some(version) = version.filter(|version| version.updated_at == id.made_at) else {
             return Err(Refusal::new(Code::NotFound, "the version is not there any more"));
         };
         let life = self.life(&id.artifact, id.version);
-        if life.class >= to {
+        if life.stay == to {
             return Ok(Reply::Done);
         }
-        if life.class == Class::Hot {
+        let wanted = table::of_version(tag::MOVE, &id.artifact, id.version);
+        if self.read::<Stay>(&wanted) != Some(to) {
+            return Err(Refusal::new(Code::Conflict, "the version is not to be moved there any more"));
+        }
+        if life.stay.class == Class::Hot {
             version.manifest.chunks().iter().for_each(|chunk| self.unrefer(chunk));
         }
-        self.put_life(&id.artifact, id.version, Life { class: to, ..life });
-        let wanted = table::of_version(tag::MOVE, &id.artifact, id.version);
-        if self.read::<Class>(&wanted).is_some_and(|wanted| wanted <= to) {
-            self.txn.delete(&wanted);
-        }
+        self.put_life(&id.artifact, id.version, Life { stay: to, ..life });
+        self.txn.delete(&wanted);
         Ok(Reply::Done)
     }
 
@@ -142,10 +144,10 @@ impl State<'_> {
             None => Stand { expired: false, class: Class::Hot, next: None },
         };
         let wanted = table::of_version(tag::MOVE, hash, version);
-        if stand.class > life.class && !stand.expired {
-            self.put(wanted, &stand.class);
-        } else {
+        if stand.class <= life.stay.class || stand.expired {
             self.txn.delete(&wanted);
+        } else if self.read::<Stay>(&wanted).is_none_or(|known| known.class != stand.class) {
+            self.put(wanted, &Stay { class: stand.class, since: self.now() });
         }
         if let Some(due) = life.due.filter(|due| stand.next != Some(*due)) {
             self.txn.delete(&table::due_life(due, hash, version));
@@ -167,7 +169,7 @@ impl State<'_> {
             self.txn.delete(&table::due_life(due, hash, version));
         }
         [tag::LIFE, tag::MOVE].iter().for_each(|tag| self.txn.delete(&table::of_version(*tag, hash, version)));
-        life.class
+        life.stay.class
     }
 
     fn put_life(&mut self, hash: &H16, version: u32, life: Life) {
@@ -189,7 +191,7 @@ impl State<'_> {
 mod tests {
     use crate::artifact::{Artifact, ArtifactPath, Chunk, Content, Manifest, PutArtifact};
     use crate::command::Command;
-    use crate::lifecycle::{Class, Lifecycle, Rule, VersionId};
+    use crate::lifecycle::{Class, Lifecycle, Move, Rule, Stay, Stays, VersionId};
     use crate::template::Expected;
     use crate::testing::{World, name, refusal};
     use crate::{Code, Effect, Envelope, Reply, limits, view};
@@ -227,7 +229,7 @@ mod tests {
     /// What is to be moved: the first byte of what it is made of, and where to.
     fn moves(world: &World) -> Vec<(u8, Class)> {
         let mut found: Vec<_> =
-            view::moves(&world.rows, None, 100).into_iter().map(|one| (one.manifest.blake3[0], one.to)).collect();
+            view::moves(&world.rows, None, 100).into_iter().map(|one| (one.manifest.blake3[0], one.to.class)).collect();
         found.sort();
         found
     }
@@ -239,7 +241,7 @@ mod tests {
     }
 
     fn class(world: &World, at: &str, version: Option<u32>) -> Option<Class> {
-        view::artifact(&world.rows, &name("p"), &path(at), version).map(|found| found.class)
+        view::artifact(&world.rows, &name("p"), &path(at), version).map(|found| found.stay.class)
     }
 
     fn paths(world: &World) -> Vec<String> {
@@ -317,27 +319,50 @@ mod tests {
     }
 
     #[test]
-    fn a_move_of_what_is_gone_or_another_is_refused_and_never_goes_back() {
+    fn a_move_of_what_is_gone_or_another_is_refused_and_a_repeated_one_is_not() {
         let mut world = World::new();
         set(&mut world, 1, vec![rule("", [1, 100, 1_000])]);
         put(&mut world, "a", chunked(1));
         world.tick(1);
-        let id = view::moves(&world.rows, None, 1)[0].id;
+        let Move { id, to, .. } = view::moves(&world.rows, None, 1)[0].clone();
         let moved = |world: &mut World, id, to| world.ask(Command::MoveVersion { id, to });
         let other = VersionId { made_at: id.made_at + 1, ..id };
-        assert_eq!(refusal(&moved(&mut world, other, Class::Cold)), Some(Code::NotFound));
-        assert_eq!(moved(&mut world, id, Class::Archive), Reply::Done);
-        assert_eq!(moved(&mut world, id, Class::Cold), Reply::Done);
-        assert_eq!((class(&world, "a", None), moves(&world)), (Some(Class::Archive), vec![]));
-        let id = |at| view::stand(&world.rows, &VersionId { made_at: at, ..id });
-        assert_eq!((id(id_at(&world)), id(0)), (Some(Class::Archive), None));
+        assert_eq!(refusal(&moved(&mut world, other, to)), Some(Code::NotFound));
+        for wrong in [Stay { class: Class::Archive, ..to }, Stay { since: to.since + 1, ..to }] {
+            assert_eq!(refusal(&moved(&mut world, id, wrong)), Some(Code::Conflict));
+        }
+        assert_eq!(view::stays(&world.rows, &id), Some(Stays { is: Stay::default(), to: Some(to) }));
+        assert_eq!(moved(&mut world, id, to), Reply::Done);
+        assert_eq!(moved(&mut world, id, to), Reply::Done);
+        assert_eq!(view::stays(&world.rows, &id), Some(Stays { is: to, to: None }));
+        assert_eq!(view::stays(&world.rows, &other), None);
         world.ask(Command::DeleteArtifact { project: name("p"), path: path("a"), expected: Expected::default() });
         world.tick(1);
-        assert_eq!(refusal(&moved(&mut world, other, Class::Cold)), Some(Code::NotFound));
+        assert_eq!(refusal(&moved(&mut world, id, to)), Some(Code::NotFound));
     }
 
-    fn id_at(world: &World) -> u64 {
-        view::put_away(&world.rows, None, 1)[0].0.made_at
+    #[test]
+    fn a_move_that_was_called_off_in_between_is_refused_though_the_same_is_wanted_again() {
+        let mut world = World::new();
+        set(&mut world, 1, vec![rule("", [1, 1_000, 2_000])]);
+        put(&mut world, "a", chunked(1));
+        world.tick(1);
+        let first = view::moves(&world.rows, None, 1)[0].clone();
+        world.tick(10);
+        assert_eq!(view::moves(&world.rows, None, 1)[0].to, first.to, "looking at it again changes nothing");
+        set(&mut world, 2, Vec::new());
+        world.tick(10);
+        assert!(!view::stays(&world.rows, &first.id).unwrap().need(first.to), "its objects may go");
+        set(&mut world, 3, vec![rule("", [1, 1_000, 2_000])]);
+        world.tick(10);
+        let again = view::moves(&world.rows, None, 1)[0].clone();
+        assert_eq!((again.to.class, again.id), (Class::Cold, first.id));
+        assert_eq!(
+            refusal(&world.ask(Command::MoveVersion { id: first.id, to: first.to })),
+            Some(Code::Conflict),
+            "its objects may be gone"
+        );
+        assert_eq!(world.ask(Command::MoveVersion { id: again.id, to: again.to }), Reply::Done);
     }
 
     #[test]

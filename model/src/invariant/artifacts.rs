@@ -16,7 +16,7 @@ pub(super) fn chunks_are_counted(census: &Census) -> Vec<String> {
     let hot = |key: &Key| {
         let life = table::version_in(key)
             .and_then(|(hash, number)| row::decode::<Life>(lives.get(&table::of_version(tag::LIFE, &hash, number))?));
-        life.is_none_or(|life| life.class == Class::Hot)
+        life.is_none_or(|life| life.stay.class == Class::Hot)
     };
     let versions = census.table(tag::ARTIFACT_VERSION);
     for version in

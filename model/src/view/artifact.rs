@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::artifact::{Artifact, ArtifactPath, ArtifactVersion, ChunkRefs};
 use crate::id::Name;
-use crate::lifecycle::{Class, Life, Lifecycle, Move, VersionId};
+use crate::lifecycle::{Class, Life, Lifecycle, Move, Stay, Stays, VersionId};
 use crate::row;
 use crate::table::{self, H16, tag};
 use crate::txn::Read;
@@ -21,7 +21,7 @@ pub struct Found {
     /// The version.
     pub of: ArtifactVersion,
     /// Where its chunks are kept.
-    pub class: Class,
+    pub stay: Stay,
 }
 
 /// One version of an artifact: the newest, or the one asked for.
@@ -33,8 +33,8 @@ pub fn artifact(rows: &impl Read, project: &Name, path: &ArtifactPath, version: 
         return None;
     }
     let of: ArtifactVersion = row::read(rows, &table::artifact_version(&hash, version))?;
-    let class = life(rows, &hash, version).class;
-    Some(Found { head, id: VersionId { artifact: hash, version, made_at: of.updated_at }, of, class })
+    let stay = life(rows, &hash, version).stay;
+    Some(Found { head, id: VersionId { artifact: hash, version, made_at: of.updated_at }, of, stay })
 }
 
 /// A page of a project's artifacts in the order of their paths, and whether there are more. Rows are in the
@@ -105,30 +105,33 @@ pub fn lifecycles(rows: &impl Read) -> Vec<Lifecycle> {
 
 /// Versions whose chunks are to be moved, behind one of them.
 pub fn moves(rows: &impl Read, after: Option<&VersionId>, limit: usize) -> Vec<Move> {
-    let wanted = of_versions::<Class>(rows, tag::MOVE, after, limit, |_| true);
+    let wanted = of_versions::<Stay>(rows, tag::MOVE, after, limit, |_| true);
     let whole = |(artifact, version, to)| {
         let of: ArtifactVersion = row::read(rows, &table::artifact_version(&artifact, version))?;
         let id = VersionId { artifact, version, made_at: of.updated_at };
-        Some(Move { id, from: life(rows, &artifact, version).class, to, manifest: of.manifest })
+        Some(Move { id, from: life(rows, &artifact, version).stay, to, manifest: of.manifest })
     };
     wanted.into_iter().filter_map(whole).collect()
 }
 
-/// Versions whose chunks are not hot any more, behind one of them, with class and number of chunks.
-pub fn put_away(rows: &impl Read, after: Option<&VersionId>, limit: usize) -> Vec<(VersionId, Class, Vec<[u8; 32]>)> {
-    let found = of_versions::<Life>(rows, tag::LIFE, after, limit, |life| life.class > Class::Hot);
+/// Versions whose chunks are not hot any more, behind one of them, and where they are.
+pub fn put_away(rows: &impl Read, after: Option<&VersionId>, limit: usize) -> Vec<(VersionId, Stay, Vec<[u8; 32]>)> {
+    let found = of_versions::<Life>(rows, tag::LIFE, after, limit, |life| life.stay.class > Class::Hot);
     let whole = |(artifact, version, life): (H16, u32, Life)| {
         let of: ArtifactVersion = row::read(rows, &table::artifact_version(&artifact, version))?;
         let chunks = of.manifest.chunks().iter().map(|chunk| chunk.hash).collect();
-        Some((VersionId { artifact, version, made_at: of.updated_at }, life.class, chunks))
+        Some((VersionId { artifact, version, made_at: of.updated_at }, life.stay, chunks))
     };
     found.into_iter().filter_map(whole).collect()
 }
 
-/// Where a version's chunks are kept; none if it is not there any more.
-pub fn stand(rows: &impl Read, id: &VersionId) -> Option<Class> {
+/// Where a version's chunks are, and are to be; none if it is not there any more.
+pub fn stays(rows: &impl Read, id: &VersionId) -> Option<Stays> {
     let of: ArtifactVersion = row::read(rows, &table::artifact_version(&id.artifact, id.version))?;
-    (of.updated_at == id.made_at).then(|| life(rows, &id.artifact, id.version).class)
+    (of.updated_at == id.made_at).then(|| Stays {
+        is: life(rows, &id.artifact, id.version).stay,
+        to: row::read(rows, &table::of_version(tag::MOVE, &id.artifact, id.version)),
+    })
 }
 
 fn life(rows: &impl Read, artifact: &H16, version: u32) -> Life {

@@ -22,7 +22,7 @@ mod webhook;
 mod why;
 mod workflow;
 
-pub use artifact::{Found, artifact, artifacts, chunks, is_referred, lifecycle, lifecycles, moves, put_away, stand};
+pub use artifact::{Found, artifact, artifacts, chunks, is_referred, lifecycle, lifecycles, moves, put_away, stays};
 pub use list::{Page, list};
 pub use queue::{QueueView, definition, definitions, deliverable, queue, queues};
 pub use schedule::{schedule, schedules};

@@ -59,14 +59,16 @@ pub fn encode(plain: &[u8], effort: Effort) -> Bytes {
 }
 
 /// The plain bytes of a chunk; none if this is no form of one. They are still to be checked against the name.
+/// Files without a head are the bytes themselves: builds before this form wrote them.
 pub(super) fn decode(form: Bytes) -> Option<Bytes> {
-    let (head, body) = form.split_at_checked(HEAD_BYTES)?;
+    let Some((head, body)) = form.split_at_checked(HEAD_BYTES) else { return Some(form) };
     match head {
         [b'B', b'V', b'C', b'H', VERSION, PLAIN, 0, 0] => Some(form.slice(HEAD_BYTES..)),
         [b'B', b'V', b'C', b'H', VERSION, ZSTD, 0, 0] => {
             zstd::bulk::decompress(body, CHUNK_BYTES).ok().map(Bytes::from)
         }
-        _ => None,
+        [b'B', b'V', b'C', b'H', ..] => None,
+        _ => Some(form),
     }
 }
 
@@ -137,7 +139,15 @@ mod tests {
             bad[place] ^= 1;
             assert_eq!(open(&name, bad.into()), None, "byte {place}");
         }
-        assert_eq!(open(&name, Bytes::from_static(b"abc")), None);
+        assert_eq!(open(&name, Bytes::from_static(b"abd")), None);
+    }
+
+    #[test]
+    fn files_of_builds_before_the_head_are_still_read() {
+        for plain in [&b"abc"[..], b"longer than a head"] {
+            let name = *blake3::hash(plain).as_bytes();
+            assert_eq!(open(&name, Bytes::from_static(plain)).as_deref(), Some(plain));
+        }
     }
 
     #[test]

@@ -75,7 +75,7 @@ pub(super) async fn read(
 ) -> Answered {
     let (asked, freshness) = query.into_parts()?;
     let found = artifacts::find(&app, &call, &place, asked, freshness).await?;
-    let (version, class, source) = (found.id.version, found.class, artifacts::source(&app, &place, &found));
+    let (version, class, source) = (found.id.version, found.stay.class, artifacts::source(&app, &place, &found));
     let manifest = found.of.manifest;
     let etag = manifest.etag();
     // A part is one of the bytes as they were sent.

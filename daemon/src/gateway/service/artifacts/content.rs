@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bravo_model::Refusal;
 use bravo_model::artifact::{Content, Manifest};
-use bravo_model::lifecycle::{Class, VersionId};
+use bravo_model::lifecycle::{Stay, VersionId};
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
@@ -26,12 +26,12 @@ pub(crate) struct Source {
     /// The version.
     pub(crate) id: VersionId,
     /// Where its chunks are.
-    pub(crate) class: Class,
+    pub(crate) stay: Stay,
 }
 
 impl Source {
     fn name(self, index: u32) -> ColdName {
-        ColdName { partition: self.partition, id: self.id, class: self.class, index }
+        ColdName { partition: self.partition, id: self.id, stay: self.stay, index }
     }
 }
 

@@ -121,7 +121,7 @@ pub(crate) async fn find(
 
 /// Where a version's bytes are.
 pub(crate) fn source(app: &App, place: &Place, found: &Found) -> Source {
-    Source { partition: home(app, place), id: found.id, class: found.class }
+    Source { partition: home(app, place), id: found.id, stay: found.stay }
 }
 
 /// A page of a project's artifacts, over all partitions.
