@@ -163,6 +163,7 @@ fn counts(shared: &GroupState, queue: view::QueueView) -> QueueCounts {
         blocked: queue.count(JobState::Blocked),
         leased: queue.count(JobState::Leased),
         dead: queue.count(JobState::Dead),
+        finished: queue.count(JobState::Succeeded) + queue.count(JobState::Cancelled),
         oldest_ready_at: queue.oldest_ready_at,
         version: queue.version,
         now: shared.clock.now(),

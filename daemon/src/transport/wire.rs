@@ -424,12 +424,22 @@ pub struct QueueCounts {
     pub leased: u64,
     /// Dead jobs.
     pub dead: u64,
+    /// Jobs that are done with, and kept.
+    pub finished: u64,
     /// When the oldest ready job became ready.
     pub oldest_ready_at: Option<Time>,
     /// The version of its definition that the partition knows; 0 if nobody defined it.
     pub version: u64,
     /// The state's time when this was counted.
     pub now: Time,
+}
+
+impl QueueCounts {
+    /// Whether the partition knows of the queue by its definition alone.
+    pub fn is_only_defined(&self) -> bool {
+        let jobs = [self.ready, self.scheduled, self.blocked, self.leased, self.dead, self.finished];
+        self.version > 0 && jobs.iter().all(|count| *count == 0)
+    }
 }
 
 /// What a node that says hello is told.
@@ -481,4 +491,29 @@ pub fn pack<T: Serialize>(message: &T) -> Result<Bytes, TransportError> {
 /// Decodes a message.
 pub fn unpack<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, TransportError> {
     postcard::from_bytes(bytes).map_err(|error| TransportError::Malformed(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_that_was_deleted_while_a_partition_was_told_of_it_does_not_count_as_there() {
+        let told = QueueCounts {
+            name: bravo_model::Name::parse("name", "q").unwrap(),
+            ready: 0,
+            scheduled: 0,
+            blocked: 0,
+            leased: 0,
+            dead: 0,
+            finished: 0,
+            oldest_ready_at: None,
+            version: 7,
+            now: 1,
+        };
+        assert!(told.is_only_defined());
+        assert!(!QueueCounts { version: 0, ..told.clone() }.is_only_defined(), "it is there by its use");
+        assert!(!QueueCounts { finished: 1, ..told.clone() }.is_only_defined());
+        assert!(!QueueCounts { dead: 1, ..told }.is_only_defined());
+    }
 }
