@@ -12,7 +12,8 @@ use futures_util::future::BoxFuture;
 use parking_lot::RwLock;
 use tokio::sync::Semaphore;
 
-use crate::blobs::{self, ChunkCall};
+use crate::blobs::{self, ChunkCall, Pace};
+use crate::cold::Tier;
 use crate::dispatch::Dispatcher;
 use crate::dispatch::hungry::Hungry;
 use crate::dispatch::streams::Unwanted;
@@ -56,6 +57,10 @@ pub struct Cluster {
     cancel_calls: Arc<Semaphore>,
     /// This node's chunks of artifacts.
     pub(crate) blobs: Arc<BlobStore>,
+    /// Where old versions of artifacts go.
+    pub(crate) tier: Arc<Tier>,
+    /// How often chunks are looked at.
+    pub(crate) pace: Pace,
     /// Chunks that a majority has and that are still on their way to others.
     pub(crate) stragglers: Arc<Semaphore>,
     /// The node's background tasks.
@@ -65,7 +70,11 @@ pub struct Cluster {
 /// What a node has for itself.
 pub struct Own {
     /// Its chunks of artifacts.
-    pub blobs: Arc<BlobStore>,
+    pub(crate) blobs: Arc<BlobStore>,
+    /// Where old versions of artifacts go.
+    pub(crate) tier: Arc<Tier>,
+    /// How often it looks at its chunks.
+    pub(crate) pace: Pace,
     /// What happens on it, for those who watch.
     pub feed: Arc<Feed>,
     /// Its background tasks.
@@ -91,7 +100,7 @@ impl Cluster {
         members: BTreeMap<NodeId, Member>,
         own: Own,
     ) -> Arc<Self> {
-        let Own { blobs, feed, tasks } = own;
+        let Own { blobs, tier, pace, feed, tasks } = own;
         Arc::new(Self {
             node,
             name,
@@ -103,6 +112,8 @@ impl Cluster {
             feed,
             cancel_calls: Arc::new(Semaphore::new(CANCEL_CALLS_MAX)),
             blobs,
+            tier,
+            pace,
             stragglers: Arc::new(Semaphore::new(blobs::STRAGGLERS_MAX)),
             tasks,
         })
@@ -351,6 +362,8 @@ impl Cluster {
             }
             Request::PutChunk(hash, bytes) => self.serve_chunk(ChunkCall::Put(hash, bytes)).await,
             Request::GetChunk(hash) => self.serve_chunk(ChunkCall::Get(hash)).await,
+            Request::PutCold(name, form) => self.serve_cold(name, Some(form)).await,
+            Request::GetCold(name) => self.serve_cold(name, None).await,
             Request::RenewChunks(chunks) => self.serve_chunk(ChunkCall::Renew(chunks)).await,
             Request::Workers => Response::Workers(self.dispatcher.workers.list()),
             Request::Status => Response::Status(crate::transport::wire::NodeStatus {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bravo_model::command::QueueDefinition;
+use bravo_model::lifecycle::Lifecycle;
 use bravo_model::webhook::Subscription;
 use bravo_model::{Command, Envelope, Name};
 use bravo_storage::log::SharedLog;
@@ -158,6 +159,7 @@ async fn push_definitions(cluster: Arc<Cluster>) {
         for partition in 0..cluster.partitions() {
             let pushed = async {
                 push_to(&cluster, partition).await?;
+                push_lifecycles(&cluster, partition).await?;
                 push_webhooks_to(&cluster, partition).await
             };
             if let Err(error) = pushed.await {
@@ -188,6 +190,25 @@ async fn push_to(cluster: &Arc<Cluster>, partition: u16) -> Result<(), bravo_mod
             let command = Command::ForgetQueue { name: there.name, version: there.version };
             cluster.propose(group, &Envelope::plain(command), Repeat::Safe, deadline).await?;
         }
+    }
+    Ok(())
+}
+
+/// Brings one partition to the lifecycle rules that meta has now.
+async fn push_lifecycles(cluster: &Arc<Cluster>, partition: u16) -> Result<(), bravo_model::Refusal> {
+    let (group, deadline) = (partition_group(partition), Instant::now() + Duration::from_secs(2));
+    let Answer::Lifecycles(wanted) = cluster.read(META_GROUP, Query::Lifecycles, deadline).await? else {
+        return Ok(());
+    };
+    let Answer::Lifecycles(known) = cluster.read(group, Query::Lifecycles, deadline).await? else { return Ok(()) };
+    let of =
+        |list: &[Lifecycle], project: &Name| list.iter().find(|one| one.project == *project).map(|one| one.version);
+    let (gone, kept): (Vec<_>, Vec<_>) = known.into_iter().partition(|there| of(&wanted, &there.project).is_none());
+    let newer = wanted.into_iter().filter(|one| of(&kept, &one.project).is_none_or(|there| there < one.version));
+    let gone = gone.into_iter().map(|there| Lifecycle { rules: Vec::new(), ..there });
+    for lifecycle in newer.chain(gone) {
+        let envelope = Envelope::plain(Command::SetLifecycle(lifecycle));
+        cluster.propose(group, &envelope, Repeat::Safe, deadline).await?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@
 
 pub(crate) mod blobs;
 pub mod cluster;
-mod cold;
+pub(crate) mod cold;
 pub mod config;
 pub mod dev;
 pub mod dispatch;
@@ -25,6 +25,7 @@ pub mod run;
 pub mod sd;
 pub mod service;
 pub mod shipped;
+mod spill;
 pub mod tasks;
 pub mod telemetry;
 pub mod transport;

@@ -17,8 +17,9 @@ use futures_util::future::BoxFuture;
 use openraft::SnapshotPolicy;
 use tokio::sync::mpsc;
 
+use crate::blobs::Pace;
 use crate::cluster::{Cluster, Own};
-use crate::cold;
+use crate::cold::Tier;
 use crate::config::{self, Config, Tls};
 use crate::events::Feed;
 use crate::membership;
@@ -28,6 +29,7 @@ use crate::raft::proposer::ProposerOptions;
 use crate::raft::pulse;
 use crate::raft::types::{GroupId, Member, NodeId};
 use crate::service::PeerService;
+use crate::spill;
 use crate::tasks::Tasks;
 use crate::telemetry::events::CacheAsked;
 use crate::transport::Transport;
@@ -79,7 +81,8 @@ impl Node {
         let founders = founders(config);
         let name = config.cluster.name.clone();
         let (blobs, others, members) = (disk.blobs.clone(), Some(transport.clone()), founders.clone());
-        let own = Own { blobs, feed, tasks: tasks.clone() };
+        let (tier, pace) = (disk.tier.clone(), Pace::of(&config.artifacts));
+        let own = Own { blobs, tier, pace, feed, tasks: tasks.clone() };
         let cluster = Cluster::new(id, name, groups, others, members, own);
         service.ready(cluster.clone(), disk.snapshots);
         tasks.spawn(announce(cluster.clone(), asked));
@@ -98,6 +101,7 @@ impl Node {
         tasks.spawn(pulse::run(id, cluster.groups().to_vec(), timing(config)));
         crate::keeper::start(cluster.clone());
         crate::blobs::keeper::start(&cluster);
+        crate::cold::start(&cluster);
         tasks.spawn(crate::webhooks::run(cluster.clone(), config.webhooks.clone()));
         tasks.spawn(crate::keeper::free_log(cluster.clone(), disk.log.clone(), log_budget(config)));
         Ok(Self { cluster, transport, log: disk.log, cache: disk.cache, tasks, _data: data })
@@ -140,6 +144,7 @@ struct Disk {
     snapshots: PathBuf,
     cache: PayloadCache,
     blobs: Arc<BlobStore>,
+    tier: Arc<Tier>,
 }
 
 impl Disk {
@@ -152,7 +157,8 @@ impl Disk {
         });
         let (log, engines, blobs) = opened.await??;
         let cache = PayloadCache::open(&data.cache(), cache_options(config)).await?;
-        Ok(Self { log, engines, snapshots: data.snapshot(), cache, blobs })
+        let tier = Arc::new(Tier::open(&config.cold, data.path())?);
+        Ok(Self { log, engines, snapshots: data.snapshot(), cache, blobs, tier })
     }
 }
 
@@ -261,7 +267,7 @@ async fn start_groups(
     let start = async |id: GroupId| {
         let options = StateOptions {
             memory_bytes_max: config.storage.memory_bytes_max / groups,
-            spill_order: cold::tables(),
+            spill_order: spill::tables(),
             cache: pages.clone(),
             ..StateOptions::default()
         };
@@ -342,7 +348,7 @@ async fn announce(cluster: Arc<Cluster>, mut effects: mpsc::UnboundedReceiver<(G
                 Effect::CancelRequested { seq, token, worker } => {
                     cancelled.push(Cancelled { group, seq, token, worker })
                 }
-                Effect::QueuesChanged | Effect::DeliveriesDropped(_) | Effect::WorkflowEnded { .. } => {}
+                Effect::DefinitionsChanged | Effect::DeliveriesDropped(_) | Effect::WorkflowEnded { .. } => {}
             }
         }
         cluster.tell_cancelled(cancelled);

@@ -69,6 +69,9 @@ pub async fn answer(shared: &GroupState, query: &Query) -> Answer {
             Answer::Artifacts(page, more)
         }
         Query::Referred(chunks) => Answer::Referred(chunks.iter().map(|hash| view::is_referred(state, hash)).collect()),
+        Query::Lifecycle(project) => Answer::Lifecycles(view::lifecycle(state, project).into_iter().collect()),
+        Query::Lifecycles => Answer::Lifecycles(view::lifecycles(state)),
+        Query::Stays(ids) => Answer::Stays(ids.iter().map(|id| view::stays(state, id)).collect()),
         Query::Kept(idempotency) => Answer::Kept(view::kept(state, idempotency)),
         Query::Webhook(project, name) => Answer::Webhooks(view::webhook(state, project, name).into_iter().collect()),
         Query::Webhooks(project) => Answer::Webhooks(view::webhooks_of(state, project)),
@@ -160,6 +163,7 @@ fn counts(shared: &GroupState, queue: view::QueueView) -> QueueCounts {
         blocked: queue.count(JobState::Blocked),
         leased: queue.count(JobState::Leased),
         dead: queue.count(JobState::Dead),
+        finished: queue.count(JobState::Succeeded) + queue.count(JobState::Cancelled),
         oldest_ready_at: queue.oldest_ready_at,
         version: queue.version,
         now: shared.clock.now(),

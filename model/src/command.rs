@@ -12,6 +12,7 @@ use crate::artifact::{ArtifactPath, PutArtifact};
 use crate::code::{Code, Refusal};
 use crate::id::Name;
 use crate::job::{JobState, Payload};
+use crate::lifecycle::{Lifecycle, Rule, Stay, VersionId};
 use crate::limits;
 use crate::queue::QueueConfig;
 use crate::schedule::NewSchedule;
@@ -167,6 +168,24 @@ pub enum Command {
         path: ArtifactPath,
         /// What must be true of the artifact that is there.
         expected: Expected,
+    },
+    /// Meta: makes or replaces what becomes of a project's artifacts as they grow old.
+    PutLifecycle {
+        /// The project.
+        project: Name,
+        /// Its rules.
+        rules: Vec<Rule>,
+    },
+    /// Meta: deletes such rules; what was moved stays where it is.
+    DeleteLifecycle(Name),
+    /// Makes a project's rules known to this partition (pushed from the meta group).
+    SetLifecycle(Lifecycle),
+    /// A version's chunks were moved.
+    MoveVersion {
+        /// Which.
+        id: VersionId,
+        /// Where they are now: where they were to be.
+        to: Stay,
     },
     /// Meta: makes a webhook, or replaces it.
     PutWebhook(Box<PutWebhook>),

@@ -29,6 +29,7 @@ pub mod id;
 mod idempotency;
 pub mod invariant;
 pub mod job;
+pub mod lifecycle;
 pub mod limits;
 pub mod queue;
 pub mod reply;

@@ -127,6 +127,12 @@ pub const ARTIFACT_NUMBER_KEPT_MS: u64 = 25 * 3_600_000;
 pub const ARTIFACT_CACHED_S: u64 = 86_400;
 /// Chunks that sweeps of one entry give up before they leave the rest to the next.
 pub const CHUNKS_SWEPT_MAX: usize = 5_000;
+/// Lifecycle rules of one project.
+pub const LIFECYCLE_RULES_MAX: usize = 20;
+/// Projects with lifecycle rules.
+pub const LIFECYCLES_MAX: u64 = 1_000;
+/// Artifacts that are looked at in one step when their project's rules changed.
+pub const LIFE_LOOKS_MAX: usize = 200;
 /// Bytes of a workflow's name, for people.
 pub const TITLE_BYTES_MAX: usize = 500;
 

@@ -146,8 +146,8 @@ pub struct ItemResult {
 pub enum Effect {
     /// The queue has something to deliver that it did not have, or a limit was freed.
     QueueReady(Name),
-    /// Queue definitions changed (meta): push them to the partitions.
-    QueuesChanged,
+    /// Queue definitions or lifecycle rules changed (meta): push them to the partitions.
+    DefinitionsChanged,
     /// Somebody wants a leased job cancelled: tell its worker now. Should that fail, the next extend does.
     CancelRequested {
         /// The job.

@@ -72,12 +72,20 @@
 //! | 88 SUBSCRIPTION | 14 of h16(project) h16(project, name) | [`Subscription`] | until forgotten |
 //! | 89 SUBSCRIPTIONS | - | `u64` how many there are | for ever |
 //! | 8a DELIVERIES | 14 of h16(project) h16(project, webhook) | `u64` how many are not over | while there are any |
+//! | 30 DUE | time 08 h16(project, path) version(u32) | - | a version is to be looked at for its age |
+//! | 30 DUE | time 09 h16(project) | - | while the project's versions are looked at, since its rules changed |
+//! | 8b LIFECYCLE | h16(project) | [`Lifecycle`] | meta group, and pushed to each partition; until deleted |
+//! | 8c LIFECYCLES | - | `u64` how many there are | meta group; for ever |
+//! | 8d LIFE | h16(project, path) version(u32) | [`Life`] | as the version, where a rule counts or it was moved |
+//! | 8e MOVE | h16(project, path) version(u32) | [`Class`] to be moved to | until it is there |
+//! | 8f REVIEW | h16(project) | h16 of the last artifact that was looked at | as its DUE row |
 
 use crate::Time;
 use crate::artifact::{Artifact, ArtifactPath, ArtifactVersion, ChunkRefs};
 use crate::command::QueueDefinition;
 use crate::id::Name;
 use crate::job::{Job, JobState, Place};
+use crate::lifecycle::{Class, Life, Lifecycle};
 use crate::limits;
 use crate::row::{Kept, Lane, Meta, Slot, Stats, Unique};
 use crate::schedule::{Schedule, Target};
@@ -93,7 +101,7 @@ pub type Rows =
 #[doc(hidden)]
 pub type WorkflowRows = (Workflow, NewTask, Task, TaskRef, Event, Schedule, Target);
 #[doc(hidden)]
-pub type ArtifactRows = (Artifact, ArtifactVersion, ChunkRefs);
+pub type ArtifactRows = (Artifact, ArtifactVersion, ChunkRefs, Lifecycle, Life, Class);
 
 #[doc(hidden)]
 pub type WebhookRows = (Webhook, Subscription);
@@ -163,6 +171,11 @@ pub mod tag {
     pub const SUBSCRIPTION: u8 = 0x88;
     pub const SUBSCRIPTIONS: u8 = 0x89;
     pub const DELIVERIES: u8 = 0x8a;
+    pub const LIFECYCLE: u8 = 0x8b;
+    pub const LIFECYCLES: u8 = 0x8c;
+    pub const LIFE: u8 = 0x8d;
+    pub const MOVE: u8 = 0x8e;
+    pub const REVIEW: u8 = 0x8f;
 }
 
 /// Kinds of due rows.
@@ -175,6 +188,8 @@ pub mod due {
     pub const TASK: u8 = 5;
     pub const SCHEDULE: u8 = 6;
     pub const ARTIFACT: u8 = 7;
+    pub const LIFE: u8 = 8;
+    pub const REVIEW: u8 = 9;
 }
 
 /// The hash of one string, or of a project and a key.
@@ -445,6 +460,42 @@ pub(crate) fn webhook_text(tag: u8, project: &Name, name: &str) -> Key {
 /// DUE of an artifact.
 pub(crate) fn due_artifact(at: Time, hash: &H16) -> Key {
     due(at, due::ARTIFACT, hash)
+}
+
+/// LIFECYCLE.
+pub(crate) fn lifecycle(project: &Name) -> Key {
+    by_hash(tag::LIFECYCLE, &h16(&[project.as_str()]))
+}
+
+/// LIFE and MOVE.
+pub(crate) fn of_version(tag: u8, artifact: &H16, version: u32) -> Key {
+    key(tag, &[artifact, &version.to_be_bytes()])
+}
+
+/// The artifact and the number in the key of such a row.
+pub(crate) fn version_in(key: &Key) -> Option<(H16, u32)> {
+    let (artifact, version) = key.as_slice().get(1..)?.split_first_chunk::<16>()?;
+    Some((*artifact, u32::from_be_bytes(version.try_into().ok()?)))
+}
+
+/// The prefix of ARTIFACT_LIST for a project of which only the hash is known.
+pub(crate) fn listed_of(project: &H16) -> Key {
+    key(tag::ARTIFACT_LIST, &[&project[..14]])
+}
+
+/// ARTIFACT_LIST likewise.
+pub(crate) fn listed_at(project: &H16, artifact: &H16) -> Key {
+    key(tag::ARTIFACT_LIST, &[&project[..14], artifact])
+}
+
+/// DUE of a version.
+pub(crate) fn due_life(at: Time, artifact: &H16, version: u32) -> Key {
+    key(tag::DUE, &[&at.to_be_bytes(), &[due::LIFE], artifact, &version.to_be_bytes()])
+}
+
+/// DUE of a project's versions.
+pub(crate) fn due_review(at: Time, project: &H16) -> Key {
+    due(at, due::REVIEW, project)
 }
 
 /// The task in the rest of a DUE key.

@@ -10,6 +10,7 @@ mod enqueue;
 mod events;
 mod jobs;
 mod leases;
+mod lifecycle;
 mod queues;
 mod raw;
 mod schedules;
@@ -29,6 +30,7 @@ pub use leases::{
     AckBody, AckItem, ExtendBody, ExtendItem, ItemAnswer, ItemsAnswer, LeaseBody, LeasedAnswer, LeasedJobAnswer,
     NackBody, NackItem,
 };
+pub use lifecycle::{LifecycleAnswer, LifecycleBody, RuleAnswer, RuleBody};
 pub use queues::{
     BackoffBody, FairnessBody, ListQueuesQuery, PurgeAnswer, QueueAnswer, QueueConfigBody, QueueListAnswer,
     QueueSwitchesAnswer, RateLimitBody, RedriveAnswer,

@@ -11,6 +11,7 @@ use bravo_storage::blob::Hash;
 use super::on_disk;
 use crate::cluster::Cluster;
 use crate::raft::types::{META_GROUP, partition_group};
+use crate::telemetry::events::Chunks;
 use crate::transport::wire::{Answer, Query};
 
 /// Chunks that are looked for at a time.
@@ -19,14 +20,6 @@ const PAGE: usize = 1_000;
 const PAGE_PAUSE: Duration = Duration::from_millis(250);
 /// Pause between two looks at all chunks that the node should have.
 const HEAL_EVERY: Duration = Duration::from_secs(10);
-/// Pause after each chunk that is read again: about 8 MiB a second at most.
-const SCRUB_PAUSE: Duration = Duration::from_millis(500);
-/// Pause between two rounds over all chunks.
-const SCRUB_EVERY: Duration = Duration::from_secs(60);
-/// Pause between two searches for chunks that no version is made of.
-const SWEEP_EVERY: Duration = Duration::from_secs(600);
-/// A chunk that was written or said to be in use since then may be on its way into a version.
-const ORPHAN_AGE: Duration = Duration::from_secs(3_600);
 /// Such chunks that are remembered from one search to the next.
 const ORPHANS_MAX: usize = 100_000;
 /// How long the leaders may take to answer.
@@ -73,11 +66,13 @@ async fn heal(cluster: Arc<Cluster>) {
 /// Reads every chunk now and then, and replaces those that are not what their name says.
 async fn scrub(cluster: Arc<Cluster>) {
     loop {
-        tokio::time::sleep(SCRUB_EVERY).await;
+        tokio::time::sleep(cluster.pace.scrub_every).await;
         for first in 0..=u8::MAX {
             for hash in on_disk(&cluster.blobs, move |blobs| blobs.names(first)).await.unwrap_or_default() {
-                tokio::time::sleep(SCRUB_PAUSE).await;
-                if let Err(detail) = on_disk(&cluster.blobs, move |blobs| blobs.get(&hash).map(|_| ())).await {
+                tokio::time::sleep(cluster.pace.scrub_pause).await;
+                let read = on_disk(&cluster.blobs, move |blobs| blobs.get(&hash).map(|_| ())).await;
+                Chunks::Scrubbed(read.is_ok()).emit();
+                if let Err(detail) = read {
                     let mended = cluster.fetch_chunk(hash).await.is_some();
                     tracing::warn!(detail, mended, "a chunk of an artifact was damaged");
                 }
@@ -91,14 +86,17 @@ async fn scrub(cluster: Arc<Cluster>) {
 async fn sweep(cluster: Arc<Cluster>) {
     let mut seen = HashSet::new();
     loop {
-        tokio::time::sleep(SWEEP_EVERY).await;
-        let (mut now, mut removed) = (HashSet::new(), 0_u64);
+        tokio::time::sleep(cluster.pace.sweep_every).await;
+        let (mut now, mut removed, age) = (HashSet::new(), 0_u64, cluster.pace.orphan_age);
         for first in 0..=u8::MAX {
             let old = on_disk(&cluster.blobs, move |blobs| {
                 let names = blobs.names(first)?.into_iter();
-                Ok(names.filter(|hash| blobs.is_older(hash, ORPHAN_AGE)).collect::<Vec<Hash>>())
+                Ok(names.filter(|hash| blobs.is_older(hash, age)).collect::<Vec<Hash>>())
             });
             let mut orphans = old.await.unwrap_or_default();
+            if orphans.is_empty() {
+                continue;
+            }
             orphans.retain(|hash| !is_referred(&cluster, hash));
             let (again, new): (Vec<_>, Vec<_>) = orphans.into_iter().partition(|hash| seen.contains(hash));
             now.extend(new.into_iter().take(ORPHANS_MAX.saturating_sub(now.len())));
@@ -108,6 +106,7 @@ async fn sweep(cluster: Arc<Cluster>) {
             tokio::time::sleep(PAGE_PAUSE).await;
         }
         seen = now;
+        Chunks::Swept(removed).emit();
         if removed > 0 {
             tracing::info!(removed, "removed chunks that no artifact is made of");
         }
@@ -131,10 +130,11 @@ async fn remove(cluster: &Arc<Cluster>, mut orphans: Vec<Hash>) -> u64 {
         let mut referred = referred.into_iter();
         orphans.retain(|_| referred.next() == Some(false));
     }
+    let age = cluster.pace.orphan_age;
     let removed = on_disk(&cluster.blobs, move |blobs| {
         let mut removed = 0;
         for hash in &orphans {
-            removed += u64::from(blobs.remove_older(hash, ORPHAN_AGE)?);
+            removed += u64::from(blobs.remove_older(hash, age)?);
         }
         Ok(removed)
     });

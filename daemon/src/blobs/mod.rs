@@ -7,13 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bravo_model::{Code, Refusal};
-use bravo_storage::blob::{BlobError, BlobStore, Hash};
+use bravo_storage::blob::{self, BlobError, BlobStore, Hash};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
 use crate::cluster::Cluster;
+use crate::config::Artifacts;
 use crate::raft::types::{GroupId, NodeId};
+use crate::telemetry::events::Chunks;
 use crate::transport::wire::{Request, Response};
 
 /// Chunks that go on to slow nodes in the background; beyond it those nodes fetch them when they have time.
@@ -21,20 +23,53 @@ pub(crate) const STRAGGLERS_MAX: usize = 16;
 /// Longest time that a node may take over one chunk.
 const CHUNK_PATIENCE: Duration = Duration::from_secs(30);
 
+/// How often a node looks at its chunks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// Between two searches for orphans.
+    pub(crate) sweep_every: Duration,
+    /// A chunk that was written or said to be in use since then may be on its way into a version.
+    pub(crate) orphan_age: Duration,
+    /// Between two rounds over all chunks.
+    pub(crate) scrub_every: Duration,
+    /// After each chunk that is read again.
+    pub(crate) scrub_pause: Duration,
+    /// Between two rounds of moves to the cold tier.
+    pub(crate) move_every: Duration,
+}
+
+impl Pace {
+    /// As it is configured.
+    pub(crate) fn of(config: &Artifacts) -> Self {
+        Self {
+            sweep_every: Duration::from_millis(config.sweep_interval_ms),
+            orphan_age: Duration::from_millis(config.orphan_age_ms),
+            scrub_every: Duration::from_millis(config.scrub_interval_ms),
+            scrub_pause: Duration::from_millis(config.scrub_pause_ms),
+            move_every: Duration::from_millis(config.move_interval_ms),
+        }
+    }
+
+    /// How often an upload says that its chunks so far are in use, so that they are not taken for left over.
+    pub(crate) fn renew_every(&self) -> Duration {
+        self.orphan_age / 6
+    }
+}
+
 impl Cluster {
-    /// Writes a chunk here and on the group's other replicas; answers when a majority has it on disk. The
+    /// Writes a chunk in its form here and on the group's other replicas; answers when a majority has it on disk. The
     /// rest goes on in the background, and `held` with it.
     pub(crate) async fn spread_chunk<T: Send + 'static>(
         self: &Arc<Self>,
         group: GroupId,
         hash: Hash,
-        bytes: Bytes,
+        form: Bytes,
         held: T,
     ) -> Result<(), Refusal> {
         let voters = self.group(group).map(|group| group.voters()).unwrap_or_default();
         let wanted = voters.len() / 2 + 1;
         let mut writes: FuturesUnordered<_> =
-            voters.into_iter().map(|node| self.clone().write_at(node, hash, bytes.clone())).collect();
+            voters.into_iter().map(|node| self.clone().write_at(node, hash, form.clone())).collect();
         let (mut had, mut problem) = (0, "it has no replicas yet".to_owned());
         while had < wanted {
             match writes.next().await {
@@ -54,8 +89,8 @@ impl Cluster {
         Ok(())
     }
 
-    async fn write_at(self: Arc<Self>, node: NodeId, hash: Hash, bytes: Bytes) -> Result<(), String> {
-        let call = self.call(node, Request::PutChunk(hash, bytes));
+    async fn write_at(self: Arc<Self>, node: NodeId, hash: Hash, form: Bytes) -> Result<(), String> {
+        let call = self.call(node, Request::PutChunk(hash, form));
         match tokio::time::timeout(CHUNK_PATIENCE, call).await {
             Ok(Ok(Response::Done)) => Ok(()),
             Ok(Ok(other)) => Err(format!("node {node}: {other:?}")),
@@ -64,34 +99,21 @@ impl Cluster {
         }
     }
 
-    /// A chunk's bytes: from here, else from another node, and then they are kept here.
-    pub(crate) async fn chunk(self: &Arc<Self>, hash: Hash) -> Result<Bytes, Refusal> {
-        match on_disk(&self.blobs, move |blobs| blobs.get(&hash)).await {
-            Ok(Some(bytes)) => return Ok(bytes),
-            Ok(None) => {}
-            Err(detail) => tracing::warn!(detail, "a chunk cannot be read here; it is fetched from another node"),
-        }
-        self.fetch_chunk(hash).await.ok_or_else(|| {
-            let detail = "no node that can be reached has a part of the artifact now";
-            Refusal::retry_after(Code::NoLeader, detail, 1_000)
-        })
-    }
-
     /// Fetches a chunk from another node and keeps it here, in the place of a damaged one if there is one.
     pub(crate) async fn fetch_chunk(self: &Arc<Self>, hash: Hash) -> Option<Bytes> {
         for node in self.members().into_keys().filter(|node| *node != self.node) {
             let call = self.call(node, Request::GetChunk(hash));
-            let Ok(Ok(Response::Chunk(Some(bytes)))) = tokio::time::timeout(CHUNK_PATIENCE, call).await else {
+            let Ok(Ok(Response::Chunk(Some(form)))) = tokio::time::timeout(CHUNK_PATIENCE, call).await else {
                 continue;
             };
-            if blake3::hash(&bytes) != hash {
-                continue;
-            }
-            let kept = bytes.clone();
+            let kept = form.clone();
+            let Ok(Some(plain)) = tokio::task::spawn_blocking(move || blob::open(&hash, form)).await else { continue };
             if let Err(detail) = on_disk(&self.blobs, move |blobs| blobs.replace(&hash, &kept)).await {
                 tracing::warn!(detail, "a chunk that was fetched could not be kept");
+            } else {
+                Chunks::Repaired.emit();
             }
-            return Some(bytes);
+            return Some(plain);
         }
         None
     }
@@ -119,8 +141,11 @@ impl Cluster {
     /// What other nodes, and this one, ask of this node's chunks.
     pub(crate) async fn serve_chunk(&self, request: ChunkCall) -> Response {
         let answer = on_disk(&self.blobs, move |blobs| match request {
-            ChunkCall::Put(hash, bytes) => blobs.put(&hash, &bytes).map(|()| Response::Done),
-            ChunkCall::Get(hash) => blobs.get(&hash).map(Response::Chunk),
+            ChunkCall::Put(hash, form) => blobs.put(&hash, &form).map(|()| {
+                Chunks::Stored(form.len() as u64).emit();
+                Response::Done
+            }),
+            ChunkCall::Get(hash) => blobs.get_form(&hash).map(Response::Chunk),
             ChunkCall::Renew(chunks) => {
                 chunks.iter().map(|hash| blobs.renew(hash)).collect::<Result<_, _>>().map(Response::Held)
             }

@@ -92,6 +92,17 @@ mod tests {
     fn the_key_table_and_the_struct_have_the_same_keys() {
         let mut config = Config { tls: Some(Default::default()), ..Config::default() };
         config.advertise = crate::config::Advertise { public: Some("a:1".into()), peer: Some("a:1".into()) };
+        let (text, path) = (Some("a".to_owned()), Some("a".into()));
+        config.cold = crate::config::Cold {
+            dir: path.clone(),
+            bucket: text.clone(),
+            endpoint: text.clone(),
+            prefix: text.clone(),
+            access_key_id: text.clone(),
+            secret_access_key_file: path,
+            archive_class: text,
+            ..Default::default()
+        };
         let table = Table::try_from(config).unwrap();
         let of_struct: Vec<_> = table
             .iter()

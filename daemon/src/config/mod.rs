@@ -10,6 +10,7 @@
 //! All errors are collected, each with the key it is about, so that one run shows all that is wrong.
 //! Keys are declared once, with `section!`; `docs/configuration.md` is made from the same table.
 
+mod artifacts;
 mod check;
 mod docs;
 mod edge;
@@ -22,6 +23,7 @@ pub(crate) mod testing;
 mod validate;
 mod value;
 
+pub use artifacts::{Artifacts, Cold};
 pub use check::check;
 pub use docs::reference;
 pub use edge::{Format, Level, Limits, Log, Reads, Shutdown, Webhooks, Workflows};
@@ -52,6 +54,10 @@ pub struct Config {
     pub raft: Raft,
     /// Disk and memory.
     pub storage: Storage,
+    /// Chunks of artifacts.
+    pub artifacts: Artifacts,
+    /// Where old artifacts go.
+    pub cold: Cold,
     /// Bounds of the public interface.
     pub limits: Limits,
     /// Which reads go to replicas.
@@ -76,6 +82,8 @@ pub const SECTIONS: &[SectionDoc] = &[
     Auth::DOC,
     Raft::DOC,
     Storage::DOC,
+    Artifacts::DOC,
+    Cold::DOC,
     Limits::DOC,
     Reads::DOC,
     Workflows::DOC,

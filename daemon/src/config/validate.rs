@@ -30,6 +30,7 @@ impl Config {
         self.membership(&mut rule);
         self.addresses(&mut rule);
         self.tls_files(&mut rule);
+        self.cold_tier(&mut rule);
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
@@ -113,6 +114,19 @@ impl Config {
         for (key, path) in [("tls.ca", &tls.ca), ("tls.cert", &tls.cert), ("tls.key", &tls.key)] {
             rule(key, path.as_os_str().is_empty().then(|| "is required where [tls] is given".into()));
         }
+    }
+
+    fn cold_tier(&self, rule: &mut impl FnMut(&str, Option<String>)) {
+        let cold = &self.cold;
+        let both = cold.dir.is_some() && cold.bucket.is_some();
+        rule("cold.dir", both.then(|| "cannot be given together with cold.bucket".into()));
+        let half = cold.access_key_id.is_some() != cold.secret_access_key_file.is_some();
+        rule("cold.access_key_id", half.then(|| "goes with cold.secret_access_key_file".into()));
+        let strange = |url: &&String| !url.starts_with("http://") && !url.starts_with("https://");
+        rule(
+            "cold.endpoint",
+            cold.endpoint.as_ref().filter(strange).map(|_| "must be an http:// or https:// URL".into()),
+        );
     }
 
     /// Everything that is wrong with the files and folders that the configuration names.

@@ -205,7 +205,7 @@ impl GroupState {
         let leading = self.is_leader();
         for effect in effects {
             match effect {
-                Effect::QueuesChanged => self.definitions_changed.notify_one(),
+                Effect::DefinitionsChanged => self.definitions_changed.notify_one(),
                 Effect::QueueReady(_) | Effect::CancelRequested { .. } if leading => {
                     let _ = self.effects.send((self.group, effect));
                 }

@@ -3,6 +3,7 @@
 //! Events of the hot path stand for a batch, never for a single job, and write no line above `debug`.
 
 use super::{labels, metric};
+use bravo_model::lifecycle::Class;
 use bravo_model::workflow::{Status, TemplateRef};
 use http::{Method, StatusCode};
 use metrics::{counter, histogram};
@@ -260,6 +261,77 @@ impl CacheAsked {
     }
 }
 
+/// Something happened to chunks of artifacts on this node.
+#[derive(Debug, Clone, Copy)]
+pub enum Chunks {
+    /// One was sent here and is on disk, with so many bytes.
+    Stored(u64),
+    /// One was missing or damaged and came from another node.
+    Repaired,
+    /// One was read again: whether it is sound.
+    Scrubbed(bool),
+    /// So many were removed that no artifact is made of.
+    Swept(u64),
+    /// The same, from the cold tier.
+    SweptCold(u64),
+}
+
+impl Chunks {
+    /// Counts it.
+    pub fn emit(self) {
+        match self {
+            Self::Stored(bytes) => {
+                counter!(metric::CHUNKS_STORED).increment(1);
+                counter!(metric::CHUNKS_STORED_BYTES).increment(bytes);
+            }
+            Self::Repaired => counter!(metric::CHUNKS_REPAIRED).increment(1),
+            Self::Scrubbed(sound) => {
+                counter!(metric::CHUNKS_SCRUBBED, "found" => if sound { "sound" } else { "damaged" }).increment(1);
+            }
+            Self::Swept(count) => counter!(metric::CHUNKS_SWEPT, "tier" => "hot").increment(count),
+            Self::SweptCold(count) => counter!(metric::CHUNKS_SWEPT, "tier" => "cold").increment(count),
+        }
+    }
+}
+
+/// Bytes of artifacts came from a caller, or went to one.
+#[derive(Debug, Clone, Copy)]
+pub enum ArtifactBytes {
+    /// They came.
+    In(u64),
+    /// They went.
+    Out(u64),
+}
+
+impl ArtifactBytes {
+    /// Counts them.
+    pub fn emit(self) {
+        match self {
+            Self::In(bytes) => counter!(metric::ARTIFACT_BYTES_IN).increment(bytes),
+            Self::Out(bytes) => counter!(metric::ARTIFACT_BYTES_OUT).increment(bytes),
+        }
+    }
+}
+
+/// A version's chunks were moved to another class.
+#[derive(Debug)]
+pub struct ColdMoved {
+    /// Where they are now.
+    pub to: Class,
+    /// The version's bytes.
+    pub bytes: u64,
+}
+
+impl ColdMoved {
+    /// Counts it and says so.
+    pub fn emit(&self) {
+        let (class, bytes) = (self.to.as_str(), self.bytes);
+        counter!(metric::COLD_MOVES, "class" => class).increment(1);
+        counter!(metric::COLD_MOVED_BYTES, "class" => class).increment(bytes);
+        debug!(class, bytes, "moved a version of an artifact");
+    }
+}
+
 /// A read that may be stale was answered.
 #[derive(Debug)]
 pub struct ReadServed {
@@ -332,6 +404,27 @@ mod tests {
             r#"api_request_duration_seconds_bucket{method="other",endpoint="unmatched",status="404",le="0.025"} 1"#;
         assert!(text.contains(line), "{text}");
         assert!(text.contains("# TYPE api_request_duration_seconds histogram"), "{text}");
+    }
+
+    #[test]
+    fn chunks_and_moves_are_counted() {
+        let text = recorded(|| {
+            for event in [Chunks::Stored(7), Chunks::Stored(5), Chunks::Scrubbed(false), Chunks::SweptCold(3)] {
+                event.emit();
+            }
+            ArtifactBytes::In(9).emit();
+            ColdMoved { to: Class::Archive, bytes: 11 }.emit();
+        });
+        for line in [
+            "bravo_artifact_chunks_stored_total 2",
+            "bravo_artifact_chunks_stored_bytes_total 12",
+            r#"bravo_artifact_chunks_scrubbed_total{found="damaged"} 1"#,
+            r#"bravo_artifact_chunks_swept_total{tier="cold"} 3"#,
+            "bravo_artifact_received_bytes_total 9",
+            r#"bravo_artifact_moved_bytes_total{class="archive"} 11"#,
+        ] {
+            assert!(text.contains(line), "{line} in {text}");
+        }
     }
 
     #[test]

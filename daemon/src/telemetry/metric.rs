@@ -133,6 +133,24 @@ metrics! {
     CACHE_HITS = "bravo_cache_hits_total", Counter, "values", ["tier"];
     /// Those that it did not have.
     CACHE_MISSES = "bravo_cache_misses_total", Counter, "values", ["tier"];
+    /// Bytes of artifacts that callers sent to this node, as they sent them.
+    ARTIFACT_BYTES_IN = "bravo_artifact_received_bytes_total", Counter, "bytes", [];
+    /// Bytes of artifacts that this node gave to callers, before they were packed or unpacked on the way.
+    ARTIFACT_BYTES_OUT = "bravo_artifact_sent_bytes_total", Counter, "bytes", [];
+    /// Chunks of artifacts that this node was sent and wrote, or had already.
+    CHUNKS_STORED = "bravo_artifact_chunks_stored_total", Counter, "chunks", [];
+    /// Bytes of those on disk, packed where that saves something.
+    CHUNKS_STORED_BYTES = "bravo_artifact_chunks_stored_bytes_total", Counter, "bytes", [];
+    /// Chunks that this node lacked, or had damaged, and fetched from another one.
+    CHUNKS_REPAIRED = "bravo_artifact_chunks_repaired_total", Counter, "chunks", [];
+    /// Chunks that were read again to see whether they are sound, and what was found: `sound` or `damaged`.
+    CHUNKS_SCRUBBED = "bravo_artifact_chunks_scrubbed_total", Counter, "chunks", ["found"];
+    /// Chunks that no artifact is made of and that this node removed, from its disk (`hot`) or the cold tier.
+    CHUNKS_SWEPT = "bravo_artifact_chunks_swept_total", Counter, "chunks", ["tier"];
+    /// Versions that this node moved to another class, as leader of their partition.
+    COLD_MOVES = "bravo_artifact_moves_total", Counter, "versions", ["class"];
+    /// Bytes of those.
+    COLD_MOVED_BYTES = "bravo_artifact_moved_bytes_total", Counter, "bytes", ["class"];
     /// Reads of one partition that may be stale and were asked for at this node, by kind (a key of `[reads]`) and by
     /// who answered: a `replica` that does not lead, or the `leader`.
     READS = "bravo_reads_total", Counter, "reads", ["kind", "served_by"];

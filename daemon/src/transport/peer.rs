@@ -128,7 +128,8 @@ impl Peer {
 
     /// A call on the client stream; chunks have one of their own, so that nothing waits behind them.
     pub async fn request(&self, request: &Request) -> Result<Response, TransportError> {
-        if matches!(request, Request::PutChunk(..) | Request::GetChunk(_)) {
+        if matches!(request, Request::PutChunk(..) | Request::GetChunk(_) | Request::PutCold(..) | Request::GetCold(_))
+        {
             return self.chunk_call(request).await;
         }
         let answer = self.shared(&self.client, StreamKind::Client).await?.call(wire::pack(request)?).await?;

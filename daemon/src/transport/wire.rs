@@ -1,7 +1,8 @@
 //! What nodes say to each other, in postcard. Variants are only ever added at the end.
 
-use bravo_model::artifact::{Artifact, ArtifactPath, ArtifactVersion};
+use bravo_model::artifact::{Artifact, ArtifactPath};
 use bravo_model::command::{Idempotency, Lease, ListFilter};
+use bravo_model::lifecycle::{Lifecycle, Stays, VersionId};
 use bravo_model::reply::LeasedJob;
 use bravo_model::schedule::{Schedule, Target};
 use bravo_model::template::{Template, TemplateVersion};
@@ -13,6 +14,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::TransportError;
+use crate::cold::ColdName;
 use crate::raft::types::alias::{
     AppendRequest, SnapshotMeta, StreamAppendResult, TransferRequest, Vote, VoteRequest, VoteResponse,
 };
@@ -112,12 +114,16 @@ pub enum Request {
     RemoveMember(GroupId, NodeId),
     /// Nobody wants these jobs any more: whoever has a stream to one of the workers tells it.
     Cancelled(Vec<Cancelled>),
-    /// Writes a chunk of an artifact; answered when it is on disk.
+    /// Writes a chunk of an artifact, in the form in which it is kept; answered when it is on disk.
     PutChunk([u8; 32], Bytes),
     /// Asks for a chunk.
     GetChunk([u8; 32]),
     /// Says that chunks are in use.
     RenewChunks(Vec<[u8; 32]>),
+    /// Writes a chunk into the node's cold tier, in its form; answered when it is durable.
+    PutCold(ColdName, Bytes),
+    /// Asks for a chunk of the node's cold tier.
+    GetCold(ColdName),
     /// Reads right there, if what is there is no older than so many milliseconds.
     StaleQuery(GroupId, Query, u64),
 }
@@ -164,7 +170,7 @@ pub enum Response {
     Workers(Vec<WorkerSeen>),
     /// To `Hello`.
     Welcome(Welcome),
-    /// To `GetChunk`: its bytes, if it is there.
+    /// To `GetChunk` and `GetCold`: the form in which it is kept, if it is there.
     Chunk(Option<Bytes>),
     /// To `RenewChunks`: which of them are there.
     Held(Vec<bool>),
@@ -252,6 +258,12 @@ pub enum Query {
     },
     /// Which of these chunks a version is made of.
     Referred(Vec<[u8; 32]>),
+    /// Meta: a project's lifecycle rules.
+    Lifecycle(bravo_model::Name),
+    /// All projects' lifecycle rules.
+    Lifecycles,
+    /// Where these versions' chunks are, and are to be.
+    Stays(Vec<VersionId>),
     /// The answer that is kept under an idempotency key.
     Kept(Idempotency),
     /// Meta: one webhook of a project.
@@ -310,12 +322,16 @@ pub enum Answer {
     TaskIds(Option<Vec<bravo_model::Name>>),
     /// To `Schedule` and `Schedules`.
     Schedules(Vec<ScheduleRead>),
-    /// To `Artifact`: the artifact, which version it is, and the version.
-    Artifact(Option<Box<(Artifact, u32, ArtifactVersion)>>),
+    /// To `Artifact`.
+    Artifact(Option<Box<view::Found>>),
     /// To `Artifacts`: the page, and whether there are more.
     Artifacts(Vec<Artifact>, bool),
     /// To `Referred`: one a chunk, in order.
     Referred(Vec<bool>),
+    /// To `Lifecycle` and `Lifecycles`.
+    Lifecycles(Vec<Lifecycle>),
+    /// To `Stays`: one a version, in order; none: it is not there.
+    Stays(Vec<Option<Stays>>),
     /// To `Kept`; none if nothing is.
     Kept(Option<Reply>),
     /// To `Webhook` and `Webhooks`.
@@ -408,12 +424,22 @@ pub struct QueueCounts {
     pub leased: u64,
     /// Dead jobs.
     pub dead: u64,
+    /// Jobs that are done with, and kept.
+    pub finished: u64,
     /// When the oldest ready job became ready.
     pub oldest_ready_at: Option<Time>,
     /// The version of its definition that the partition knows; 0 if nobody defined it.
     pub version: u64,
     /// The state's time when this was counted.
     pub now: Time,
+}
+
+impl QueueCounts {
+    /// Whether the partition knows of the queue by its definition alone.
+    pub fn is_only_defined(&self) -> bool {
+        let jobs = [self.ready, self.scheduled, self.blocked, self.leased, self.dead, self.finished];
+        self.version > 0 && jobs.iter().all(|count| *count == 0)
+    }
 }
 
 /// What a node that says hello is told.
@@ -465,4 +491,29 @@ pub fn pack<T: Serialize>(message: &T) -> Result<Bytes, TransportError> {
 /// Decodes a message.
 pub fn unpack<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, TransportError> {
     postcard::from_bytes(bytes).map_err(|error| TransportError::Malformed(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_that_was_deleted_while_a_partition_was_told_of_it_does_not_count_as_there() {
+        let told = QueueCounts {
+            name: bravo_model::Name::parse("name", "q").unwrap(),
+            ready: 0,
+            scheduled: 0,
+            blocked: 0,
+            leased: 0,
+            dead: 0,
+            finished: 0,
+            oldest_ready_at: None,
+            version: 7,
+            now: 1,
+        };
+        assert!(told.is_only_defined());
+        assert!(!QueueCounts { version: 0, ..told.clone() }.is_only_defined(), "it is there by its use");
+        assert!(!QueueCounts { finished: 1, ..told.clone() }.is_only_defined());
+        assert!(!QueueCounts { dead: 1, ..told }.is_only_defined());
+    }
 }

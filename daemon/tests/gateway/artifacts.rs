@@ -1,12 +1,13 @@
 //! Artifacts over REST: what is put at one node is read at another, whole or in part, as it was.
 
+use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::harness::{Answer, call_at, data_dirs, nodes};
+use crate::harness::{Answer, bytes_at, call_at, data_dirs, nodes};
 
 /// Text that is nowhere the same, of so many bytes.
 fn text(bytes: usize, seed: u32) -> String {
@@ -169,9 +170,11 @@ async fn a_damaged_chunk_does_not_reach_the_reader() {
         assert!(Instant::now() < deadline, "not every node has the chunk");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    let sound = std::fs::read(&files[1]).unwrap();
+    assert!(sound.len() < whole.len(), "{} bytes: text is kept compressed", sound.len());
     std::fs::write(&files[0], b"damaged").unwrap();
     assert!(get(0, "d/x").await.text == whole);
-    assert!(std::fs::read(&files[0]).unwrap() == whole.as_bytes(), "mended on the way");
+    assert!(std::fs::read(&files[0]).unwrap() == sound, "mended on the way");
     std::fs::remove_file(&files[1]).unwrap();
     assert!(get(1, "d/x").await.text == whole);
 
@@ -182,4 +185,91 @@ async fn a_damaged_chunk_does_not_reach_the_reader() {
         assert!(Instant::now() < deadline, "the chunk did not come back");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// What is packed here as other programs do it.
+fn packed(coding: &str, plain: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    match coding {
+        "gzip" => {
+            let mut coder = flate2::write::GzEncoder::new(&mut out, flate2::Compression::default());
+            coder.write_all(plain.as_bytes()).unwrap();
+            coder.finish().unwrap();
+        }
+        "br" => {
+            brotli::BrotliCompress(&mut plain.as_bytes(), &mut out, &Default::default()).unwrap();
+        }
+        _ => out = zstd::bulk::compress(plain.as_bytes(), 3).unwrap(),
+    }
+    out
+}
+
+fn unpacked(coding: &str, bytes: &[u8]) -> String {
+    let mut out = Vec::new();
+    match coding {
+        "gzip" => drop(flate2::read::GzDecoder::new(bytes).read_to_end(&mut out).unwrap()),
+        "br" => drop(brotli::Decompressor::new(bytes, 4_096).read_to_end(&mut out).unwrap()),
+        _ => out = zstd::stream::decode_all(bytes).unwrap(),
+    }
+    String::from_utf8(out).unwrap()
+}
+
+async fn raw(node: usize, path: &str, headers: &[(&str, &str)]) -> (StatusCode, http::HeaderMap, bytes::Bytes) {
+    bytes_at(nodes()[node], Method::GET, &format!("/api/v1/artifacts/{path}"), headers, "").await
+}
+
+#[tokio::test]
+async fn text_is_packed_for_those_who_like_that() {
+    let lines = |count: u32| (0..count).map(|n| format!("line {n} of many\n")).collect::<String>();
+    for (path, whole) in [("pk/large.txt", lines(500_000)), ("pk/small.txt", lines(1_000))] {
+        let tag = header(&put(0, path, &whole).await, "etag").to_owned();
+        for coding in ["gzip", "br", "zstd"] {
+            let (status, headers, bytes) = raw(1, path, &[("accept-encoding", coding)]).await;
+            assert_eq!((status, &headers["content-encoding"]), (StatusCode::OK, &coding.parse().unwrap()));
+            assert!(bytes.len() < whole.len() / 4, "{coding}: {} bytes", bytes.len());
+            assert!(unpacked(coding, &bytes) == whole, "{coding}");
+            assert_eq!((&headers["vary"], headers.get("content-length")), (&"accept-encoding".parse().unwrap(), None));
+            assert_eq!(headers["etag"], format!("W/{tag}"), "other bytes than those that were put");
+            let known = [("accept-encoding", coding), ("if-none-match", headers["etag"].to_str().unwrap())];
+            let (status, headers, _) = raw(2, path, &known).await;
+            assert_eq!((status, headers.contains_key("vary")), (StatusCode::NOT_MODIFIED, true));
+        }
+        let (status, headers, bytes) = raw(2, path, &[("accept-encoding", "gzip"), ("range", "bytes=3-8")]).await;
+        assert_eq!((status, &bytes[..]), (StatusCode::PARTIAL_CONTENT, &whole.as_bytes()[3..9]), "parts are plain");
+        assert_eq!((headers.get("content-encoding"), headers["etag"].to_str().unwrap()), (None, &*tag));
+        let (_, headers, bytes) = raw(1, path, &[("accept-encoding", "identity")]).await;
+        assert!(headers.get("content-encoding").is_none() && bytes == whole.as_bytes());
+    }
+    let head = at(1, Method::HEAD, "pk/large.txt", &[("accept-encoding", "gzip")], "").await;
+    assert_eq!((header(&head, "content-encoding"), header(&head, "content-length")), ("gzip", ""));
+    let picture = [("content-type", "image/png")];
+    assert_eq!(at(0, Method::PUT, "pk/x.png", &picture, text(5_000, 1)).await.status, StatusCode::CREATED);
+    assert!(raw(0, "pk/x.png", &[("accept-encoding", "gzip")]).await.1.get("content-encoding").is_none());
+}
+
+#[tokio::test]
+async fn what_was_sent_packed_is_given_back_so_or_unpacked() {
+    let whole = text(6 << 20, 11);
+    for coding in ["gzip", "br", "zstd"] {
+        let (sent, path) = (packed(coding, &whole), format!("sent/{coding}.txt"));
+        let headers = [("content-type", "text/plain"), ("content-encoding", coding)];
+        let made = at(0, Method::PUT, &path, &headers, sent.clone()).await;
+        assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+        for accepted in [&[("accept-encoding", "gzip, br, zstd")][..], &[]] {
+            let (_, headers, bytes) = raw(1, &path, accepted).await;
+            assert!(bytes == sent && headers["content-encoding"] == coding, "{coding}");
+            assert_eq!(headers["etag"], header(&made, "etag"));
+        }
+        for range in ["", "bytes=0-9"] {
+            let (status, headers, bytes) = raw(2, &path, &[("accept-encoding", "identity"), ("range", range)]).await;
+            assert!(status == StatusCode::OK && bytes == whole.as_bytes(), "{coding}: {status} {} bytes", bytes.len());
+            assert!(headers.get("content-encoding").is_none() && headers["accept-ranges"] == "none");
+            assert_eq!(headers["etag"], format!("W/{}", header(&made, "etag")));
+        }
+    }
+    let lie = [("content-encoding", "gzip")];
+    assert_eq!(at(0, Method::PUT, "sent/lie", &lie, "this is no gzip").await.status, StatusCode::CREATED);
+    let refused = at(1, Method::GET, "sent/lie", &[("accept-encoding", "identity")], "").await;
+    assert_eq!((refused.status.as_u16(), refused.code().as_str()), (415, "unsupported_media_type"));
+    assert_eq!(get(1, "sent/lie").await.text, "this is no gzip");
 }

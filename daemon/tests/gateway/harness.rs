@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use bravo_daemon::config::Config;
@@ -41,6 +42,23 @@ pub(crate) async fn lone_node() -> SocketAddr {
     serve(&config, TELEMETRY.get().unwrap().clone()).await
 }
 
+/// A node that is a cluster of its own, and is set up in a way of its own; and where its data are.
+pub(crate) async fn own_node(set: impl FnOnce(&mut Config)) -> (SocketAddr, PathBuf) {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    nodes();
+    let dir = tempfile::tempdir().unwrap().keep();
+    let port = 29_100 + (std::process::id() % 100) as u16 * 20 + NEXT.fetch_add(1, Ordering::Relaxed) * 4;
+    let mut config = dev::configs(&dir, 1, port).unwrap().remove(0);
+    set(&mut config);
+    let address = serve(&config, TELEMETRY.get().unwrap().clone()).await;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while call_at(address, Method::GET, "/ready", &[], "").await.status != StatusCode::OK {
+        assert!(Instant::now() < deadline, "the node is not ready");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    (address, config.node.data_dir)
+}
+
 /// A node that is a cluster of its own and delivers to no private address.
 pub(crate) async fn strict_node() -> SocketAddr {
     nodes();
@@ -76,6 +94,9 @@ async fn start() -> Vec<SocketAddr> {
         config.storage.log_segment_bytes = 16 << 20;
         config.limits.request_body_bytes_max = 2 << 20;
         config.limits.header_read_timeout_ms = 500;
+        config.artifacts.move_interval_ms = 200;
+        config.artifacts.scrub_interval_ms = 500;
+        config.artifacts.scrub_pause_ms = 10;
         addresses.push(serve(config, telemetry.clone()).await);
     }
     let deadline = Instant::now() + Duration::from_secs(30);
@@ -137,6 +158,18 @@ pub(crate) async fn call_at(
     headers: &[(&str, &str)],
     body: impl Into<Bytes>,
 ) -> Answer {
+    let (status, headers, bytes) = bytes_at(address, method, path, headers, body).await;
+    Answer { status, headers, text: String::from_utf8(bytes.into()).unwrap() }
+}
+
+/// The same where the answer need not be text.
+pub(crate) async fn bytes_at(
+    address: SocketAddr,
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<Bytes>,
+) -> (StatusCode, HeaderMap, Bytes) {
     let client = Client::builder(TokioExecutor::new()).build_http();
     let mut request = Request::builder().method(method).uri(format!("http://{address}{path}"));
     if !headers.iter().any(|(name, _)| *name == "content-type") {
@@ -147,8 +180,7 @@ pub(crate) async fn call_at(
     }
     let response = client.request(request.body(Full::new(body.into())).unwrap()).await.unwrap();
     let (parts, body) = response.into_parts();
-    let bytes = body.collect().await.unwrap().to_bytes();
-    Answer { status: parts.status, headers: parts.headers, text: String::from_utf8(bytes.into()).unwrap() }
+    (parts.status, parts.headers, body.collect().await.unwrap().to_bytes())
 }
 
 pub(crate) async fn get(path: &str) -> Answer {

@@ -6,6 +6,7 @@ use crate::Time;
 use crate::artifact::{Artifact, ArtifactPath, ArtifactVersion, Chunk, ChunkRefs, PutArtifact};
 use crate::code::{Code, Refusal};
 use crate::id::Name;
+use crate::lifecycle::Class;
 use crate::limits;
 use crate::reply::Reply;
 use crate::row;
@@ -54,6 +55,7 @@ impl State<'_> {
         };
         self.put(table::artifact_version(&hash, version), &ArtifactVersion { manifest, updated_at });
         self.put(table::by_hash(tag::ARTIFACT, &hash), &head);
+        self.look_at(&head, &hash, version);
         Ok(Reply::ArtifactPut { version, created, changed: true, updated_at })
     }
 
@@ -62,18 +64,36 @@ impl State<'_> {
         let head: Option<Artifact> = self.read(&table::by_hash(tag::ARTIFACT, &hash));
         let head = head.filter(|head| head.forget_at.is_none());
         demand(expected, path, head.as_ref())?;
-        let Some(mut head) = head else { return Err(no_artifact(path)) };
+        let Some(head) = head else { return Err(no_artifact(path)) };
+        self.retire(head, &hash);
+        Ok(Reply::Done)
+    }
+
+    /// Versions up to this one are too old; with the newest, the artifact goes.
+    pub(super) fn expire_to(&mut self, hash: &H16, version: u32) {
+        let key = table::by_hash(tag::ARTIFACT, hash);
+        let Some(mut head) = self.read::<Artifact>(&key).filter(|head| head.forget_at.is_none()) else { return };
+        if version >= head.version {
+            return self.retire(head, hash);
+        }
+        head.first = head.first.max(version.saturating_add(1));
+        self.put(key, &head);
+        self.mark(table::due_artifact(self.now(), hash));
+    }
+
+    /// All versions are to go; the number is remembered for a while.
+    fn retire(&mut self, mut head: Artifact, hash: &H16) {
+        let project = head.project.clone();
         head.first = head.version.saturating_add(1);
         head.size = 0;
         head.etag = String::new();
         head.content_type = None;
         head.updated_at = self.now();
         head.forget_at = Some(self.now().saturating_add(limits::ARTIFACT_NUMBER_KEPT_MS));
-        self.put(table::by_hash(tag::ARTIFACT, &hash), &head);
-        self.txn.delete(&table::artifact_listed(project, &hash));
-        self.step_artifacts(table::artifacts(project), false);
-        self.mark(table::due_artifact(self.now(), &hash));
-        Ok(Reply::Done)
+        self.put(table::by_hash(tag::ARTIFACT, hash), &head);
+        self.txn.delete(&table::artifact_listed(&project, hash));
+        self.step_artifacts(table::artifacts(&project), false);
+        self.mark(table::due_artifact(self.now(), hash));
     }
 
     /// Versions are to go, or a deleted artifact's number is to be forgotten. Some: there is more to do.
@@ -88,7 +108,8 @@ impl State<'_> {
                 return Some(());
             }
             let version: Option<ArtifactVersion> = row::decode(&value);
-            for chunk in version.iter().flat_map(|version| version.manifest.chunks()) {
+            let hot = self.end_life(hash, table::last_u32(&old)) == Class::Hot;
+            for chunk in version.iter().filter(|_| hot).flat_map(|version| version.manifest.chunks()) {
                 self.unrefer(chunk);
             }
             self.chunks_swept += 1 + version.map_or(0, |version| version.manifest.chunks().len());
@@ -136,7 +157,7 @@ impl State<'_> {
         self.put(key, &ChunkRefs { chunk: *chunk, refs: refs.saturating_add(1) });
     }
 
-    fn unrefer(&mut self, chunk: &Chunk) {
+    pub(super) fn unrefer(&mut self, chunk: &Chunk) {
         let key = table::chunk_refs(&chunk.hash);
         match self.read::<ChunkRefs>(&key) {
             Some(known) if known.refs > 1 => self.put(key, &ChunkRefs { refs: known.refs - 1, ..known }),
@@ -210,7 +231,7 @@ mod tests {
     }
 
     fn of(world: &World, at: &str, version: Option<u32>) -> Option<Manifest> {
-        view::artifact(&world.rows, &name("p"), &path(at), version).map(|(_, _, of)| of.manifest)
+        view::artifact(&world.rows, &name("p"), &path(at), version).map(|found| found.of.manifest)
     }
 
     fn chunks(world: &World) -> Vec<(u8, u64)> {

@@ -45,7 +45,7 @@ impl State<'_> {
         self.txn.delete(&key);
         self.meta.definitions = self.meta.definitions.saturating_sub(1);
         self.meta.version += 1;
-        effects.push(Effect::QueuesChanged);
+        effects.push(Effect::DefinitionsChanged);
         Ok(Reply::Version(self.meta.version))
     }
 
@@ -67,7 +67,7 @@ impl State<'_> {
         self.meta.version += 1;
         definition.version = self.meta.version;
         self.put(definition_key(&definition.name), &definition);
-        effects.push(Effect::QueuesChanged);
+        effects.push(Effect::DefinitionsChanged);
         Reply::Version(definition.version)
     }
 }
@@ -88,7 +88,7 @@ mod tests {
         let put = || Command::PutQueue { name: name("q"), config: QueueConfig::default() };
         let pause = Command::SwitchQueue { name: name("q"), paused: Some(true), draining: None };
         let outcome = world.run(&Envelope::plain(put()));
-        assert_eq!((outcome.reply, outcome.effects), (Reply::Version(1), vec![Effect::QueuesChanged]));
+        assert_eq!((outcome.reply, outcome.effects), (Reply::Version(1), vec![Effect::DefinitionsChanged]));
         assert_eq!(world.ask(pause), Reply::Version(2));
         assert_eq!(world.ask(put()), Reply::Version(3));
         let definition = view::definition(&world.rows, &name("q")).expect("it is defined");

@@ -12,6 +12,7 @@ mod definitions;
 mod enqueue;
 mod extend;
 mod lease;
+mod lifecycle;
 mod nack;
 mod purge;
 mod queue;
@@ -103,6 +104,10 @@ impl State<'_> {
             Command::DeleteSchedule(name) => self.delete_schedule(&name),
             Command::PutArtifact(put) => self.put_artifact(*put),
             Command::DeleteArtifact { project, path, expected } => self.delete_artifact(&project, &path, &expected),
+            Command::PutLifecycle { project, rules } => self.put_lifecycle(project, rules, effects),
+            Command::DeleteLifecycle(project) => self.delete_lifecycle(&project, effects),
+            Command::SetLifecycle(new) => self.set_lifecycle(new),
+            Command::MoveVersion { id, to } => self.move_version(&id, to),
             Command::PutWebhook(put) => self.put_webhook(*put, effects),
             Command::DisableWebhook { project, name, version } => {
                 self.disable_webhook(&project, &name, version, effects)

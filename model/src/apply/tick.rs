@@ -46,6 +46,8 @@ impl State<'_> {
             due::TASK => self.task_due(table::due_task_of(what)?, at),
             due::SCHEDULE => self.schedule_due(what.try_into().ok()?, at),
             due::ARTIFACT => return self.artifact_due(what.try_into().ok()?),
+            due::LIFE => return self.life_due(what, at),
+            due::REVIEW => return self.review_due(what.try_into().ok()?),
             due::KEPT => self.expire_kept(what.try_into().ok()?, at),
             _ => {}
         }

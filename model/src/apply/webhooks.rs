@@ -51,7 +51,7 @@ impl State<'_> {
         if old.is_none() {
             self.count_row(tag::WEBHOOKS, true);
         }
-        effects.push(Effect::QueuesChanged);
+        effects.push(Effect::DefinitionsChanged);
         Ok(Reply::WebhookPut { version, created: old.is_none() })
     }
 
@@ -69,7 +69,7 @@ impl State<'_> {
             self.meta.version += 1;
             (webhook.version, webhook.disabled, webhook.updated_at) = (self.meta.version, true, self.now());
             self.put(key, &webhook);
-            effects.push(Effect::QueuesChanged);
+            effects.push(Effect::DefinitionsChanged);
         }
         Ok(Reply::Version(webhook.version))
     }
@@ -82,7 +82,7 @@ impl State<'_> {
         self.txn.delete(&key);
         self.count_row(tag::WEBHOOKS, false);
         self.meta.version += 1;
-        effects.push(Effect::QueuesChanged);
+        effects.push(Effect::DefinitionsChanged);
         Ok(Reply::Version(self.meta.version))
     }
 

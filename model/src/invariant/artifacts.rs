@@ -4,14 +4,24 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Census, differences};
 use crate::artifact::{Artifact, ArtifactVersion, Chunk, ChunkRefs};
+use crate::lifecycle::{Class, Life};
 use crate::row;
 use crate::table::{self, due, tag};
 use crate::txn::Key;
 
-/// A chunk's references are those of the versions that are kept.
+/// A chunk's references are those of the versions that are kept hot.
 pub(super) fn chunks_are_counted(census: &Census) -> Vec<String> {
     let mut expected: BTreeMap<Key, (Chunk, u64)> = BTreeMap::new();
-    for version in census.table(tag::ARTIFACT_VERSION).values().filter_map(row::decode::<ArtifactVersion>) {
+    let lives = census.table(tag::LIFE);
+    let hot = |key: &Key| {
+        let life = table::version_in(key)
+            .and_then(|(hash, number)| row::decode::<Life>(lives.get(&table::of_version(tag::LIFE, &hash, number))?));
+        life.is_none_or(|life| life.stay.class == Class::Hot)
+    };
+    let versions = census.table(tag::ARTIFACT_VERSION);
+    for version in
+        versions.iter().filter(|(key, _)| hot(key)).filter_map(|(_, value)| row::decode::<ArtifactVersion>(value))
+    {
         for chunk in version.manifest.chunks() {
             expected.entry(table::chunk_refs(&chunk.hash)).or_insert((*chunk, 0)).1 += 1;
         }
@@ -59,6 +69,26 @@ pub(super) fn artifacts_match(census: &Census) -> Vec<String> {
     }
     wrong.extend(differences("ARTIFACT_VERSION", &owned, &versions));
     wrong.extend(differences("ARTIFACT_LIST", &listed, &census.keys(tag::ARTIFACT_LIST)));
+    wrong
+}
+
+/// What is noted of a version is noted of one that is there; what it says to be due is due, and nothing else.
+pub(super) fn lives_match(census: &Census) -> Vec<String> {
+    let versions: BTreeSet<_> = census.keys(tag::ARTIFACT_VERSION).iter().filter_map(table::version_in).collect();
+    let (mut wrong, mut awaited) = (Vec::new(), BTreeSet::new());
+    for (key, value) in census.table(tag::LIFE) {
+        let (Some(at), Some(life)) = (table::version_in(&key), row::decode::<Life>(&value)) else { continue };
+        if !versions.contains(&at) {
+            wrong.push(format!("LIFE of version {at:?}, which is not there"));
+        }
+        awaited.extend(life.due.map(|time| table::due_life(time, &at.0, at.1)));
+    }
+    let moves = census.keys(tag::MOVE);
+    let lost = moves.iter().filter_map(table::version_in).filter(|at| !versions.contains(at));
+    wrong.extend(lost.map(|at| format!("MOVE of version {at:?}, which is not there")));
+    let found = census.keys(tag::DUE).into_iter();
+    let found = found.filter(|key| table::split_due(key).is_some_and(|(_, kind, _)| kind == due::LIFE)).collect();
+    wrong.extend(differences("DUE of versions", &awaited, &found));
     wrong
 }
 

@@ -31,7 +31,7 @@ pub struct Violation {
 type Invariant = (&'static str, fn(&Census) -> Vec<String>);
 
 /// Every invariant.
-const ALL: [Invariant; 23] = [
+const ALL: [Invariant; 24] = [
     ("rows_decode", jobs::rows_decode),
     ("one_place_per_job", jobs::one_place_per_job),
     ("index_rows_follow_from_jobs", jobs::index_rows_follow_from_jobs),
@@ -54,6 +54,7 @@ const ALL: [Invariant; 23] = [
     ("packed_are_over", workflows::packed_are_over),
     ("artifacts_match", artifacts::artifacts_match),
     ("chunks_are_counted", artifacts::chunks_are_counted),
+    ("lives_match", artifacts::lives_match),
     ("webhooks_are_counted", webhooks::webhooks_are_counted),
 ];
 

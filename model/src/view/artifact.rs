@@ -2,27 +2,39 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::artifact::{Artifact, ArtifactPath, ArtifactVersion, ChunkRefs};
 use crate::id::Name;
+use crate::lifecycle::{Class, Life, Lifecycle, Move, Stay, Stays, VersionId};
 use crate::row;
 use crate::table::{self, H16, tag};
 use crate::txn::Read;
 
-/// An artifact, and one version with its number: the newest, or the one asked for.
-pub fn artifact(
-    rows: &impl Read,
-    project: &Name,
-    path: &ArtifactPath,
-    version: Option<u32>,
-) -> Option<(Artifact, u32, ArtifactVersion)> {
+/// One version of an artifact.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// The artifact.
+    pub head: Artifact,
+    /// Which one it is.
+    pub id: VersionId,
+    /// The version.
+    pub of: ArtifactVersion,
+    /// Where its chunks are kept.
+    pub stay: Stay,
+}
+
+/// One version of an artifact: the newest, or the one asked for.
+pub fn artifact(rows: &impl Read, project: &Name, path: &ArtifactPath, version: Option<u32>) -> Option<Found> {
     let hash = table::artifact_hash(project, path);
     let head: Artifact = row::read(rows, &table::by_hash(tag::ARTIFACT, &hash))?;
     let version = version.unwrap_or(head.version);
     if head.forget_at.is_some() || version < head.first {
         return None;
     }
-    let of = row::read(rows, &table::artifact_version(&hash, version))?;
-    Some((head, version, of))
+    let of: ArtifactVersion = row::read(rows, &table::artifact_version(&hash, version))?;
+    let stay = life(rows, &hash, version).stay;
+    Some(Found { head, id: VersionId { artifact: hash, version, made_at: of.updated_at }, of, stay })
 }
 
 /// A page of a project's artifacts in the order of their paths, and whether there are more. Rows are in the
@@ -73,4 +85,74 @@ pub fn chunks(rows: &impl Read, after: Option<[u8; 32]>, limit: usize) -> Vec<Ch
 /// Whether a version is made of this chunk.
 pub fn is_referred(rows: &impl Read, hash: &[u8; 32]) -> bool {
     rows.contains(&table::chunk_refs(hash))
+}
+
+/// A project's lifecycle rules.
+pub fn lifecycle(rows: &impl Read, project: &Name) -> Option<Lifecycle> {
+    row::read(rows, &table::lifecycle(project))
+}
+
+/// All projects' lifecycle rules, at most [`crate::limits::LIFECYCLES_MAX`].
+pub fn lifecycles(rows: &impl Read) -> Vec<Lifecycle> {
+    let prefix = table::key(tag::LIFECYCLE, &[]);
+    let mut found = Vec::new();
+    row::walk(rows, &prefix, &prefix, &mut |_, value| {
+        found.extend(row::decode::<Lifecycle>(value));
+        true
+    });
+    found
+}
+
+/// Versions whose chunks are to be moved, behind one of them.
+pub fn moves(rows: &impl Read, after: Option<&VersionId>, limit: usize) -> Vec<Move> {
+    let wanted = of_versions::<Stay>(rows, tag::MOVE, after, limit, |_| true);
+    let whole = |(artifact, version, to)| {
+        let of: ArtifactVersion = row::read(rows, &table::artifact_version(&artifact, version))?;
+        let id = VersionId { artifact, version, made_at: of.updated_at };
+        Some(Move { id, from: life(rows, &artifact, version).stay, to, manifest: of.manifest })
+    };
+    wanted.into_iter().filter_map(whole).collect()
+}
+
+/// Versions whose chunks are not hot any more, behind one of them, and where they are.
+pub fn put_away(rows: &impl Read, after: Option<&VersionId>, limit: usize) -> Vec<(VersionId, Stay, Vec<[u8; 32]>)> {
+    let found = of_versions::<Life>(rows, tag::LIFE, after, limit, |life| life.stay.class > Class::Hot);
+    let whole = |(artifact, version, life): (H16, u32, Life)| {
+        let of: ArtifactVersion = row::read(rows, &table::artifact_version(&artifact, version))?;
+        let chunks = of.manifest.chunks().iter().map(|chunk| chunk.hash).collect();
+        Some((VersionId { artifact, version, made_at: of.updated_at }, life.stay, chunks))
+    };
+    found.into_iter().filter_map(whole).collect()
+}
+
+/// Where a version's chunks are, and are to be; none if it is not there any more.
+pub fn stays(rows: &impl Read, id: &VersionId) -> Option<Stays> {
+    let of: ArtifactVersion = row::read(rows, &table::artifact_version(&id.artifact, id.version))?;
+    (of.updated_at == id.made_at).then(|| Stays {
+        is: life(rows, &id.artifact, id.version).stay,
+        to: row::read(rows, &table::of_version(tag::MOVE, &id.artifact, id.version)),
+    })
+}
+
+fn life(rows: &impl Read, artifact: &H16, version: u32) -> Life {
+    row::read(rows, &table::of_version(tag::LIFE, artifact, version)).unwrap_or_default()
+}
+
+/// Rows of a table by version, behind one of them.
+fn of_versions<T: serde::de::DeserializeOwned>(
+    rows: &impl Read,
+    table: u8,
+    after: Option<&VersionId>,
+    limit: usize,
+    wanted: impl Fn(&T) -> bool,
+) -> Vec<(H16, u32, T)> {
+    let prefix = table::key(table, &[]);
+    let from = after.map_or(prefix, |id| table::after(&table::of_version(table, &id.artifact, id.version)));
+    let mut found = Vec::new();
+    row::walk(rows, &from, &prefix, &mut |key, value| {
+        let row = row::decode::<T>(value).filter(|row| wanted(row));
+        found.extend(row.zip(table::version_in(key)).map(|(row, (artifact, version))| (artifact, version, row)));
+        found.len() < limit
+    });
+    found
 }

@@ -6,7 +6,7 @@
 //!   many jobs    list                        (bounded, by seq upwards)
 //!   workflows    opened, workflow, workflow_input, tasks, events, workflows
 //!   queues       queue, queues, deliverable
-//!   artifacts    artifact, artifacts, chunks, is_referred
+//!   artifacts    artifact, artifacts, chunks, is_referred, lifecycle, lifecycles, moves, put_away, stand
 //!   the clock    now, next_due
 //!   meta group   definition, definitions, nodes, formed, template, templates, webhook, webhooks
 //!   partitions   subscriptions
@@ -22,7 +22,7 @@ mod webhook;
 mod why;
 mod workflow;
 
-pub use artifact::{artifact, artifacts, chunks, is_referred};
+pub use artifact::{Found, artifact, artifacts, chunks, is_referred, lifecycle, lifecycles, moves, put_away, stays};
 pub use list::{Page, list};
 pub use queue::{QueueView, definition, definitions, deliverable, queue, queues};
 pub use schedule::{schedule, schedules};

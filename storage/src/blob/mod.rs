@@ -5,13 +5,15 @@
 //!   blobs/tmp/        what is being written; emptied at the start
 //! ```
 //!
-//! A name says what must be in the file, so that a chunk is checked on each read and can be had from any
-//! other node. A damaged one stays until good bytes take its place.
+//! A name says what must be in the file once it is unpacked (`form`), so that a chunk is checked on each read
+//! and can be had from any other node. A damaged one stays until good bytes take its place.
 
 mod error;
+mod form;
 mod store;
 #[cfg(test)]
 mod tests;
 
 pub use error::BlobError;
+pub use form::{Effort, encode, open};
 pub use store::{BlobStore, Hash};

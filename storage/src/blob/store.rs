@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::BlobError;
+use super::{BlobError, form};
 
 /// A chunk's name.
 pub type Hash = [u8; 32];
@@ -44,13 +44,13 @@ impl BlobStore {
         })
     }
 
-    /// Writes a chunk; durable when this returns. A good one that is there is in use again.
-    pub fn put(&self, hash: &Hash, bytes: &[u8]) -> Result<(), BlobError> {
+    /// Writes a chunk in its [`form`]; durable when this returns. A good one that is there is in use again.
+    pub fn put(&self, hash: &Hash, form: &Bytes) -> Result<(), BlobError> {
         if !self.is_poisoned() && matches!(self.get(hash), Ok(Some(_))) && self.renew(hash)? {
             // A crash may have come between its rename and this.
             return self.durable(&self.folder(hash), sync_folder(&self.folder(hash)));
         }
-        self.replace(hash, bytes)
+        self.replace(hash, form)
     }
 
     /// Whether the disk failed, so that the node must end.
@@ -59,16 +59,16 @@ impl BlobStore {
     }
 
     /// Writes a chunk in the place of what is there.
-    pub fn replace(&self, hash: &Hash, bytes: &[u8]) -> Result<(), BlobError> {
+    pub fn replace(&self, hash: &Hash, form: &Bytes) -> Result<(), BlobError> {
         let path = self.path(hash);
         if self.is_poisoned() {
             return Err(BlobError::Poisoned);
         }
-        if blake3::hash(bytes) != *hash {
+        if form::open(hash, form.clone()).is_none() {
             return Err(BlobError::Damaged { path });
         }
         let temp = self.dir.join(TEMP).join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
-        let written = File::create(&temp).and_then(|mut file| file.write_all(bytes).map(|()| file));
+        let written = File::create(&temp).and_then(|mut file| file.write_all(form).map(|()| file));
         let written = written.map_err(BlobError::io("write", &temp));
         let placed = written.and_then(|file| self.durable(&temp, file.sync_all())).and_then(|()| {
             let folder = self.folder(hash);
@@ -86,12 +86,24 @@ impl BlobStore {
         placed
     }
 
-    /// A chunk's bytes, which are what its name says; none if it is not here.
+    /// A chunk's plain bytes, which are what its name says; none if it is not here.
     pub fn get(&self, hash: &Hash) -> Result<Option<Bytes>, BlobError> {
+        Ok(self.get_both(hash)?.map(|(_, plain)| plain))
+    }
+
+    /// A chunk in the form in which it is kept, whose plain bytes were found to be what its name says.
+    pub fn get_form(&self, hash: &Hash) -> Result<Option<Bytes>, BlobError> {
+        Ok(self.get_both(hash)?.map(|(form, _)| form))
+    }
+
+    fn get_both(&self, hash: &Hash) -> Result<Option<(Bytes, Bytes)>, BlobError> {
         let path = self.path(hash);
         match fs::read(&path) {
-            Ok(bytes) if blake3::hash(&bytes) == *hash => Ok(Some(bytes.into())),
-            Ok(_) => Err(BlobError::Damaged { path }),
+            Ok(bytes) => {
+                let form = Bytes::from(bytes);
+                let plain = form::open(hash, form.clone()).ok_or(BlobError::Damaged { path })?;
+                Ok(Some((form, plain)))
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(BlobError::io("read", &path)(error)),
         }

@@ -1,7 +1,13 @@
 use std::fs;
 use std::time::Duration;
 
-use super::{BlobError, BlobStore};
+use bytes::Bytes;
+
+use super::{BlobError, BlobStore, Effort, encode};
+
+fn abc() -> Bytes {
+    encode(b"abc", Effort::Quick)
+}
 
 fn store() -> (tempfile::TempDir, BlobStore) {
     let dir = tempfile::tempdir().unwrap();
@@ -15,25 +21,25 @@ fn a_chunk_is_found_under_its_hash_and_listed() {
     let hash = *blake3::hash(b"abc").as_bytes();
     assert_eq!(store.get(&hash).unwrap(), None);
     assert!(!store.renew(&hash).unwrap());
-    store.put(&hash, b"abc").unwrap();
-    store.put(&hash, b"abc").unwrap();
+    store.put(&hash, &abc()).unwrap();
+    store.put(&hash, &abc()).unwrap();
     assert_eq!(store.get(&hash).unwrap().as_deref(), Some(&b"abc"[..]));
     assert_eq!(store.names(hash[0]).unwrap(), [hash]);
     assert!(store.names(hash[0] ^ 1).unwrap().is_empty());
-    assert!(matches!(store.put(&[7; 32], b"abc"), Err(BlobError::Damaged { .. })), "not what the name says");
+    assert!(matches!(store.put(&[7; 32], &abc()), Err(BlobError::Damaged { .. })), "not what the name says");
 }
 
 #[test]
 fn damage_is_found_and_mended() {
     let (dir, store) = store();
     let hash = blake3::hash(b"abc");
-    store.put(hash.as_bytes(), b"abc").unwrap();
+    store.put(hash.as_bytes(), &abc()).unwrap();
     let path = dir.path().join(&hash.to_hex()[..2]).join(hash.to_hex().as_str());
     for bad in [&b"abd"[..], b"ab", b""] {
         fs::write(&path, bad).unwrap();
         assert!(matches!(store.get(hash.as_bytes()), Err(BlobError::Damaged { .. })));
     }
-    store.put(hash.as_bytes(), b"abc").unwrap();
+    store.put(hash.as_bytes(), &abc()).unwrap();
     assert!(store.get(hash.as_bytes()).unwrap().is_some());
 }
 
@@ -50,7 +56,7 @@ fn what_a_crash_left_half_written_goes_at_the_start() {
 fn only_what_is_old_is_removed() {
     let (_dir, store) = store();
     let hash = *blake3::hash(b"abc").as_bytes();
-    store.put(&hash, b"abc").unwrap();
+    store.put(&hash, &abc()).unwrap();
     assert!(!store.remove_older(&hash, Duration::from_secs(60)).unwrap());
     std::thread::sleep(Duration::from_millis(20));
     assert!(store.remove_older(&hash, Duration::from_millis(5)).unwrap());

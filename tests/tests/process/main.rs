@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 mod abuse;
+mod artifacts;
 mod cancels;
 mod clocks;
 mod damage;

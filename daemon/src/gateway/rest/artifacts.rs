@@ -9,20 +9,24 @@ use axum::response::{IntoResponse, Response};
 use bravo_api::json::{ArtifactAnswer, ArtifactQuery, ListArtifactsQuery};
 use bravo_model::artifact::Manifest;
 use bravo_model::{Code, Refusal};
-use futures_util::StreamExt;
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
 use http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, IF_RANGE, RANGE,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, IF_RANGE, RANGE, VARY,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use tokio::sync::OwnedSemaphorePermit;
 
-use super::conditions;
 use super::extract::{Artifact, Asked, Project};
+use super::{coding, conditions};
 use crate::gateway::app::App;
 use crate::gateway::call::Call;
 use crate::gateway::problem::{self, Answered, Refused};
-use crate::gateway::service::artifacts::{self, Upload};
+use crate::gateway::service::artifacts::{self, Source, Turn, Upload};
 
 const VERSION: HeaderName = HeaderName::from_static("x-version");
+/// Where the version's chunks are: `hot`, `cold` or `archive`.
+const CLASS: HeaderName = HeaderName::from_static("x-storage-class");
 /// The newest version may be another one the next time.
 const NEWEST: HeaderValue = HeaderValue::from_static("no-cache");
 /// A number never stands for other content.
@@ -70,24 +74,37 @@ pub(super) async fn read(
     headers: HeaderMap,
 ) -> Answered {
     let (asked, freshness) = query.into_parts()?;
-    let (version, of) = artifacts::find(&app, &call, &place, asked, freshness).await?;
-    let manifest = of.manifest;
+    let found = artifacts::find(&app, &call, &place, asked, freshness).await?;
+    let (version, class, source) = (found.id.version, found.stay.class, artifacts::source(&app, &place, &found));
+    let manifest = found.of.manifest;
     let etag = manifest.etag();
+    // A part is one of the bytes as they were sent.
+    let asking = range(&headers, &etag, manifest.size);
+    let turn = coding::turn(&headers, &manifest).filter(|turn| match turn {
+        Turn::Pack(_) => asking == Asking::All,
+        Turn::Unpack(_) => true,
+    });
+    let coder = match turn {
+        Some(turn) => app.artifacts.coder(turn).await?.map(|place| (turn, place)),
+        None => None,
+    };
+    let recoded = coder.is_some();
     let mut response = if conditions::is_known(&headers, &etag)? {
         let mut unchanged = Response::new(Body::empty());
         *unchanged.status_mut() = StatusCode::NOT_MODIFIED;
         unchanged
     } else {
-        match range(&headers, &etag, manifest.size) {
-            Asking::All => content(&app, &method, &manifest, 0..manifest.size).await?,
-            Asking::Part(part) => {
+        match (coder, asking) {
+            (Some((turn, place)), _) => turned(&app, &method, (&source, &manifest), turn, place).await?,
+            (None, Asking::All) => content(&app, &method, (&source, &manifest), 0..manifest.size).await?,
+            (None, Asking::Part(part)) => {
                 let shown = format!("bytes {}-{}/{}", part.start, part.end - 1, manifest.size);
-                let mut response = content(&app, &method, &manifest, part).await?;
+                let mut response = content(&app, &method, (&source, &manifest), part).await?;
                 *response.status_mut() = StatusCode::PARTIAL_CONTENT;
                 set(response.headers_mut(), CONTENT_RANGE, &shown);
                 response
             }
-            Asking::Nothing => {
+            (None, Asking::Nothing) => {
                 let detail = format!("the artifact has {} bytes", manifest.size);
                 let mut response = Refused::from(Refusal::new(Code::RangeNotSatisfiable, detail)).into_response();
                 set(response.headers_mut(), CONTENT_RANGE, &format!("bytes */{}", manifest.size));
@@ -96,8 +113,14 @@ pub(super) async fn read(
         }
     };
     let headers = response.headers_mut();
-    conditions::etag(headers, &etag);
+    if recoded {
+        conditions::weak_etag(headers, &etag);
+    } else {
+        conditions::etag(headers, &etag);
+    }
+    headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
     headers.insert(VERSION, version.into());
+    headers.insert(CLASS, HeaderValue::from_static(class.as_str()));
     headers.insert(CACHE_CONTROL, if asked.is_some() { NUMBERED } else { NEWEST });
     Ok(response)
 }
@@ -122,25 +145,59 @@ pub(super) async fn delete(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-async fn content(app: &Arc<App>, method: &Method, manifest: &Manifest, part: Range<u64>) -> Result<Response, Refused> {
+async fn content(
+    app: &Arc<App>,
+    method: &Method,
+    (source, manifest): (&Source, &Manifest),
+    part: Range<u64>,
+) -> Result<Response, Refused> {
     let length = part.end - part.start;
     let body = if *method == Method::HEAD || length == 0 {
         Body::empty()
     } else {
-        Body::from_stream(artifacts::stream(app, manifest, part).await?)
+        Body::from_stream(artifacts::stream(app, source, manifest, part).await?)
     };
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(CONTENT_LENGTH, length.into());
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    headers.insert(CONTENT_TYPE, UNTYPED);
-    if let Some(value) = &manifest.content_type {
-        set(headers, CONTENT_TYPE, value);
-    }
+    typed(headers, manifest);
     if let Some(value) = &manifest.content_encoding {
         set(headers, CONTENT_ENCODING, value);
     }
     Ok(response)
+}
+
+/// All of it in another coding, whose length nobody knows yet.
+async fn turned(
+    app: &Arc<App>,
+    method: &Method,
+    (source, manifest): (&Source, &Manifest),
+    turn: Turn,
+    place: OwnedSemaphorePermit,
+) -> Result<Response, Refused> {
+    let body = if *method == Method::HEAD {
+        // An empty one would say that there are no bytes.
+        Body::from_stream(stream::empty::<Result<Bytes, Refusal>>())
+    } else {
+        let bytes = artifacts::stream(app, source, manifest, 0..manifest.size).await?;
+        Body::from_stream(artifacts::turned(app, bytes, turn, place).await?)
+    };
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(ACCEPT_RANGES, HeaderValue::from_static("none"));
+    typed(headers, manifest);
+    if let Turn::Pack(coding) = turn {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.token()));
+    }
+    Ok(response)
+}
+
+fn typed(headers: &mut HeaderMap, manifest: &Manifest) {
+    headers.insert(CONTENT_TYPE, UNTYPED);
+    if let Some(value) = &manifest.content_type {
+        set(headers, CONTENT_TYPE, value);
+    }
 }
 
 /// What a reader wants of the bytes.

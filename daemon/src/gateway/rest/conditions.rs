@@ -24,6 +24,13 @@ pub(super) fn etag(headers: &mut HeaderMap, etag: &str) {
     }
 }
 
+/// The same for bytes that were packed or unpacked on their way: what they say is the same, they are not.
+pub(super) fn weak_etag(headers: &mut HeaderMap, etag: &str) {
+    if let Ok(value) = HeaderValue::from_str(&format!("W/\"{etag}\"")) {
+        headers.insert(ETAG, value);
+    }
+}
+
 fn tags(headers: &HeaderMap, header: HeaderName, weak: bool) -> Result<Option<Tags>, Refusal> {
     let malformed = || {
         let detail = format!("{header}: a star, or tags in quotes with commas between them");

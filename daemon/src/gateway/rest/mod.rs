@@ -2,11 +2,13 @@
 
 mod artifacts;
 mod cluster;
+mod coding;
 mod conditions;
 mod events;
 mod extract;
 mod jobs;
 mod leases;
+mod lifecycle;
 mod node;
 mod pages;
 mod queues;
@@ -68,6 +70,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/workflows/{id}/tasks", post(workflows::add_tasks))
         .route("/api/v1/workflows/{id}/events", get(workflows::events))
         .route("/api/v1/artifacts/{project_id}", get(artifacts::list))
+        .route("/api/v1/lifecycle/{project_id}", get(lifecycle::read).put(lifecycle::put).delete(lifecycle::delete))
         .route("/api/v1/workers", get(cluster::workers))
         .route("/api/v1/cluster", get(cluster::overview))
         .route("/api/v1/cluster/digest", get(cluster::digests))

@@ -12,6 +12,7 @@ pub(crate) mod held;
 pub(crate) mod items;
 pub(crate) mod jobs;
 pub(crate) mod lease;
+pub(crate) mod lifecycle;
 pub(crate) mod list;
 pub(crate) mod placement;
 pub(crate) mod queues;

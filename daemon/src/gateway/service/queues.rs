@@ -159,7 +159,8 @@ async fn counts(
     for answer in try_join_all(reads).await? {
         let (Answer::Queues(parts), as_of) = answer else { return Err(wrong_answer()) };
         oldest = earlier(oldest, as_of);
-        for part in parts {
+        // Meta alone says which are defined: a partition may have been told of a definition just as it was deleted.
+        for part in parts.into_iter().filter(|part| !part.is_only_defined()) {
             totals.entry(part.name.clone()).or_default().add(&part);
         }
     }

@@ -1,5 +1,6 @@
 //! Artifacts: put, read, list, delete.
 
+mod coded;
 mod content;
 mod upload;
 
@@ -11,13 +12,15 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bravo_api::Timestamp;
 use bravo_api::convert::reads::{Freshness, Page};
 use bravo_api::json::{ArtifactListAnswer, ArtifactSummary};
-use bravo_model::artifact::{Artifact, ArtifactPath, ArtifactVersion, Manifest, PutArtifact};
+use bravo_model::artifact::{Artifact, ArtifactPath, Manifest, PutArtifact};
 use bravo_model::template::Expected;
+use bravo_model::view::Found;
 use bravo_model::{Code, Command, Envelope, Name, Refusal, Reply};
 use futures_util::future::join_all;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-pub(crate) use content::stream;
+pub(crate) use coded::{Coding, Turn, turned};
+pub(crate) use content::{Source, stream};
 pub(crate) use upload::{Upload, check_size};
 
 use super::reads::{Kind, earlier, read as read_group, read_shared, wrong_answer};
@@ -31,6 +34,8 @@ use crate::transport::wire::{Answer, Query};
 
 /// Artifacts that are written in chunks at a time, and as many that are read: each holds a few chunks.
 const STREAMS_MAX: usize = 32;
+/// Artifacts that are packed or unpacked at a time: each has a thread and a window.
+const CODERS_MAX: usize = 8;
 /// How long one waits for its turn.
 const TURN_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -47,12 +52,24 @@ pub(crate) struct Place {
 pub(crate) struct Turns {
     reads: Arc<Semaphore>,
     writes: Arc<Semaphore>,
+    coders: Arc<Semaphore>,
+}
+
+impl Turns {
+    /// A place for one that is to be packed or unpacked. Without it, one that is not packed goes out as it is,
+    /// and one that must be unpacked waits.
+    pub(crate) async fn coder(&self, turn_of: Turn) -> Result<Option<OwnedSemaphorePermit>, Refusal> {
+        match turn_of {
+            Turn::Pack(_) => Ok(self.coders.clone().try_acquire_owned().ok()),
+            Turn::Unpack(_) => turn(&self.coders).await.map(Some),
+        }
+    }
 }
 
 impl Default for Turns {
     fn default() -> Self {
         let places = || Arc::new(Semaphore::new(STREAMS_MAX));
-        Self { reads: places(), writes: places() }
+        Self { reads: places(), writes: places(), coders: Arc::new(Semaphore::new(CODERS_MAX)) }
     }
 }
 
@@ -90,16 +107,21 @@ pub(crate) async fn find(
     place: &Place,
     version: Option<u32>,
     freshness: Freshness,
-) -> Result<(u32, ArtifactVersion), Refusal> {
+) -> Result<Found, Refusal> {
     let query = Query::Artifact(place.project.clone(), place.path.clone(), version);
     match read_group(app, call, group_of(app, place), query, freshness).await? {
-        Answer::Artifact(Some(found)) => Ok((found.1, found.2)),
+        Answer::Artifact(Some(found)) => Ok(*found),
         Answer::Artifact(None) => {
             let of = version.map_or_else(String::new, |version| format!(" with a version {version} that is kept"));
             Err(Refusal::new(Code::NotFound, format!("there is no artifact {}{of}", place.path)))
         }
         _ => Err(wrong_answer()),
     }
+}
+
+/// Where a version's bytes are.
+pub(crate) fn source(app: &App, place: &Place, found: &Found) -> Source {
+    Source { partition: home(app, place), id: found.id, stay: found.stay }
 }
 
 /// A page of a project's artifacts, over all partitions.
@@ -153,8 +175,12 @@ fn decode(cursor: &str) -> Result<String, Refusal> {
 }
 
 fn group_of(app: &App, place: &Place) -> GroupId {
+    partition_group(home(app, place))
+}
+
+fn home(app: &App, place: &Place) -> u16 {
     let Place { project, path } = place;
-    partition_group(routing::artifact_home(project.as_str(), path.as_str(), app.cluster.partitions()))
+    routing::artifact_home(project.as_str(), path.as_str(), app.cluster.partitions())
 }
 
 async fn turn(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Refusal> {

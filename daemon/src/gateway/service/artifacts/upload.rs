@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bravo_model::artifact::{Chunk, Content, Manifest};
 use bravo_model::{Code, Refusal, limits};
+use bravo_storage::blob::{self, Effort};
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
 use tokio::sync::OwnedSemaphorePermit;
@@ -13,13 +14,12 @@ use tokio::task::JoinSet;
 use super::{Place, group_of, turn};
 use crate::gateway::app::App;
 use crate::raft::types::GroupId;
+use crate::telemetry::events::ArtifactBytes;
 
 /// A sender that is silent for longer is not waited for.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// Chunks that are on their way to the nodes while the next one is taken in.
 const SENT_MAX: usize = 2;
-/// How often it is said that the chunks so far are in use, so that they are not taken for left over.
-const RENEWED_EVERY: Duration = Duration::from_secs(600);
 
 /// An artifact that is coming in. Dropped, it leaves chunks that nobody refers to, which go by themselves.
 pub(crate) struct Upload {
@@ -66,6 +66,7 @@ impl Upload {
 
     async fn add(&mut self, mut bytes: Bytes) -> Result<(), Refusal> {
         self.size += bytes.len() as u64;
+        ArtifactBytes::In(bytes.len() as u64).emit();
         check_size(self.size)?;
         self.whole.update(&bytes);
         while !bytes.is_empty() {
@@ -79,7 +80,7 @@ impl Upload {
                 self.send().await?;
             }
         }
-        Ok(())
+        self.renew_if_due().await
     }
 
     /// Sends off what was gathered, when there are not too many on their way.
@@ -87,15 +88,13 @@ impl Upload {
         while self.sent.len() >= SENT_MAX {
             self.sent_one().await?;
         }
-        if self.renewed.elapsed() > RENEWED_EVERY {
-            self.renew().await?;
-        }
         let bytes = std::mem::take(&mut self.buffer).freeze();
-        let hashed = bytes.clone();
-        let hash = super::super::templates::blocking(move || *blake3::hash(&hashed).as_bytes()).await?;
-        self.chunks.push(Chunk { hash, bytes: u32::try_from(bytes.len()).unwrap_or(u32::MAX) });
+        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let made = move || (*blake3::hash(&bytes).as_bytes(), blob::encode(&bytes, Effort::Quick));
+        let (hash, form) = super::super::templates::blocking(made).await?;
+        self.chunks.push(Chunk { hash, bytes: length });
         let (cluster, group, turn) = (self.app.cluster.clone(), self.group, self.turn.clone());
-        self.sent.spawn(async move { cluster.spread_chunk(group, hash, bytes, turn).await });
+        self.sent.spawn(async move { cluster.spread_chunk(group, hash, form, turn).await });
         Ok(())
     }
 
@@ -105,6 +104,12 @@ impl Upload {
             Some(sent) => sent.map_err(failed)?.map(|()| true),
             None => Ok(false),
         }
+    }
+
+    /// However slowly a body comes, its chunks are not taken for left over.
+    async fn renew_if_due(&mut self) -> Result<(), Refusal> {
+        let due = self.renewed.elapsed() > self.app.cluster.pace.renew_every();
+        if due && !self.chunks.is_empty() { self.renew().await } else { Ok(()) }
     }
 
     async fn renew(&mut self) -> Result<(), Refusal> {
@@ -129,9 +134,7 @@ impl Upload {
                 self.send().await?;
             }
             while self.sent_one().await? {}
-            if self.renewed.elapsed() > RENEWED_EVERY {
-                self.renew().await?;
-            }
+            self.renew_if_due().await?;
             Content::Chunks(std::mem::take(&mut self.chunks))
         };
         let blake3 = *self.whole.finalize().as_bytes();

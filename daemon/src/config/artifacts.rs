@@ -1,0 +1,50 @@
+//! Artifacts: how a node keeps its chunks in order, and where old ones go.
+
+use super::key::{GIB, Kind, int, section};
+use std::path::PathBuf;
+
+section! {
+    /// How a node keeps the chunks of artifacts in order, in the background.
+    ["artifacts"] Artifacts {
+        /// Milliseconds between two searches for chunks of which no artifact is made.
+        sweep_interval_ms: u64 = 600_000, int(100, 86_400_000);
+        /// Such a chunk is removed when nobody has written or read it for this many milliseconds. Uploads
+        /// say every sixth of it that their chunks are in use. The same on all nodes.
+        orphan_age_ms: u64 = 3_600_000, int(600, 30 * 86_400_000);
+        /// Milliseconds between two rounds in which every chunk is read again.
+        scrub_interval_ms: u64 = 60_000, int(100, 30 * 86_400_000);
+        /// Pause in milliseconds after each chunk that is read again: 500 is about 8 MiB a second at most.
+        scrub_pause_ms: u64 = 500, int(0, 600_000);
+        /// Milliseconds between two rounds in which a leader moves what its projects' rules say.
+        move_interval_ms: u64 = 10_000, int(100, 86_400_000);
+    }
+}
+
+section! {
+    /// Where versions of artifacts go by the projects' lifecycle rules. Without a bucket each node has a
+    /// folder of its own, and a version goes to those of all replicas; a bucket is shared by all nodes,
+    /// which are all to be told the same one.
+    ["cold"] Cold {
+        /// The folder of this node, where there is no bucket. Default: `cold` in `node.data_dir`.
+        dir: Option<PathBuf> = None, Kind::Path;
+        /// A bucket that speaks S3.
+        bucket: Option<String> = None, Kind::Text;
+        /// The URL of the store, where it is not Amazon's. Plain `http://` is taken as said.
+        endpoint: Option<String> = None, Kind::Text;
+        /// The bucket's region.
+        region: String = "us-east-1".into(), Kind::Text;
+        /// What the names of all objects begin with. Two clusters that share a bucket need different ones.
+        prefix: Option<String> = None, Kind::Text;
+        /// The id of the access key. Default: what the machine's role gives.
+        access_key_id: Option<String> = None, Kind::Text;
+        /// The file with its secret.
+        secret_access_key_file: Option<PathBuf> = None, Kind::Path;
+        /// Bytes of chunks from a bucket, or from another node's folder, that a node keeps among its own when
+        /// they were read, in each `artifacts.orphan_age_ms`; they are removed that long after they were
+        /// read last.
+        keep_bytes_max: u64 = 4 * GIB, int(0, 16_384 * GIB);
+        /// The storage class of archived objects, such as `GLACIER_IR`; one that must be thawed before it
+        /// can be read will not do.
+        archive_class: Option<String> = None, Kind::Text;
+    }
+}
