@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use parking_lot::RwLock;
 use tokio::sync::Semaphore;
 
-use crate::blobs::{self, ChunkCall, Pace};
+use crate::blobs::{self, ChunkCache, ChunkCall, Pace};
 use crate::cold::Tier;
 use crate::dispatch::Dispatcher;
 use crate::dispatch::hungry::Hungry;
@@ -57,6 +57,8 @@ pub struct Cluster {
     cancel_calls: Arc<Semaphore>,
     /// This node's chunks of artifacts.
     pub(crate) blobs: Arc<BlobStore>,
+    /// Chunks that this node is not to keep, and read.
+    pub(crate) chunks: ChunkCache,
     /// Where old versions of artifacts go.
     pub(crate) tier: Arc<Tier>,
     /// How often chunks are looked at.
@@ -71,6 +73,8 @@ pub struct Cluster {
 pub struct Own {
     /// Its chunks of artifacts.
     pub(crate) blobs: Arc<BlobStore>,
+    /// Chunks that it is not to keep, and reads.
+    pub(crate) chunks: ChunkCache,
     /// Where old versions of artifacts go.
     pub(crate) tier: Arc<Tier>,
     /// How often it looks at its chunks.
@@ -100,7 +104,7 @@ impl Cluster {
         members: BTreeMap<NodeId, Member>,
         own: Own,
     ) -> Arc<Self> {
-        let Own { blobs, tier, pace, feed, tasks } = own;
+        let Own { blobs, chunks, tier, pace, feed, tasks } = own;
         Arc::new(Self {
             node,
             name,
@@ -112,6 +116,7 @@ impl Cluster {
             feed,
             cancel_calls: Arc::new(Semaphore::new(CANCEL_CALLS_MAX)),
             blobs,
+            chunks,
             tier,
             pace,
             stragglers: Arc::new(Semaphore::new(blobs::STRAGGLERS_MAX)),

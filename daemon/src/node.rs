@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bravo_api::certs;
-use bravo_model::Effect;
+use bravo_model::{Effect, limits};
 use bravo_storage::blob::BlobStore;
 use bravo_storage::cache::{CacheOptions, DecodedPages, PayloadCache};
 use bravo_storage::identity::{DataDir, Identity};
@@ -17,7 +17,7 @@ use futures_util::future::BoxFuture;
 use openraft::SnapshotPolicy;
 use tokio::sync::mpsc;
 
-use crate::blobs::Pace;
+use crate::blobs::{ChunkCache, Pace};
 use crate::cluster::{Cluster, Own};
 use crate::cold::Tier;
 use crate::config::{self, Config, Tls};
@@ -82,7 +82,7 @@ impl Node {
         let name = config.cluster.name.clone();
         let (blobs, others, members) = (disk.blobs.clone(), Some(transport.clone()), founders.clone());
         let (tier, pace) = (disk.tier.clone(), Pace::of(&config.artifacts));
-        let own = Own { blobs, tier, pace, feed, tasks: tasks.clone() };
+        let own = Own { blobs, chunks: disk.chunks.clone(), tier, pace, feed, tasks: tasks.clone() };
         let cluster = Cluster::new(id, name, groups, others, members, own);
         service.ready(cluster.clone(), disk.snapshots);
         tasks.spawn(announce(cluster.clone(), asked));
@@ -125,6 +125,7 @@ impl Node {
         self.tasks.stop().await;
         self.transport.close().await;
         self.cache.close().await;
+        self.cluster.chunks.close().await;
         let log = self.log;
         let _ = tokio::task::spawn_blocking(move || log.close()).await;
     }
@@ -143,6 +144,7 @@ struct Disk {
     engines: Engines,
     snapshots: PathBuf,
     cache: PayloadCache,
+    chunks: ChunkCache,
     blobs: Arc<BlobStore>,
     tier: Arc<Tier>,
 }
@@ -156,9 +158,10 @@ impl Disk {
             anyhow::Ok((log, engines, Arc::new(BlobStore::open(&blobs)?)))
         });
         let (log, engines, blobs) = opened.await??;
-        let cache = PayloadCache::open(&data.cache(), cache_options(config)).await?;
+        let cache = PayloadCache::open(&data.cache().join("payloads"), payload_cache(config)).await?;
+        let chunks = ChunkCache::open(&data.cache().join("chunks"), chunk_cache(config)).await?;
         let tier = Arc::new(Tier::open(&config.cold, data.path())?);
-        Ok(Self { log, engines, snapshots: data.snapshot(), cache, blobs, tier })
+        Ok(Self { log, engines, snapshots: data.snapshot(), cache, chunks, blobs, tier })
     }
 }
 
@@ -234,8 +237,9 @@ fn log_options(config: &Config) -> LogOptions {
 }
 
 /// The memory of the cache is shared alike by decoded pages and single values.
-fn cache_options(config: &Config) -> CacheOptions {
+fn payload_cache(config: &Config) -> CacheOptions {
     CacheOptions {
+        name: "payloads",
         memory_bytes: config.storage.cache_memory_bytes as usize / 2,
         disk_bytes: config.storage.cache_disk_bytes as usize,
         asked: cache_asked,
@@ -243,8 +247,19 @@ fn cache_options(config: &Config) -> CacheOptions {
     }
 }
 
-fn cache_asked(tier: &'static str, hit: bool) {
-    CacheAsked { tier, hit }.emit();
+fn chunk_cache(config: &Config) -> CacheOptions {
+    CacheOptions {
+        name: "chunks",
+        memory_bytes: config.artifacts.cache_memory_bytes as usize,
+        disk_bytes: config.artifacts.cache_disk_bytes as usize,
+        value_bytes_max: limits::CHUNK_BYTES,
+        asked: cache_asked,
+        ..CacheOptions::default()
+    }
+}
+
+fn cache_asked(cache: &'static str, tier: &'static str, hit: bool) {
+    CacheAsked { cache, tier, hit }.emit();
 }
 
 /// Bytes on disk beyond which the group that holds the oldest segment makes a snapshot, so that a quiet

@@ -10,6 +10,7 @@ use bravo_storage::blob::Hash;
 
 use super::on_disk;
 use crate::cluster::Cluster;
+use crate::raft::group::Group;
 use crate::raft::types::{META_GROUP, partition_group};
 use crate::telemetry::events::Chunks;
 use crate::transport::wire::{Answer, Query};
@@ -32,12 +33,13 @@ pub(crate) fn start(cluster: &Arc<Cluster>) {
     cluster.tasks.spawn(sweep(cluster.clone()));
 }
 
-/// Fetches what a version that is applied here is made of and that is not here: this node was away, or is new.
+/// Fetches what a version is made of that this node is to have and that is not here: it was away, or is new.
 async fn heal(cluster: Arc<Cluster>) {
     loop {
         tokio::time::sleep(HEAL_EVERY).await;
         let mut fetched = 0_u64;
-        for group in cluster.groups().iter().filter(|group| group.shared.group != META_GROUP) {
+        let own = |group: &&Group| group.shared.group != META_GROUP && cluster.keeps_chunks_of(group.shared.group);
+        for group in cluster.groups().iter().filter(own) {
             let mut after = None;
             loop {
                 let page = view::chunks(&*group.shared.state.read(), after, PAGE);

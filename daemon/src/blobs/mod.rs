@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bravo_model::{Code, Refusal};
 use bravo_storage::blob::{self, BlobError, BlobStore, Hash};
+use bravo_storage::cache::TieredCache;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -22,6 +23,9 @@ use crate::transport::wire::{Request, Response};
 pub(crate) const STRAGGLERS_MAX: usize = 16;
 /// Longest time that a node may take over one chunk.
 const CHUNK_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Chunks that were read here and belong elsewhere, plain.
+pub(crate) type ChunkCache = TieredCache<Hash>;
 
 /// How often a node looks at its chunks.
 #[derive(Clone, Copy, Debug)]
@@ -99,21 +103,33 @@ impl Cluster {
         }
     }
 
+    /// Whether this node is to have the chunks of a group: the others read them from those that are.
+    pub(crate) fn keeps_chunks_of(&self, group: GroupId) -> bool {
+        self.group(group).is_some_and(|group| group.voters().contains(&self.node))
+    }
+
     /// Fetches a chunk from another node and keeps it here, in the place of a damaged one if there is one.
     pub(crate) async fn fetch_chunk(self: &Arc<Self>, hash: Hash) -> Option<Bytes> {
+        let (form, plain) = self.get_others_chunk(hash).await?;
+        match on_disk(&self.blobs, move |blobs| blobs.replace(&hash, &form)).await {
+            Ok(()) => Chunks::Repaired.emit(),
+            Err(detail) => tracing::warn!(detail, "a chunk that was fetched could not be kept"),
+        }
+        Some(plain)
+    }
+
+    /// A sound chunk from another node, in its form and plain.
+    pub(crate) async fn get_others_chunk(self: &Arc<Self>, hash: Hash) -> Option<(Bytes, Bytes)> {
         for node in self.members().into_keys().filter(|node| *node != self.node) {
             let call = self.call(node, Request::GetChunk(hash));
             let Ok(Ok(Response::Chunk(Some(form)))) = tokio::time::timeout(CHUNK_PATIENCE, call).await else {
                 continue;
             };
-            let kept = form.clone();
-            let Ok(Some(plain)) = tokio::task::spawn_blocking(move || blob::open(&hash, form)).await else { continue };
-            if let Err(detail) = on_disk(&self.blobs, move |blobs| blobs.replace(&hash, &kept)).await {
-                tracing::warn!(detail, "a chunk that was fetched could not be kept");
-            } else {
-                Chunks::Repaired.emit();
+            let opened = form.clone();
+            let plain = tokio::task::spawn_blocking(move || blob::open(&hash, opened)).await;
+            if let Ok(Some(plain)) = plain {
+                return Some((form, plain));
             }
-            return Some(plain);
         }
         None
     }

@@ -178,7 +178,7 @@ async fn heal(cluster: Arc<Cluster>) {
 
 async fn heal_one(cluster: &Arc<Cluster>, name: ColdName, hash: blob::Hash) {
     let problem = match cluster.tier.get(&name).await {
-        Ok(Some(form)) if Found::check(hash, form.clone(), true).await.is_some() => {
+        Ok(Some(form)) if Found::check(hash, form.clone()).await.is_some() => {
             return Chunks::Scrubbed(true).emit();
         }
         Ok(Some(_)) => "damaged",

@@ -73,27 +73,45 @@ impl Cluster {
             Ok(None) => {}
             Err(detail) => tracing::warn!(detail, "a chunk cannot be read here; it is fetched from elsewhere"),
         }
-        if name.stay.class == Class::Hot
+        let hot = name.stay.class == Class::Hot;
+        if hot
+            && self.keeps_chunks_of(partition_group(name.partition))
             && let Some(bytes) = self.fetch_chunk(hash).await
         {
             return Ok(bytes);
         }
-        let known = if name.stay.class == Class::Hot { None } else { self.get_cold(name, hash).await };
-        let found = match known {
-            Some(found) => Some(found),
-            None => match self.stay_now(&name).await {
-                Some(stay) => self.get_cold(ColdName { stay, ..name }, hash).await,
-                None => None,
-            },
-        };
-        if let Some(found) = found {
-            return Ok(self.keep_for_a_while(hash, found).await);
+        if !hot
+            && !self.tier.is_shared()
+            && let Some(found) = self.get_own_cold(name, hash).await
+        {
+            return Ok(found.plain);
         }
-        let left = if name.stay.class == Class::Hot { None } else { self.fetch_chunk(hash).await };
-        left.ok_or_else(|| {
-            let detail = "no node that can be reached has a part of the artifact now, nor has the cold tier";
-            Refusal::retry_after(Code::NoLeader, detail, 1_000)
-        })
+        let from_afar = || {
+            let cluster = self.clone();
+            async move { cluster.chunk_from_afar(name, hash).await }
+        };
+        self.chunks.get_or_load(hash, from_afar).await
+    }
+
+    /// A chunk that this node is not to keep.
+    async fn chunk_from_afar(self: Arc<Self>, name: ColdName, hash: blob::Hash) -> Result<Bytes, Refusal> {
+        let hot = name.stay.class == Class::Hot;
+        if hot && let Some((_, plain)) = self.get_others_chunk(hash).await {
+            return Ok(plain);
+        }
+        if !hot && let Some(found) = self.get_cold(name, hash).await {
+            return Ok(found.plain);
+        }
+        if let Some(stay) = self.stay_now(&name).await
+            && let Some(found) = self.get_cold(ColdName { stay, ..name }, hash).await
+        {
+            return Ok(found.plain);
+        }
+        if !hot && let Some((_, plain)) = self.get_others_chunk(hash).await {
+            return Ok(plain);
+        }
+        let detail = "no node that can be reached has a part of the artifact now, nor has the cold tier";
+        Err(Refusal::retry_after(Code::NoLeader, detail, 1_000))
     }
 
     /// Where the version of a chunk is by now, if it moved on to the tier or within it.
@@ -107,18 +125,27 @@ impl Cluster {
 
     /// A sound chunk of the tier: from this node's, else from another's.
     async fn get_cold(self: &Arc<Self>, name: ColdName, hash: blob::Hash) -> Option<Found> {
+        match self.get_own_cold(name, hash).await {
+            Some(found) => Some(found),
+            None => self.get_others_cold(name, hash).await,
+        }
+    }
+
+    async fn get_own_cold(&self, name: ColdName, hash: blob::Hash) -> Option<Found> {
         match self.tier.get(&name).await {
             Ok(Some(form)) => {
-                let own = !self.tier.is_shared();
-                if let Some(found) = Found::check(hash, form, own).await {
-                    return Some(found);
+                let found = Found::check(hash, form).await;
+                if found.is_none() {
+                    tracing::warn!(path = %name.path(), "a chunk in the cold tier is damaged");
                 }
-                tracing::warn!(path = %name.path(), "a chunk in the cold tier is damaged");
+                found
             }
-            Ok(None) => {}
-            Err(detail) => tracing::warn!(detail, "the cold tier cannot be read here"),
+            Ok(None) => None,
+            Err(detail) => {
+                tracing::warn!(detail, "the cold tier cannot be read here");
+                None
+            }
         }
-        self.get_others_cold(name, hash).await
     }
 
     /// The same, from another node's tier.
@@ -126,25 +153,12 @@ impl Cluster {
         for node in self.members().into_keys().filter(|node| *node != self.node) {
             let call = self.call(node, Request::GetCold(name));
             if let Ok(Ok(Response::Chunk(Some(form)))) = tokio::time::timeout(COLD_PATIENCE, call).await
-                && let Some(found) = Found::check(hash, form, false).await
+                && let Some(found) = Found::check(hash, form).await
             {
                 return Some(found);
             }
         }
         None
-    }
-
-    /// What came from afar stays among this node's chunks. No version is hot with it, so that the sweep removes
-    /// it when nobody has asked for it for long.
-    async fn keep_for_a_while(&self, hash: blob::Hash, found: Found) -> Bytes {
-        let Found { form, plain, own } = found;
-        if !own
-            && self.tier.may_keep(form.len() as u64, self.pace.orphan_age)
-            && let Err(detail) = on_disk(&self.blobs, move |blobs| blobs.replace(&hash, &form)).await
-        {
-            tracing::warn!(detail, "a chunk from the cold tier could not be kept");
-        }
-        plain
     }
 
     /// What other nodes, and this one, ask of this node's tier.
@@ -165,14 +179,12 @@ impl Cluster {
 struct Found {
     form: Bytes,
     plain: Bytes,
-    /// It was in this node's own folder.
-    own: bool,
 }
 
 impl Found {
-    async fn check(hash: blob::Hash, form: Bytes, own: bool) -> Option<Self> {
+    async fn check(hash: blob::Hash, form: Bytes) -> Option<Self> {
         let opened = form.clone();
         let plain = tokio::task::spawn_blocking(move || blob::open(&hash, opened)).await.ok().flatten()?;
-        Some(Self { form, plain, own })
+        Some(Self { form, plain })
     }
 }

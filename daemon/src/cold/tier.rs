@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use bravo_model::lifecycle::Class;
@@ -16,7 +16,6 @@ use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{Attribute, BackoffConfig, ClientOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutOptions};
 use object_store::{PutPayload, RetryConfig};
-use parking_lot::Mutex;
 
 use super::name::{ColdName, folder};
 use crate::config::Cold;
@@ -34,15 +33,11 @@ pub(crate) struct Tier {
     /// The node's own folder; none: a bucket.
     folder: Option<(LocalFileSystem, PathBuf)>,
     archive_class: Option<String>,
-    keep_bytes_max: u64,
-    /// When what was kept was last counted anew, and how many bytes since.
-    kept: Mutex<(Instant, u64)>,
 }
 
 impl Tier {
     /// Opens what the configuration names. A bucket is not asked yet: it may be away now.
     pub(crate) fn open(config: &Cold, data_dir: &FilePath) -> anyhow::Result<Self> {
-        let (keep_bytes_max, kept) = (config.keep_bytes_max, Mutex::new((Instant::now(), 0)));
         let Some(bucket) = &config.bucket else {
             let dir = config.dir.clone().unwrap_or_else(|| data_dir.join("cold"));
             std::fs::create_dir_all(&dir).with_context(|| format!("the cold tier's folder {}", dir.display()))?;
@@ -50,13 +45,7 @@ impl Tier {
                 .with_context(|| format!("the cold tier's folder {}", dir.display()))?
                 .with_automatic_cleanup(true);
             let root = dir.canonicalize()?;
-            return Ok(Self {
-                store: Arc::new(folder.clone()),
-                folder: Some((folder, root)),
-                archive_class: None,
-                keep_bytes_max,
-                kept,
-            });
+            return Ok(Self { store: Arc::new(folder.clone()), folder: Some((folder, root)), archive_class: None });
         };
         let backoff = BackoffConfig::default();
         let mut builder = AmazonS3Builder::new()
@@ -77,23 +66,12 @@ impl Tier {
             Some(prefix) => Arc::new(PrefixStore::new(store, prefix.as_str())),
             None => Arc::new(store),
         };
-        Ok(Self { store, folder: None, archive_class: config.archive_class.clone(), keep_bytes_max, kept })
+        Ok(Self { store, folder: None, archive_class: config.archive_class.clone() })
     }
 
     /// Whether what one node puts is there for all.
     pub(crate) fn is_shared(&self) -> bool {
         self.folder.is_none()
-    }
-
-    /// Whether a chunk that was read may be kept on this node; there is a bound to them in each span of time.
-    pub(crate) fn may_keep(&self, bytes: u64, span: Duration) -> bool {
-        let mut kept = self.kept.lock();
-        if kept.0.elapsed() > span {
-            *kept = (Instant::now(), 0);
-        }
-        let fits = kept.1 + bytes <= self.keep_bytes_max;
-        kept.1 += if fits { bytes } else { 0 };
-        fits
     }
 
     /// Writes a chunk in its form; durable when this returns.
@@ -159,17 +137,6 @@ mod tests {
     use futures_util::TryStreamExt;
 
     use super::*;
-
-    #[test]
-    fn what_is_kept_is_bounded_in_each_span() {
-        let dir = tempfile::tempdir().unwrap();
-        let config = Cold { keep_bytes_max: 10, ..Cold::default() };
-        let tier = Tier::open(&config, dir.path()).unwrap();
-        let may = |bytes| tier.may_keep(bytes, Duration::from_secs(60));
-        assert_eq!([may(6), may(5), may(4), may(1)], [true, false, true, false]);
-        std::thread::sleep(Duration::from_millis(5));
-        assert!(tier.may_keep(10, Duration::from_millis(1)));
-    }
 
     #[tokio::test]
     async fn a_folder_keeps_what_was_put_and_lists_what_is_ours() {

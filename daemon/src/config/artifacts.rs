@@ -1,6 +1,6 @@
 //! Artifacts: how a node keeps its chunks in order, and where old ones go.
 
-use super::key::{GIB, Kind, int, section};
+use super::key::{GIB, Kind, MIB, int, section};
 use std::path::PathBuf;
 
 section! {
@@ -17,6 +17,11 @@ section! {
         scrub_pause_ms: u64 = 500, int(0, 600_000);
         /// Milliseconds between two rounds in which a leader moves what its projects' rules say.
         move_interval_ms: u64 = 10_000, int(100, 86_400_000);
+        /// Bytes in memory of the cache of chunks that were read here and belong elsewhere: to other nodes, or to
+        /// the cold tier.
+        cache_memory_bytes: u64 = 64 * MIB, int(16 * MIB, 256 * GIB);
+        /// Bytes of that cache on disk; 0: none. A chunk is kept for an hour.
+        cache_disk_bytes: u64 = 4 * GIB, int(0, 16_384 * GIB);
     }
 }
 
@@ -39,10 +44,6 @@ section! {
         access_key_id: Option<String> = None, Kind::Text;
         /// The file with its secret.
         secret_access_key_file: Option<PathBuf> = None, Kind::Path;
-        /// Bytes of chunks from a bucket, or from another node's folder, that a node keeps among its own when
-        /// they were read, in each `artifacts.orphan_age_ms`; they are removed that long after they were
-        /// read last.
-        keep_bytes_max: u64 = 4 * GIB, int(0, 16_384 * GIB);
         /// The storage class of archived objects, such as `GLACIER_IR`; one that must be thawed before it
         /// can be read will not do.
         archive_class: Option<String> = None, Kind::Text;

@@ -247,6 +247,8 @@ impl LogFlushed {
 /// A tier of the cache was asked for a payload or result.
 #[derive(Debug)]
 pub struct CacheAsked {
+    /// The cache.
+    pub cache: &'static str,
     /// `pages`, `memory` or `disk`.
     pub tier: &'static str,
     /// Whether it had the value.
@@ -257,7 +259,7 @@ impl CacheAsked {
     /// Counts it.
     pub fn emit(&self) {
         let metric = if self.hit { metric::CACHE_HITS } else { metric::CACHE_MISSES };
-        counter!(metric, "tier" => self.tier).increment(1);
+        counter!(metric, "cache" => self.cache, "tier" => self.tier).increment(1);
     }
 }
 

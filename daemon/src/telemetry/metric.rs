@@ -127,12 +127,12 @@ metrics! {
     LOG_RECORDS = "bravo_log_records_total", Counter, "records", [];
     /// Segments that the shared log holds on disk.
     LOG_SEGMENTS = "bravo_log_segments", Gauge, "segments", [];
-    /// Payloads and results that a tier of the cache had: decoded `pages`, single values in `memory` and on
-    /// `disk`. A tier is asked for what the ones before it did not have, and the first one only for what
-    /// the state does not hold in memory.
-    CACHE_HITS = "bravo_cache_hits_total", Counter, "values", ["tier"];
+    /// What a tier of a cache had, by cache: `payloads` and results that the state does not hold in memory (as
+    /// decoded `pages`, as single values in `memory` and on `disk`), `chunks` of artifacts that this node is not to
+    /// keep, compiled `templates`. A tier is asked for what the ones before it did not have.
+    CACHE_HITS = "bravo_cache_hits_total", Counter, "values", ["cache", "tier"];
     /// Those that it did not have.
-    CACHE_MISSES = "bravo_cache_misses_total", Counter, "values", ["tier"];
+    CACHE_MISSES = "bravo_cache_misses_total", Counter, "values", ["cache", "tier"];
     /// Bytes of artifacts that callers sent to this node, as they sent them.
     ARTIFACT_BYTES_IN = "bravo_artifact_received_bytes_total", Counter, "bytes", [];
     /// Bytes of artifacts that this node gave to callers, before they were packed or unpacked on the way.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -159,10 +160,18 @@ async fn an_old_version_is_read_from_the_cold_tier_and_then_from_the_archive() {
 }
 
 /// Objects by path, with the storage class that they were put with.
-type Objects = Arc<Mutex<BTreeMap<String, (Bytes, Option<String>)>>>;
+type Objects = BTreeMap<String, (Bytes, Option<String>)>;
+
+#[derive(Default)]
+struct Bucket {
+    objects: Mutex<Objects>,
+    /// How often one was got.
+    gets: AtomicUsize,
+}
 
 /// As much of S3 as the cold tier asks for. Nobody's signature is checked; that there is one is.
-async fn bucket(State(objects): State<Objects>, request: Request<Body>) -> Response<Body> {
+async fn serve(State(bucket): State<Arc<Bucket>>, request: Request<Body>) -> Response<Body> {
+    let objects = &bucket.objects;
     let (parts, body) = request.into_parts();
     let path = parts.uri.path().to_owned();
     let answer = |status: u16, body: Bytes| {
@@ -207,7 +216,10 @@ async fn bucket(State(objects): State<Objects>, request: Request<Body>) -> Respo
             answer(204, Bytes::new())
         }
         _ => match objects.lock().get(&path) {
-            Some((bytes, _)) => answer(200, bytes.clone()),
+            Some((bytes, _)) => {
+                bucket.gets.fetch_add(1, Ordering::Relaxed);
+                answer(200, bytes.clone())
+            }
             None => answer(404, "<Error><Code>NoSuchKey</Code></Error>".into()),
         },
     }
@@ -215,10 +227,11 @@ async fn bucket(State(objects): State<Objects>, request: Request<Body>) -> Respo
 
 #[tokio::test]
 async fn a_bucket_may_be_the_cold_tier() {
-    let objects = Objects::default();
+    let bucket = Arc::new(Bucket::default());
+    let objects = &bucket.objects;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    let router = Router::new().fallback(bucket).with_state(objects.clone());
+    let router = Router::new().fallback(serve).with_state(bucket.clone());
     tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
     let secret = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(secret.path(), "secret\n").unwrap();
@@ -263,8 +276,12 @@ async fn a_bucket_may_be_the_cold_tier() {
         assert!(Instant::now() < deadline, "{} chunks are left", blobs());
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    assert!(at(Method::GET, "artifacts/s/x", Vec::new()).await.2 == whole);
-    assert_eq!(blobs(), 2, "what was read is kept for a while");
+    let before = bucket.gets.load(Ordering::Relaxed);
+    for _ in 0..3 {
+        assert!(at(Method::GET, "artifacts/s/x", Vec::new()).await.2 == whole);
+    }
+    let got = bucket.gets.load(Ordering::Relaxed) - before;
+    assert_eq!((got, blobs()), (2, 0), "each chunk once: then the cache has it");
 
     let ages = age(r#""cold_after_ms":1,"archive_after_ms":2"#);
     assert_eq!(at(Method::PUT, "lifecycle/s", ages).await.0, StatusCode::OK);

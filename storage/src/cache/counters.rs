@@ -1,33 +1,34 @@
 //! What became of each question, tier by tier, for whoever counts it.
 
-/// Hears of each question to a tier (`pages`, `memory` or `disk`) and whether it had the value. A tier is
-/// asked for what the ones before it did not have.
-pub type Asked = fn(tier: &'static str, hit: bool);
+/// Hears of each question to a tier of a cache, and whether it had the value: the cache's name, the tier's
+/// (`pages`, `memory` or `disk`). A tier is asked for what the ones before it did not have.
+pub type Asked = fn(cache: &'static str, tier: &'static str, hit: bool);
 
 /// For those who do not count.
-pub fn not_counted(_: &'static str, _: bool) {}
+pub fn not_counted(_: &'static str, _: &'static str, _: bool) {}
 
-/// The tiers of the payload cache.
+/// The tiers of one cache.
 #[derive(Clone, Copy)]
 pub(super) struct Counters {
+    pub(super) cache: &'static str,
     pub(super) asked: Asked,
     pub(super) on_disk: bool,
 }
 
 impl Counters {
     pub(super) fn found_in_memory(self) {
-        (self.asked)("memory", true);
+        (self.asked)(self.cache, "memory", true);
     }
 
     pub(super) fn found_on_disk(self) {
-        (self.asked)("memory", false);
-        (self.asked)("disk", true);
+        (self.asked)(self.cache, "memory", false);
+        (self.asked)(self.cache, "disk", true);
     }
 
     pub(super) fn missed(self) {
-        (self.asked)("memory", false);
+        (self.asked)(self.cache, "memory", false);
         if self.on_disk {
-            (self.asked)("disk", false);
+            (self.asked)(self.cache, "disk", false);
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Bounded caches in front of spilled rows, which are payloads and results: decoded pages, then single values.
+//! Bounded caches in front of what is dear to get: spilled rows (payloads and results), as decoded pages and as
+//! single values; and whatever else has a name that stands for one value for ever.
 //!
 //! Nothing here is ever the only copy: an entry may vanish at any moment, and a miss always has
 //! somewhere to go. Rows that are in memory are never looked for here. foyer knows no expiry, so it is part
@@ -8,10 +9,12 @@
 mod counters;
 mod pages;
 mod payload;
+mod tiered;
 
 #[cfg(test)]
 mod tests;
 
 pub use counters::{Asked, not_counted};
 pub use pages::DecodedPages;
-pub use payload::{CacheError, CacheOptions, PayloadCache};
+pub use payload::PayloadCache;
+pub use tiered::{CacheError, CacheName, CacheOptions, TieredCache};

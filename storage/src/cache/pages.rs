@@ -24,7 +24,7 @@ impl DecodedPages {
 impl PageCache for DecodedPages {
     fn get(&self, id: PageId) -> Option<Arc<Page>> {
         let found = self.cache.get(&id).map(|entry| entry.value().clone());
-        (self.asked)("pages", found.is_some());
+        (self.asked)("payloads", "pages", found.is_some());
         found
     }
 

@@ -51,7 +51,7 @@ impl Loader {
             async move {
                 loads.fetch_add(1, Ordering::Relaxed);
                 tokio::time::sleep(Duration::from_millis(1)).await;
-                Ok(payload(n))
+                Ok::<_, EngineError>(payload(n))
             }
         };
         cache.get_or_load(id(n), load).await.unwrap()
@@ -205,7 +205,7 @@ async fn spilled_rows_are_found_under_the_lock_and_read_without_it() {
     let mut store = spilled(&engines, 1_000);
     for _ in 0..2 {
         for n in (500..1_000).rev().step_by(7) {
-            assert_eq!(cache.value(&place(&store, n)).await, Ok(payload(n)));
+            assert_eq!(cache.value(&place(&store, n)).await, Ok::<_, EngineError>(payload(n)));
         }
     }
 

@@ -7,6 +7,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bravo_model::{Key, Value};
+use serde::{Deserialize, Serialize};
 
 use super::engine::EngineError;
 
@@ -17,7 +18,7 @@ const ZSTD_LEVEL: i32 = 1;
 const COPY_BYTES_MAX: usize = 16 << 10;
 
 /// Names a page within this process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PageId(pub u64);
 
 static NEXT: AtomicU64 = AtomicU64::new(1);

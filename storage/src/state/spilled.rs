@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bravo_model::{Key, Value};
+use serde::{Deserialize, Serialize};
 
 use super::engine::EngineError;
 use super::page::PageId;
@@ -31,7 +32,7 @@ pub struct SpilledRow {
 }
 
 /// Names a value that was written once: no other row of this process ever has the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RowId {
     /// The page.
     pub page: PageId,
