@@ -22,7 +22,8 @@ const STATUS_ERRORS_MAX: usize = 10;
 const TOLD_MAX: usize = 3;
 
 /// A refusal on its way out: with all that is wrong, where a definition or an input was refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{refusal}")]
 pub struct Rejection {
     /// The refusal.
     pub refusal: Refusal,

@@ -150,6 +150,11 @@ pub fn queues(shared: &GroupState) -> Vec<QueueCounts> {
     view::queues(&*shared.state.read()).into_iter().map(|queue| counts(shared, queue)).collect()
 }
 
+/// How often templates were changed (meta).
+pub fn template_changes(shared: &GroupState) -> u64 {
+    view::template_changes(&*shared.state.read())
+}
+
 /// All queues' definitions (meta).
 pub fn definitions(shared: &GroupState) -> Vec<QueueDefinition> {
     view::definitions(&*shared.state.read())

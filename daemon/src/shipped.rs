@@ -55,7 +55,7 @@ async fn put(cluster: &Arc<Cluster>, name: &str, text: &str) -> Result<(), Refus
 mod tests {
     use std::collections::BTreeSet;
 
-    use bravo_api::template::instantiate;
+    use bravo_api::template::Compiled;
     use serde_json::{Value, json};
 
     use super::*;
@@ -74,9 +74,11 @@ mod tests {
         for (name, text) in TEMPLATES {
             let checked = Template::parse(&Name::parse("name", name).unwrap(), text.as_bytes()).unwrap();
             let requirements = json!({"type": name, "features": ["auth", "api", "database"], "more": {"a": 1}});
-            let instance = instantiate(&checked.template, "requirements", Some(requirements)).unwrap();
-            assert_eq!((&instance.input["language"], &instance.input["framework"]), (&json!("rust"), &json!("std")));
-            let tasks: Vec<Value> = serde_json::from_slice(&instance.tasks.0).unwrap();
+            let compiled = Compiled::new(checked.template).unwrap();
+            let (input, wrong) = compiled.prepare("requirements", Some(requirements));
+            assert_eq!(wrong, []);
+            assert_eq!((&input["language"], &input["framework"]), (&json!("rust"), &json!("std")));
+            let tasks: Vec<Value> = serde_json::from_slice(&compiled.template.tasks.0).unwrap();
             let ids: Vec<&str> = tasks.iter().map(|task| task["id"].as_str().unwrap()).collect();
             assert_eq!(ids, ["analysis", "planning", "codegen", "testing", "deployment"]);
             for (place, task) in tasks.iter().enumerate() {
@@ -85,8 +87,8 @@ mod tests {
                 assert_eq!(task["depends_on"].as_array().map_or(0, Vec::len), before.len());
                 assert!(before.iter().all(|id| task["depends_on"][0] == *id));
             }
-            let wrong = instantiate(&checked.template, "requirements", Some(json!({"features": ["magic"]})));
-            assert_eq!(wrong.unwrap_err()[0].path, "requirements.features[0]");
+            let (_, wrong) = compiled.prepare("requirements", Some(json!({"features": ["magic"]})));
+            assert_eq!(wrong[0].path, "requirements.features[0]");
         }
     }
 }

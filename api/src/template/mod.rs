@@ -1,21 +1,21 @@
 //! Templates of workflows: what a document may say, and a workflow's input under its schema.
 //!
 //! ```text
-//!   JSON text ──► Template::parse ──► document (kept) ──► Template::stored ──► instantiate ──► Instance
-//!                 all that is wrong                                          input checked,    to start or
-//!                                                                            defaults filled   to preview
+//!   JSON text ──► Template::parse ──► document (kept) ──► Template::stored ──► Compiled ──► prepare
+//!                 all that is wrong                                            its schema   defaults filled,
+//!                                                                                           input checked
 //! ```
 //!
 //! What callers wrote is carried as text; only the schema and inputs are looked into.
 
 mod bounds;
+mod compiled;
 mod defaults;
 mod fields;
-mod instance;
 mod render;
 mod schema;
 
-pub use instance::{Instance, instantiate, prepare};
+pub use compiled::Compiled;
 pub use render::render;
 
 use bravo_model::Name;
@@ -193,7 +193,7 @@ mod tests {
         ] {
             assert!(wrong.iter().any(|wrong| wrong.starts_with(place)), "{place} is not in {wrong:#?}");
         }
-        assert_eq!(wrong.len(), 10, "{wrong:#?}");
+        assert_eq!(wrong.len(), 11, "{wrong:#?}");
     }
 
     #[test]

@@ -37,14 +37,12 @@ pub(super) fn check(schema: &Value) -> Vec<FieldError> {
 }
 
 /// All that a schema refuses of a value; `at` is where the value stands in the request.
-pub(super) fn refuses(schema: &Value, value: &Value, at: &str) -> Vec<FieldError> {
-    match compile(schema) {
-        Ok(validator) => errors(validator.iter_errors(value), at),
-        Err(error) => vec![error],
-    }
+pub(super) fn refuses(schema: &Validator, value: &Value, at: &str) -> Vec<FieldError> {
+    errors(schema.iter_errors(value), at)
 }
 
-fn compile(schema: &Value) -> Result<Validator, FieldError> {
+/// Makes a schema ready for use.
+pub(super) fn compile(schema: &Value) -> Result<Validator, FieldError> {
     let patterns = PatternOptions::regex().size_limit(PATTERN_BYTES_MAX);
     let options = jsonschema::options().with_pattern_options(patterns).offline();
     options.build(schema).map_err(|error| told(&error, PLACE))
@@ -96,7 +94,8 @@ mod tests {
         let schema = json!({"type": "object", "required": ["a"], "properties": {
             "list": {"items": {"enum": ["x", "y"]}}, "n": {"type": "integer", "minimum": 3}}});
         let value = json!({"list": ["x", "z"], "n": 2});
-        let mut wrong: Vec<String> = refuses(&schema, &value, "input").into_iter().map(|error| error.path).collect();
+        let mut wrong: Vec<String> =
+            refuses(&compile(&schema).unwrap(), &value, "input").into_iter().map(|error| error.path).collect();
         wrong.sort();
         assert_eq!(wrong, ["input", "input.list[1]", "input.n"]);
     }

@@ -61,6 +61,9 @@ section! {
         /// Milliseconds that a workflow is kept, with its history, once it is over; where neither it nor its
         /// template says. Its jobs are kept as their queues say.
         retention_ms: u64 = 30 * 86_400_000, int(1, HORIZON_MS_MAX);
+        /// Bytes of the cache of templates that are ready for use. One is kept for five minutes, or until any
+        /// template changes.
+        template_cache_bytes: u64 = 100 * MIB, int(MIB, 16 * GIB);
     }
 }
 

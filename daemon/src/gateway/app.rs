@@ -9,7 +9,7 @@ use super::body::Budget;
 use super::service::artifacts::Turns;
 use super::service::definitions::Definitions;
 use super::service::placement::Placement;
-use super::service::templates::Catalog;
+use super::service::templates::{Catalog, Compiled};
 use crate::cluster::Cluster;
 use crate::config::{Config, Limits};
 use crate::reads::Spread;
@@ -50,6 +50,8 @@ pub(crate) struct App {
     pub(crate) artifacts: Turns,
     /// Templates as this node found them last.
     pub(crate) templates: Catalog,
+    /// Those that workflows were made from lately.
+    pub(crate) compiled: Compiled,
 }
 
 impl App {
@@ -70,6 +72,7 @@ impl App {
             placement: Placement::default(),
             artifacts: Turns::default(),
             templates: Catalog::default(),
+            compiled: Compiled::new(config.workflows.template_cache_bytes),
             limits,
             cluster,
         })

@@ -7,6 +7,7 @@
 //! This folder is the only place that names foyer.
 
 mod counters;
+mod memory;
 mod pages;
 mod payload;
 mod tiered;
@@ -15,6 +16,7 @@ mod tiered;
 mod tests;
 
 pub use counters::{Asked, not_counted};
+pub use memory::MemoryCache;
 pub use pages::DecodedPages;
 pub use payload::PayloadCache;
 pub use tiered::{CacheError, CacheName, CacheOptions, TieredCache};

@@ -93,7 +93,7 @@ pub struct CacheError(String);
 /// A load's error on its way through foyer and back. All who waited for the value get the same.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{0}")]
-struct LoadFailed<E>(E);
+pub(super) struct LoadFailed<E>(pub(super) E);
 
 /// A cache in two tiers. Cheap to clone.
 #[derive(Clone)]

@@ -214,7 +214,8 @@ pub(crate) async fn sweep(
     name: &Name,
     command: fn(Name) -> Command,
 ) -> Result<u64, Refusal> {
-    read(app, call, name, Freshness::Stale { max_ms: None }).await?;
+    // A replica may not know yet what was enqueued just now.
+    read(app, call, name, Freshness::Linearizable).await?;
     let sweeps = (0..app.cluster.partitions()).map(|partition| async move {
         let mut done = 0;
         for round in 0_u32.. {

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use bravo_api::convert::reads::{Freshness, Page};
 use bravo_api::convert::workflows as convert;
 use bravo_api::json::RawJson;
-use bravo_api::template::{self, Template};
-use bravo_api::workflow::{self as definition, Part, Parts};
+use bravo_api::workflow as definition;
 use bravo_api::{FieldError, Rejection, proto};
 use bravo_model::command::{AddTasks, Idempotency, When};
 use bravo_model::view::WorkflowFilter;
@@ -19,7 +18,7 @@ use serde_json::Value;
 
 use super::list::{Cursor, merge};
 use super::reads::{Kind, earlier, or_stale, read as read_group, read_shared, wrong_answer};
-use super::templates::{self, blocking};
+use super::templates::{blocking, parts, ready};
 use super::wrong_reply;
 use crate::cluster::Repeat;
 use crate::gateway::app::App;
@@ -27,10 +26,7 @@ use crate::gateway::call::{Call, hash};
 use crate::gateway::depth;
 use crate::raft::types::{GroupId, partition_group};
 use crate::routing;
-use crate::transport::wire::{Answer, EventsRead, Query, TemplateRead, WorkflowRead};
-
-/// Templates that the sub-workflows of one workflow may name, at any depth.
-const PARTS_MAX: usize = 100;
+use crate::transport::wire::{Answer, EventsRead, Query, WorkflowRead};
 
 /// Starts a workflow. `digest` is the hash of the request's body, asked for where a key came with it.
 pub(crate) async fn start(
@@ -149,25 +145,20 @@ async fn make(app: &Arc<App>, call: &Call, request: proto::StartWorkflowRequest)
     };
     let field = if at == "input" { "template" } else { "requirements.type" };
     let name = Name::parse(field, &name).map_err(|refusal| wrong(field, refusal.detail))?;
-    let found = find(app, call, &name, template_version).await.map_err(|refusal| match refusal.code {
-        Code::NotFound => wrong(field, refusal.detail),
-        _ => refusal.into(),
-    })?;
-    let version = found.version;
-    let document = blocking(move || Template::stored(&found.of.document)).await??;
-    let labels = (document.language.clone(), document.framework.clone());
-    let label = |label: Option<String>| label.unwrap_or_else(|| "none".into());
-    let parts = parts(app, call, &document.tasks.0).await?;
-    let (input, times, plan) = blocking(move || {
-        let instance = template::instantiate(&document, at, given).map_err(Rejection::invalid)?;
-        let plan = definition::plan(&instance.tasks, instance.on_failure.as_ref(), &parts)?;
-        let times = (instance.deadline_ms, instance.retention_ms);
-        Ok::<_, Rejection>((Bytes::from(instance.input.to_string()), times, plan))
+    let ready = ready(app, call, field, &name, template_version).await?;
+    let checked = ready.clone();
+    let (input, errors) = blocking(move || checked.compiled.prepare(at, given)).await?;
+    if !errors.is_empty() {
+        return Err(Rejection::invalid(errors));
+    }
+    let template = &ready.compiled.template;
+    Ok(Made {
+        template: Some(ready.template.clone()),
+        input: input.to_string().into(),
+        deadline_ms: request.deadline_ms.or(template.deadline_ms),
+        retention_ms: request.retention_ms.or(template.retention_ms),
+        plan: ready.plan.clone(),
     })
-    .await??;
-    let template = TemplateRef { name, version, labels: Some((label(labels.0), label(labels.1))) };
-    let (deadline_ms, retention_ms) = (request.deadline_ms.or(times.0), request.retention_ms.or(times.1));
-    Ok(Made { template: Some(template), input, deadline_ms, retention_ms, plan })
 }
 
 /// The template that requirements name, and the input that they are; members of `input` go over them.
@@ -185,42 +176,6 @@ fn required(requirements: &Bytes, input: &Bytes) -> Result<(String, Value), Reje
         members.extend(more);
     }
     Ok((name, Value::Object(members)))
-}
-
-/// A template as this node has it; asked for at the leader if it is not here.
-async fn find(app: &Arc<App>, call: &Call, name: &Name, version: Option<u32>) -> Result<TemplateRead, Refusal> {
-    let here = templates::find(app, call, name, version, Freshness::Stale { max_ms: None }).await;
-    match here {
-        Err(refusal) if refusal.code == Code::NotFound => {
-            templates::find(app, call, name, version, Freshness::Linearizable).await
-        }
-        other => other,
-    }
-}
-
-/// The templates of sub-workflows, and those that they name in their turn.
-async fn parts(app: &Arc<App>, call: &Call, tasks: &Bytes) -> Result<Parts, Rejection> {
-    let mut parts = Parts::new();
-    let mut left: BTreeSet<String> = definition::templates_named(tasks);
-    while let Some(text) = left.pop_first() {
-        if parts.len() >= PARTS_MAX {
-            return Err(invalid(format!("the tasks name more than {PARTS_MAX} templates")));
-        }
-        // One that is not there is told with its place, by the definition's check.
-        let Ok(name) = Name::parse("template", &text) else { continue };
-        let found = match find(app, call, &name, None).await {
-            Err(refusal) if refusal.code == Code::NotFound => continue,
-            found => found?,
-        };
-        let template = Template::stored(&found.of.document)?;
-        left.extend(
-            definition::templates_named(&template.tasks.0).into_iter().filter(|name| !parts.contains_key(name)),
-        );
-        let template_ref = TemplateRef { name, version: found.version, labels: None };
-        let Template { tasks, on_failure, deadline_ms, .. } = template;
-        parts.insert(text, Part { template: template_ref, tasks, on_failure, deadline_ms });
-    }
-    Ok(parts)
 }
 
 /// A workflow with all its tasks.

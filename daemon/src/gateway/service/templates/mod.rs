@@ -1,6 +1,7 @@
 //! Templates: put, read, list and search, delete, preview.
 
 mod catalog;
+mod compiled;
 mod index;
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 pub(crate) use catalog::Catalog;
+pub(crate) use compiled::{Compiled, parts, ready};
 use index::Position;
 
 use super::reads::{or_stale, read as read_group, wrong_answer};
@@ -145,11 +147,11 @@ pub(crate) async fn preview(
     let found = find(app, call, name, version, freshness).await?;
     let version = found.version;
     let (input, tasks, errors) = blocking(move || {
-        let template = Template::stored(&found.of.document)?;
-        let (input, mut errors) = template::prepare(&template, "input", given);
-        let (tasks, more) = template::render(&template.tasks, &input);
+        let compiled = template::Compiled::new(Template::stored(&found.of.document)?)?;
+        let (input, mut errors) = compiled.prepare("input", given);
+        let (tasks, more) = template::render(&compiled.template.tasks, &input);
         errors.extend(more);
-        Ok::<_, Refusal>((input, tasks, errors))
+        Ok::<_, Rejection>((input, tasks, errors))
     })
     .await??;
     Ok(proto::PreviewTemplateResponse {
