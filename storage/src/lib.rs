@@ -6,3 +6,6 @@ pub mod identity;
 pub mod log;
 pub mod snapshot;
 pub mod state;
+
+#[cfg(test)]
+mod crash;
