@@ -114,6 +114,37 @@ pub fn added(tasks: &RawJson, parts: &Parts, known: &BTreeSet<String>) -> Result
     if reader.wrong.is_empty() { Ok(tasks) } else { Err(Rejection::invalid(reader.wrong)) }
 }
 
+/// The queues that tasks name, each with its place.
+pub fn queues<'a>(tasks: &'a [NewTask], on_failure: Option<&'a NewTask>) -> Vec<(String, &'a Name)> {
+    fn visit<'a>(task: &'a NewTask, path: &str, found: &mut Vec<(String, &'a Name)>) {
+        match &task.action {
+            Action::Job { queue, .. } => found.push((format!("{path}.queue"), queue)),
+            Action::Workflow { template, plan, .. } => {
+                let at = if template.is_some() { "workflow.template" } else { "workflow" };
+                visit_all(&plan.tasks, plan.on_failure.as_deref(), &format!("{path}.{at}."), found);
+            }
+            _ => {}
+        }
+        found.extend(task.compensate.iter().map(|undo| (format!("{path}.compensate.queue"), &undo.queue)));
+    }
+    fn visit_all<'a>(
+        tasks: &'a [NewTask],
+        on_failure: Option<&'a NewTask>,
+        path: &str,
+        found: &mut Vec<(String, &'a Name)>,
+    ) {
+        for (place, task) in tasks.iter().enumerate() {
+            visit(task, &format!("{path}tasks[{place}]"), found);
+        }
+        if let Some(task) = on_failure {
+            visit(task, &format!("{path}on_failure"), found);
+        }
+    }
+    let mut found = Vec::new();
+    visit_all(tasks, on_failure, "", &mut found);
+    found
+}
+
 struct Reader<'a> {
     /// Templates by name; none: they are looked up later.
     parts: Option<&'a Parts>,

@@ -56,6 +56,15 @@ section! {
 }
 
 section! {
+    /// Queues.
+    ["queues"] Queues {
+        /// Whether jobs, tasks of workflows and schedules may only name queues that were configured. Otherwise a
+        /// queue exists, with defaults, from its first use. The same on all nodes.
+        must_exist: bool = false, Kind::Boolean;
+    }
+}
+
+section! {
     /// Workflows.
     ["workflows"] Workflows {
         /// Milliseconds that a workflow is kept, with its history, once it is over; where neither it nor its

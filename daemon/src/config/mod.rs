@@ -26,7 +26,7 @@ mod value;
 pub use artifacts::{Artifacts, Cold};
 pub use check::check;
 pub use docs::reference;
-pub use edge::{Format, Level, Limits, Log, Reads, Shutdown, Webhooks, Workflows};
+pub use edge::{Format, Level, Limits, Log, Queues, Reads, Shutdown, Webhooks, Workflows};
 pub use engine::{Raft, Storage};
 pub use key::{KeyDoc, Kind, SectionDoc};
 pub use place::{Advertise, Auth, Cluster, Listen, Member, Node, Tls};
@@ -62,6 +62,8 @@ pub struct Config {
     pub limits: Limits,
     /// Which reads go to replicas.
     pub reads: Reads,
+    /// Queues.
+    pub queues: Queues,
     /// Workflows.
     pub workflows: Workflows,
     /// Deliveries to webhooks.
@@ -86,6 +88,7 @@ pub const SECTIONS: &[SectionDoc] = &[
     Cold::DOC,
     Limits::DOC,
     Reads::DOC,
+    Queues::DOC,
     Workflows::DOC,
     Webhooks::DOC,
     Log::DOC,

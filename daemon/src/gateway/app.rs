@@ -63,7 +63,7 @@ impl App {
             reads: Spread::new(&config.reads, cluster.groups().len()),
             allow_private: config.webhooks.allow_private,
             telemetry,
-            definitions: Definitions::default(),
+            definitions: Definitions::new(config.queues.must_exist),
             in_flight: Arc::new(Semaphore::new(limits.requests_in_flight_max as usize)),
             waiting: Arc::new(Semaphore::new(limits.waiting_leases_max as usize)),
             bodies: Budget::default(),

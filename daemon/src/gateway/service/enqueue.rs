@@ -40,6 +40,8 @@ pub(crate) async fn enqueue(
 ) -> Result<proto::EnqueueResponse, Refusal> {
     let texts = jobs.iter().filter(|job| job.payload.json).map(|job| job.payload.bytes.as_ref());
     depth::check_text("payload", texts.chain(jobs.iter().map(|job| job.metadata.as_ref())))?;
+    let named = jobs.iter().enumerate().map(|(place, job)| (format!("jobs[{place}].queue"), &job.queue));
+    app.definitions.refuse_unknown(&app.cluster, named).map_err(|rejection| rejection.refusal)?;
     let definitions = app.definitions.get(&app.cluster);
     let homed = |job: &NewJob| definitions.get(&job.queue).is_some_and(|definition| definition.config.is_homed());
     let partitions = app.cluster.partitions();

@@ -35,6 +35,8 @@ pub(crate) async fn put(
         Some(Asked::Job(job)) => {
             let job = convert::job(job)?;
             depth::check_text("job", [job.payload.bytes.as_ref(), job.metadata.as_ref()])?;
+            let named = std::iter::once(("job.queue".to_owned(), &job.queue));
+            app.definitions.refuse_unknown(&app.cluster, named)?;
             Target::Job(Box::new(job))
         }
         Some(Asked::Workflow(asked)) => {

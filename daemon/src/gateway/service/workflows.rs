@@ -97,6 +97,8 @@ pub(crate) async fn prepare(
     }
     let title = request.name.clone();
     let made = make(app, call, request).await?;
+    let queues = definition::queues(&made.plan.tasks, made.plan.on_failure.as_deref());
+    app.definitions.refuse_unknown(&app.cluster, queues.into_iter())?;
     Ok(NewWorkflow {
         name: title,
         project,
@@ -302,6 +304,7 @@ pub(crate) async fn add_tasks(
     let parts = parts(app, call, &request.tasks).await?;
     let tasks = RawJson(request.tasks);
     let tasks = blocking(move || definition::added(&tasks, &parts, &known)).await??;
+    app.definitions.refuse_unknown(&app.cluster, definition::queues(&tasks, None).into_iter())?;
     let add = AddTasks { seq: id.seq, job, task, token: request.lease_token, tasks };
     // Adding the same tasks again changes nothing.
     Ok(change(app, call, id, Command::AddTasks(Box::new(add)), Repeat::Safe).await?)

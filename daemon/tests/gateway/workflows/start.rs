@@ -7,7 +7,7 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{ask, read, start, task, until_status, work, wrong_at};
-use crate::harness::{Answer, call_at, get, nodes, post, put};
+use crate::harness::{Answer, call_at, get, nodes, own_node, post, put};
 
 async fn keyed(node: usize, key: &str, body: &Value) -> Answer {
     let headers = [("idempotency-key", key)];
@@ -143,6 +143,31 @@ async fn a_definition_that_cannot_be_is_refused_with_all_that_is_wrong() {
         let refused = post("/api/v1/workflows", body.to_string()).await;
         assert_eq!((refused.status.as_u16(), refused.code().as_str()), (400, "invalid_argument"), "{body}");
     }
+}
+
+#[tokio::test]
+async fn where_queues_must_exist_unknown_ones_are_named_with_their_places() {
+    let (address, _) = own_node(|config| config.queues.must_exist = true).await;
+    let ask = async |method: Method, path: &str, body: Value| {
+        call_at(address, method, &format!("/api/v1/{path}"), &[], body.to_string()).await
+    };
+    ask(Method::PUT, "queues/known", json!({})).await.ok();
+    let part = json!({"tasks": [{"id": "x", "queue": "known"}, {"id": "y", "queue": "inner"}]});
+    let tasks = json!([
+        {"id": "a", "queue": "known", "compensate": {"queue": "undo"}},
+        {"id": "b", "queue": "typo", "depends_on": ["a"]},
+        {"id": "c", "workflow": part},
+    ]);
+    let body = json!({"tasks": tasks, "on_failure": {"id": "f", "queue": "last"}});
+    let places =
+        ["tasks[0].compensate.queue", "tasks[1].queue", "tasks[2].workflow.tasks[1].queue", "on_failure.queue"];
+    assert_eq!(wrong_at(&ask(Method::POST, "workflows", body).await), places);
+    let refused = ask(Method::POST, "jobs", json!({"jobs": [{"queue": "known"}, {"queue": "typo"}]})).await;
+    assert!(refused.code() == "invalid_argument" && refused.text.contains("jobs[1].queue"), "{}", refused.text);
+    let schedule = json!({"cron": "0 3 * * *", "job": {"queue": "typo"}});
+    assert_eq!(ask(Method::PUT, "schedules/s", schedule).await.code(), "invalid_argument");
+    ask(Method::POST, "jobs", json!({"queue": "known"})).await.ok();
+    ask(Method::POST, "workflows", json!({"tasks": [{"id": "a", "queue": "known"}]})).await.ok();
 }
 
 #[tokio::test]
