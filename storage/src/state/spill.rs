@@ -21,6 +21,9 @@ const RUNS_MAX: usize = 256;
 /// Rows looked at for one run at most, so that a step among rows that are all needed stays short.
 const LOOKS_MAX: usize = 4096;
 
+/// A sweep that frees less than this part of memory is not worth another one before memory has grown by as much.
+const SWEEP_WORTH: u64 = 16;
+
 /// Where the sweep through the spillable tables is.
 #[derive(Default)]
 pub(super) struct Sweep {
@@ -28,6 +31,8 @@ pub(super) struct Sweep {
     table: usize,
     /// The last row of the table that was looked at.
     seen: Option<Key>,
+    /// Bytes that left memory in this sweep.
+    freed: u64,
     /// Below this many bytes no new sweep starts: the last one found too little to spill.
     rest_until: u64,
     /// The engine refused a batch: rows stay in memory.
@@ -102,11 +107,16 @@ impl StateStore {
             let full =
                 plan.full || plan.moved.len() >= self.options.spill_batch || plan.raw_bytes >= self.options.spill_bytes;
             if full || plan.freed >= excess {
-                return Ok(plan);
+                break;
             }
             let Some(table) = self.options.spill_order.get(self.sweep.table).copied() else {
-                let bytes = self.bytes();
-                self.sweep = Sweep { rest_until: bytes + bytes / 16, ..Sweep::default() };
+                // What came behind this sweep while it went on is for the next one.
+                let (bytes, freed) = (self.bytes(), self.sweep.freed + plan.freed);
+                self.sweep = if freed >= bytes / SWEEP_WORTH {
+                    Sweep { running: true, ..Sweep::default() }
+                } else {
+                    Sweep { rest_until: bytes + bytes / SWEEP_WORTH, ..Sweep::default() }
+                };
                 return Ok(plan);
             };
             if !self.plan_run(&table, &mut plan)? {
@@ -116,6 +126,7 @@ impl StateStore {
                 plan.full |= !plan.batch.is_empty();
             }
         }
+        self.sweep.freed += plan.freed;
         Ok(plan)
     }
 

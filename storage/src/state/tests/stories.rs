@@ -254,3 +254,20 @@ fn a_view_can_be_read_on_any_thread_while_the_store_goes_on() {
     while store.maintain().more {}
     assert_eq!(store.first(&key(0), &key(99_999)), Some((key(10_000), value(0))));
 }
+
+#[test]
+fn rows_that_came_behind_a_sweep_are_moved_though_nothing_more_comes() {
+    // A step moves as much as comes between two of them, so that each sweep leaves as much behind it.
+    let options = StateOptions { spill_batch: 64, ..options() };
+    let mut store = StateStore::new(Arc::new(MemoryEngine::new()), options);
+    for n in 0..20_000 {
+        store.put(key(n), value(n));
+        if n % 64 == 0 {
+            store.maintain();
+        }
+    }
+    while store.maintain().more {}
+    let left = 20_000 - store.spilled_rows();
+    assert!(left < 500, "{left} rows in memory, {} bytes", store.bytes());
+    assert_holds(&store, 20_000);
+}
