@@ -22,7 +22,9 @@ mod webhook;
 mod why;
 mod workflow;
 
-pub use artifact::{Found, artifact, artifacts, chunks, is_referred, lifecycle, lifecycles, moves, put_away, stays};
+pub use artifact::{
+    Found, artifact, artifacts, chunks, coded, is_referred, lifecycle, lifecycles, moves, put_away, shard_refs, stays,
+};
 pub use list::{Page, list};
 pub use queue::{QueueView, definition, definitions, deliverable, queue, queues};
 pub use schedule::{schedule, schedules};
