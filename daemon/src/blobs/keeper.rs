@@ -8,18 +8,18 @@ use std::time::{Duration, Instant};
 use bravo_model::view;
 use bravo_storage::blob::Hash;
 
-use super::on_disk;
+use super::{mend, on_disk};
 use crate::cluster::Cluster;
 use crate::raft::types::{META_GROUP, partition_group};
 use crate::telemetry::events::Chunks;
 use crate::transport::wire::{Answer, Query};
 
 /// Chunks that are looked for at a time.
-const PAGE: usize = 1_000;
+pub(super) const PAGE: usize = 1_000;
 /// Pause between pages.
-const PAGE_PAUSE: Duration = Duration::from_millis(250);
+pub(super) const PAGE_PAUSE: Duration = Duration::from_millis(250);
 /// Pause between two looks at all chunks that the node should have.
-const HEAL_EVERY: Duration = Duration::from_secs(10);
+pub(super) const HEAL_EVERY: Duration = Duration::from_secs(10);
 /// Such chunks that are remembered from one search to the next.
 const ORPHANS_MAX: usize = 100_000;
 /// How long the leaders may take to answer.
@@ -30,6 +30,8 @@ pub(crate) fn start(cluster: &Arc<Cluster>) {
     cluster.tasks.spawn(heal(cluster.clone()));
     cluster.tasks.spawn(scrub(cluster.clone()));
     cluster.tasks.spawn(sweep(cluster.clone()));
+    cluster.tasks.spawn(mend::mend(cluster.clone()));
+    cluster.tasks.spawn(mend::give_up(cluster.clone()));
 }
 
 /// Fetches what a version that is applied here is made of and that is not here: this node was away, or is new.

@@ -15,6 +15,7 @@ mod tier;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bravo_model::artifact::Part;
 use bravo_model::lifecycle::{Class, Stay};
 use bravo_model::{Code, Refusal};
 use bravo_storage::blob;
@@ -67,14 +68,15 @@ impl Cluster {
 
     /// A chunk of a version wherever it is: among the nodes' chunks, or in the tier. `name` tells the stay
     /// that the version was last known to have; it may have moved on since.
-    pub(crate) async fn chunk_of(self: &Arc<Self>, name: ColdName, hash: blob::Hash) -> Result<Bytes, Refusal> {
+    pub(crate) async fn chunk_of(self: &Arc<Self>, name: ColdName, part: Part) -> Result<Bytes, Refusal> {
+        let hash = part.chunk.hash;
         match on_disk(&self.blobs, move |blobs| blobs.get(&hash)).await {
             Ok(Some(bytes)) => return Ok(bytes),
             Ok(None) => {}
             Err(detail) => tracing::warn!(detail, "a chunk cannot be read here; it is fetched from elsewhere"),
         }
         if name.stay.class == Class::Hot
-            && let Some(bytes) = self.fetch_chunk(hash).await
+            && let Some(bytes) = self.hot_chunk(part).await
         {
             return Ok(bytes);
         }
@@ -89,7 +91,7 @@ impl Cluster {
         if let Some(found) = found {
             return Ok(self.keep_for_a_while(hash, found).await);
         }
-        let left = if name.stay.class == Class::Hot { None } else { self.fetch_chunk(hash).await };
+        let left = if name.stay.class == Class::Hot { None } else { self.hot_chunk(part).await };
         left.ok_or_else(|| {
             let detail = "no node that can be reached has a part of the artifact now, nor has the cold tier";
             Refusal::retry_after(Code::NoLeader, detail, 1_000)

@@ -101,7 +101,12 @@ pub fn shard_refs(rows: &impl Read, hash: &[u8; 32]) -> u64 {
 
 /// Whether a version keeps this chunk whole, or one of its chunks in shards of which this is one.
 pub fn is_referred(rows: &impl Read, hash: &[u8; 32]) -> bool {
-    rows.contains(&table::chunk_refs(hash)) || rows.contains(&table::shard_refs(hash))
+    is_whole(rows, hash) || rows.contains(&table::shard_refs(hash))
+}
+
+/// Whether a version keeps this chunk whole.
+pub fn is_whole(rows: &impl Read, hash: &[u8; 32]) -> bool {
+    rows.contains(&table::chunk_refs(hash))
 }
 
 /// A project's lifecycle rules.
