@@ -18,8 +18,6 @@ use crate::transport::wire::{Answer, Query};
 pub(super) const PAGE: usize = 1_000;
 /// Pause between pages.
 pub(super) const PAGE_PAUSE: Duration = Duration::from_millis(250);
-/// Pause between two looks at all chunks that the node should have.
-pub(super) const HEAL_EVERY: Duration = Duration::from_secs(10);
 /// Such chunks that are remembered from one search to the next.
 const ORPHANS_MAX: usize = 100_000;
 /// How long the leaders may take to answer.
@@ -37,7 +35,7 @@ pub(crate) fn start(cluster: &Arc<Cluster>) {
 /// Fetches what a version that is applied here is made of and that is not here: this node was away, or is new.
 async fn heal(cluster: Arc<Cluster>) {
     loop {
-        tokio::time::sleep(HEAL_EVERY).await;
+        tokio::time::sleep(cluster.pace.heal_every).await;
         let mut fetched = 0_u64;
         for group in cluster.groups().iter().filter(|group| group.shared.group != META_GROUP) {
             let mut after = None;

@@ -5,7 +5,7 @@
 //!   each node: a shard that belongs elsewhere goes when it is there
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use bravo_model::view;
 use bravo_storage::blob::{self, Hash};
 use futures_util::future::join_all;
 
-use super::keeper::{HEAL_EVERY, PAGE, PAGE_PAUSE};
+use super::keeper::{PAGE, PAGE_PAUSE};
 use super::on_disk;
 use super::place::places;
 use super::shards::{Shard, cut};
@@ -32,22 +32,20 @@ type Asked = BTreeMap<NodeId, Vec<(usize, usize)>>;
 /// Goes over the chunks in shards of the partitions that this node leads, and mends what is missing.
 pub(super) async fn mend(cluster: Arc<Cluster>) {
     loop {
-        tokio::time::sleep(HEAL_EVERY).await;
-        let mut mended = 0_u64;
+        tokio::time::sleep(cluster.pace.heal_every).await;
+        let mut round = Round::default();
         for group in cluster.groups().iter().filter(|group| group.shared.group != META_GROUP) {
             let mut after = None;
             while group.shared.is_leader() {
                 let Some(page) = next_page(group, &mut after) else { break };
                 for (coded, missing) in absent(&cluster, &page).await {
-                    mended += mend_one(&cluster, &coded, missing).await;
+                    round.mend(&cluster, &coded, missing).await;
                     tokio::time::sleep(MEND_PAUSE).await;
                 }
                 tokio::time::sleep(PAGE_PAUSE).await;
             }
         }
-        if mended > 0 {
-            tracing::info!(mended, "put shards of artifacts where they were missing");
-        }
+        round.tell();
     }
 }
 
@@ -103,46 +101,68 @@ async fn answers(cluster: &Arc<Cluster>, page: &[Coded], asked: Asked, has: bool
     join_all(calls).await.into_iter().flatten().collect()
 }
 
-/// Copies the missing shards of a chunk, or makes them anew; answers how many are where they belong now.
-async fn mend_one(cluster: &Arc<Cluster>, coded: &Coded, missing: Vec<(usize, NodeId)>) -> u64 {
-    let nodes: Vec<NodeId> = cluster.members().into_keys().collect();
-    let (mut made, mut mended): (Option<[Shard; SHARDS]>, u64) = (None, 0);
-    for (index, node) in missing {
-        let hash = coded.shards.hashes[index];
-        let (form, how) = match cluster.shard_anywhere(&nodes, hash).await {
-            Some(shard) => (blob::as_it_is(&shard), Mended::Copied),
-            None => {
-                if made.is_none() {
-                    made = make(cluster, coded).await;
+/// What came of one round.
+#[derive(Default)]
+struct Round {
+    mended: u64,
+    /// Chunks of which too many shards are missing now.
+    lost: u64,
+    /// Nodes that could not take a shard: their disk may be full, and the others are to be mended.
+    refused: BTreeSet<NodeId>,
+}
+
+impl Round {
+    /// Copies the missing shards of a chunk, or makes them anew.
+    async fn mend(&mut self, cluster: &Arc<Cluster>, coded: &Coded, missing: Vec<(usize, NodeId)>) {
+        let nodes: Vec<NodeId> = cluster.members().into_keys().collect();
+        let mut made: Option<[Shard; SHARDS]> = None;
+        for (index, node) in missing {
+            if self.refused.contains(&node) {
+                continue;
+            }
+            let hash = coded.shards.hashes[index];
+            let (form, how) = match cluster.shard_anywhere(&nodes, hash).await {
+                Some(shard) => (blob::as_it_is(&shard), Mended::Copied),
+                None => {
+                    if made.is_none() {
+                        made = make(cluster, coded).await;
+                    }
+                    let Some(shards) = &made else {
+                        self.lost += 1;
+                        return;
+                    };
+                    (shards[index].form.clone(), Mended::Made)
                 }
-                let Some(shards) = &made else { return mended };
-                (shards[index].form.clone(), Mended::Made)
+            };
+            match cluster.clone().write_at(node, hash, form).await {
+                Ok(()) => {
+                    how.emit();
+                    self.mended += 1;
+                }
+                Err(detail) => {
+                    tracing::warn!(detail, "a node cannot take the shards now that it lacks");
+                    self.refused.insert(node);
+                }
             }
-        };
-        match cluster.clone().write_at(node, hash, form).await {
-            Ok(()) => {
-                how.emit();
-                mended += 1;
-            }
-            Err(detail) => tracing::debug!(detail, "a shard cannot be mended now"),
         }
     }
-    mended
+
+    fn tell(&self) {
+        let Self { mended, lost, .. } = self;
+        if *mended > 0 {
+            tracing::info!(mended, "put shards of artifacts where they were missing");
+        }
+        if *lost > 0 {
+            tracing::warn!(lost, "of some chunks of artifacts fewer than four shards can be had now");
+        }
+    }
 }
 
 /// All shards of a chunk, made anew from four of them.
 async fn make(cluster: &Arc<Cluster>, coded: &Coded) -> Option<[Shard; SHARDS]> {
-    let joined = cluster.join_chunk(coded).await;
-    let made = match joined {
-        Some((form, _)) => tokio::task::spawn_blocking(move || cut(&form)).await.ok().flatten(),
-        None => None,
-    };
-    let sound = made.filter(|shards| shards.each_ref().map(|shard| shard.hash) == coded.shards.hashes);
-    if sound.is_none() {
-        let chunk = blake3::Hash::from_bytes(coded.chunk.hash).to_hex();
-        tracing::warn!(%chunk, "a chunk of an artifact has lost more shards than can be made anew from the others");
-    }
-    sound
+    let (form, _) = cluster.join_chunk(coded).await?;
+    let made = tokio::task::spawn_blocking(move || cut(&form)).await.ok().flatten()?;
+    (made.each_ref().map(|shard| shard.hash) == coded.shards.hashes).then_some(made)
 }
 
 /// A shard goes from here if it stands in one place only, and the node of that place says that it has it.

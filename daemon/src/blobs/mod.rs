@@ -37,6 +37,8 @@ pub(crate) struct Pace {
     pub(crate) scrub_every: Duration,
     /// After each chunk that is read again.
     pub(crate) scrub_pause: Duration,
+    /// Between two looks for chunks and shards that are missing.
+    pub(crate) heal_every: Duration,
     /// Between two rounds of moves to the cold tier.
     pub(crate) move_every: Duration,
 }
@@ -49,6 +51,7 @@ impl Pace {
             orphan_age: Duration::from_millis(config.orphan_age_ms),
             scrub_every: Duration::from_millis(config.scrub_interval_ms),
             scrub_pause: Duration::from_millis(config.scrub_pause_ms),
+            heal_every: Duration::from_millis(config.heal_interval_ms),
             move_every: Duration::from_millis(config.move_interval_ms),
         }
     }
