@@ -370,6 +370,7 @@ impl Cluster {
             Request::PutCold(name, form) => self.serve_cold(name, Some(form)).await,
             Request::GetCold(name) => self.serve_cold(name, None).await,
             Request::RenewChunks(chunks) => self.serve_chunk(ChunkCall::Renew(chunks)).await,
+            Request::HasChunks(chunks) => self.serve_chunk(ChunkCall::Has(chunks)).await,
             Request::Workers => Response::Workers(self.dispatcher.workers.list()),
             Request::Status => Response::Status(crate::transport::wire::NodeStatus {
                 id: self.node,

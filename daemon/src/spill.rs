@@ -11,6 +11,7 @@ pub(crate) fn tables() -> Vec<SpillTable> {
         SpillTable::oldest(tag::PACKED),
         SpillTable::oldest(tag::EVENT),
         SpillTable::last(tag::ARTIFACT_VERSION),
+        SpillTable::last(tag::CODED),
         SpillTable::oldest(tag::RESULT),
         SpillTable::oldest(tag::JOB).only(is_job_over),
         SpillTable::oldest(tag::PAYLOAD).only(is_payload_of_job_over),

@@ -1,8 +1,9 @@
 //! Artifacts: blobs by project and path, in numbered versions.
 //!
 //! The model keeps what a version is made of, never its bytes, but for small ones, which are their own
-//! manifest. Larger ones are cut into chunks that are named by their hash and lie on the nodes' disks; a
-//! manifest is proposed when a majority has every chunk.
+//! manifest. Larger ones are cut into chunks that are named by their hash and lie on the nodes' disks: whole on
+//! the replicas, or as six shards on six nodes, of which any four give the chunk. A manifest is proposed when
+//! every chunk outlives the loss of a node.
 
 use std::fmt;
 use std::sync::Arc;
@@ -76,13 +77,72 @@ pub struct Chunk {
     pub bytes: u32,
 }
 
+/// Shards that a chunk is cut into.
+pub const DATA_SHARDS: usize = 4;
+/// Shards that are added, so that as many of all may be lost.
+pub const RECOVERY_SHARDS: usize = 2;
+/// Shards of one chunk.
+pub const SHARDS: usize = DATA_SHARDS + RECOVERY_SHARDS;
+
+/// The shards of a chunk, which are cut from the form in which it is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shards {
+    /// Bytes of that form.
+    pub form_bytes: u32,
+    /// What each shard hashes to: those that the form was cut into, then those that were added.
+    pub hashes: [[u8; 32]; SHARDS],
+}
+
+/// A part of an artifact, and how it lies on the nodes' disks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// The chunk.
+    pub chunk: Chunk,
+    /// Its shards; none: it is kept whole.
+    pub shards: Option<Shards>,
+}
+
+/// A chunk that is kept in shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Coded {
+    /// The chunk.
+    pub chunk: Chunk,
+    /// Its shards.
+    pub shards: Shards,
+}
+
+impl Coded {
+    /// What stands for it in keys. One chunk may be kept in several ways, since how small it gets is a matter
+    /// of the build that took it in.
+    pub fn id(&self) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.chunk.hash).update(&self.shards.form_bytes.to_be_bytes());
+        self.shards.hashes.iter().for_each(|hash| {
+            hasher.update(hash);
+        });
+        *hasher.finalize().as_bytes()
+    }
+}
+
 /// Where a version's bytes are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Content {
     /// Here.
     Inline(Bytes),
-    /// In chunks on the nodes' disks, in this order.
+    /// In chunks on the nodes' disks, each of them whole, in this order.
     Chunks(Vec<Chunk>),
+    /// In chunks on the nodes' disks, in this order; some are kept in shards.
+    Parts(Vec<Part>),
+}
+
+impl Content {
+    /// Of parts, in the oldest form that can say it.
+    pub fn of(parts: Vec<Part>) -> Self {
+        if parts.iter().any(|part| part.shards.is_some()) {
+            return Self::Parts(parts);
+        }
+        Self::Chunks(parts.into_iter().map(|part| part.chunk).collect())
+    }
 }
 
 /// What one version is made of.
@@ -101,12 +161,20 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// The chunks, if it has any.
-    pub fn chunks(&self) -> &[Chunk] {
-        match &self.content {
-            Content::Inline(_) => &[],
-            Content::Chunks(chunks) => chunks,
-        }
+    /// The parts, if it has any.
+    pub fn parts(&self) -> impl Iterator<Item = Part> + '_ {
+        let (chunks, parts): (&[Chunk], &[Part]) = match &self.content {
+            Content::Inline(_) => (&[], &[]),
+            Content::Chunks(chunks) => (chunks, &[]),
+            Content::Parts(parts) => (&[], parts),
+        };
+        chunks.iter().map(|chunk| Part { chunk: *chunk, shards: None }).chain(parts.iter().copied())
+    }
+
+    /// Whether the bytes are the same and say the same of themselves, however they are kept.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        let all = |of: &Self| (of.size, of.blake3, of.content_type.clone(), of.content_encoding.clone());
+        all(self) == all(other)
     }
 
     /// The strong entity tag: what the content hashes to.
@@ -130,14 +198,24 @@ impl Manifest {
         }
         let whole = match &self.content {
             Content::Inline(bytes) => bytes.len() <= limits::INLINE_BYTES_MAX && bytes.len() as u64 == self.size,
-            Content::Chunks(chunks) => {
-                let fits = |chunk: &Chunk| (1..=limits::CHUNK_BYTES as u32).contains(&chunk.bytes);
-                let full = chunks.iter().rev().skip(1).all(|chunk| chunk.bytes as usize == limits::CHUNK_BYTES);
-                let bytes: u64 = chunks.iter().map(|chunk| u64::from(chunk.bytes)).sum();
-                full && chunks.iter().all(fits) && bytes == self.size
-            }
+            Content::Chunks(_) | Content::Parts(_) => self.adds_up(),
         };
         if whole { Ok(()) } else { refuse(Code::InvalidArgument, "the manifest does not add up".to_owned()) }
+    }
+
+    /// Whether its parts are as long as they may be, and together as long as it says.
+    fn adds_up(&self) -> bool {
+        let (mut bytes, mut last) = (0, limits::CHUNK_BYTES as u32);
+        for Part { chunk, shards } in self.parts() {
+            let fits = (1..=limits::CHUNK_BYTES as u32).contains(&chunk.bytes);
+            let formed = shards.is_none_or(|it| (1..=limits::FORM_BYTES_MAX as u32).contains(&it.form_bytes));
+            if !fits || !formed || last != limits::CHUNK_BYTES as u32 {
+                return false;
+            }
+            last = chunk.bytes;
+            bytes += u64::from(chunk.bytes);
+        }
+        bytes == self.size
     }
 }
 
@@ -182,6 +260,15 @@ pub struct ChunkRefs {
     pub refs: u64,
 }
 
+/// A chunk that versions keep in shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CodedRefs {
+    /// The chunk.
+    pub coded: Coded,
+    /// In how many places of versions it stands.
+    pub refs: u64,
+}
+
 /// A new version of an artifact.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PutArtifact {
@@ -211,6 +298,25 @@ mod tests {
     }
 
     #[test]
+    fn old_manifests_are_still_read_and_written() {
+        #[derive(Serialize)]
+        enum Old {
+            #[allow(dead_code)]
+            Inline(Bytes),
+            Chunks(Vec<Chunk>),
+        }
+        let chunk = Chunk { hash: [7; 32], bytes: 5 };
+        let part = Part { chunk, shards: None };
+        let old = postcard::to_allocvec(&Old::Chunks(vec![chunk])).unwrap();
+        assert_eq!(postcard::from_bytes::<Content>(&old).unwrap(), Content::Chunks(vec![chunk]));
+        assert_eq!(postcard::to_allocvec(&Content::of(vec![part])).unwrap(), old, "older nodes read it");
+        let shards = Shards { form_bytes: 9, hashes: [[1; 32]; SHARDS] };
+        let coded = Content::of(vec![Part { chunk, shards: Some(shards) }, part]);
+        let bytes = postcard::to_allocvec(&coded).unwrap();
+        assert_eq!(postcard::from_bytes::<Content>(&bytes).unwrap(), coded);
+    }
+
+    #[test]
     fn a_manifest_adds_up() {
         let chunk = |bytes: usize| Chunk { hash: [1; 32], bytes: bytes as u32 };
         let check = |size, content| {
@@ -225,6 +331,20 @@ mod tests {
         assert_eq!(check(full as u64 + 3, Content::Chunks(vec![chunk(3), chunk(full)])), bad);
         assert_eq!(check(full as u64 + 1, Content::Chunks(vec![chunk(full + 1)])), bad);
         assert_eq!(check(0, Content::Chunks(vec![chunk(0)])), bad);
+        assert_eq!(check(6, Content::Chunks(vec![chunk(3), chunk(3)])), bad);
+        let part = |bytes, form_bytes: usize| {
+            let shards = Shards { form_bytes: form_bytes as u32, hashes: [[2; 32]; SHARDS] };
+            Part { chunk: chunk(bytes), shards: Some(shards) }
+        };
+        let whole = |bytes| Part { chunk: chunk(bytes), shards: None };
+        let parts = |size: usize, parts: &[Part]| check(size as u64, Content::Parts(parts.to_vec()));
+        assert_eq!(parts(full + 3, &[part(full, limits::FORM_BYTES_MAX), whole(3)]), Ok(()));
+        assert_eq!(parts(full + 3, &[part(full, 1), part(3, 1)]), Ok(()));
+        for form_bytes in [0, limits::FORM_BYTES_MAX + 1, u32::MAX as usize] {
+            assert_eq!(parts(full, &[part(full, form_bytes)]), bad, "{form_bytes}");
+        }
+        assert_eq!(parts(full + 3, &[whole(3), part(full, 9)]), bad);
+        assert_eq!(parts(full, &[whole(3)]), bad);
         let large = vec![0; limits::INLINE_BYTES_MAX + 1];
         assert_eq!(check(large.len() as u64, Content::Inline(large.into())), bad);
         let over = limits::ARTIFACT_BYTES_MAX + 1;

@@ -113,6 +113,11 @@ pub const ARTIFACT_BYTES_MAX: u64 = 5 << 30;
 pub const ARTIFACT_HEADER_BYTES_MAX: usize = 255;
 /// Bytes of one chunk of an artifact; the last one may be shorter.
 pub const CHUNK_BYTES: usize = 4 << 20;
+/// Bytes of a chunk in the form in which it is kept: its own, and a head.
+pub const FORM_BYTES_MAX: usize = CHUNK_BYTES + 64;
+/// Bytes of a chunk's form from which on it is cut into shards, where there are nodes enough: below it, six
+/// small files and what the state knows of them cost more than whole copies.
+pub const CODED_BYTES_MIN: usize = 256 << 10;
 /// Bytes of an artifact that needs no chunks.
 pub const INLINE_BYTES_MAX: usize = 64 << 10;
 /// Versions that are kept of one artifact; the oldest makes room.
@@ -157,5 +162,6 @@ const _: () = assert!(PRIORITY_DEFAULT <= PRIORITY_MAX);
 const _: () = assert!(TEMPLATE_DESCRIPTION_BYTES_MAX <= TEMPLATE_BYTES_MAX);
 const _: () = assert!(TEMPLATE_BYTES_MAX as u64 <= TEMPLATES_BYTES_MAX);
 const _: () = assert!(INLINE_BYTES_MAX <= CHUNK_BYTES);
+const _: () = assert!(INLINE_BYTES_MAX < CODED_BYTES_MIN && CODED_BYTES_MIN < FORM_BYTES_MAX);
 const _: () = assert!(ARTIFACT_CACHED_S * 1_000 < ARTIFACT_NUMBER_KEPT_MS);
 const _: () = assert!(LIST_PAGE_MAX <= LIST_SCAN_MAX);

@@ -79,9 +79,11 @@
 //! | 8d LIFE | h16(project, path) version(u32) | [`Life`] | as the version, where a rule counts or it was moved |
 //! | 8e MOVE | h16(project, path) version(u32) | [`Class`] to be moved to | until it is there |
 //! | 8f REVIEW | h16(project) | h16 of the last artifact that was looked at | as its DUE row |
+//! | 90 CODED | 30 of [`Coded::id`](crate::artifact::Coded::id) | [`CodedRefs`] | while a version keeps the chunk in these shards |
+//! | 91 SHARD_REFS | 30 of the hash | `u64` in how many places of CODED rows it stands | while it is in any |
 
 use crate::Time;
-use crate::artifact::{Artifact, ArtifactPath, ArtifactVersion, ChunkRefs};
+use crate::artifact::{Artifact, ArtifactPath, ArtifactVersion, ChunkRefs, CodedRefs};
 use crate::command::QueueDefinition;
 use crate::id::Name;
 use crate::job::{Job, JobState, Place};
@@ -101,7 +103,7 @@ pub type Rows =
 #[doc(hidden)]
 pub type WorkflowRows = (Workflow, NewTask, Task, TaskRef, Event, Schedule, Target);
 #[doc(hidden)]
-pub type ArtifactRows = (Artifact, ArtifactVersion, ChunkRefs, Lifecycle, Life, Class);
+pub type ArtifactRows = (Artifact, ArtifactVersion, ChunkRefs, CodedRefs, Lifecycle, Life, Class);
 
 #[doc(hidden)]
 pub type WebhookRows = (Webhook, Subscription);
@@ -176,6 +178,8 @@ pub mod tag {
     pub const LIFE: u8 = 0x8d;
     pub const MOVE: u8 = 0x8e;
     pub const REVIEW: u8 = 0x8f;
+    pub const CODED: u8 = 0x90;
+    pub const SHARD_REFS: u8 = 0x91;
 }
 
 /// Kinds of due rows.
@@ -435,6 +439,16 @@ pub(crate) fn artifact_listed(project: &Name, hash: &H16) -> Key {
 /// CHUNK_REFS.
 pub(crate) fn chunk_refs(hash: &[u8; 32]) -> Key {
     key(tag::CHUNK_REFS, &[&hash[..30]])
+}
+
+/// CODED.
+pub(crate) fn coded(id: &[u8; 32]) -> Key {
+    key(tag::CODED, &[&id[..30]])
+}
+
+/// SHARD_REFS.
+pub(crate) fn shard_refs(hash: &[u8; 32]) -> Key {
+    key(tag::SHARD_REFS, &[&hash[..30]])
 }
 
 /// ARTIFACTS.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bravo_model::view;
 use bravo_storage::blob::Hash;
 
-use super::on_disk;
+use super::{mend, on_disk};
 use crate::cluster::Cluster;
 use crate::raft::group::Group;
 use crate::raft::types::{META_GROUP, partition_group};
@@ -16,11 +16,9 @@ use crate::telemetry::events::Chunks;
 use crate::transport::wire::{Answer, Query};
 
 /// Chunks that are looked for at a time.
-const PAGE: usize = 1_000;
+pub(super) const PAGE: usize = 1_000;
 /// Pause between pages.
-const PAGE_PAUSE: Duration = Duration::from_millis(250);
-/// Pause between two looks at all chunks that the node should have.
-const HEAL_EVERY: Duration = Duration::from_secs(10);
+pub(super) const PAGE_PAUSE: Duration = Duration::from_millis(250);
 /// Such chunks that are remembered from one search to the next.
 const ORPHANS_MAX: usize = 100_000;
 /// How long the leaders may take to answer.
@@ -31,12 +29,14 @@ pub(crate) fn start(cluster: &Arc<Cluster>) {
     cluster.tasks.spawn(heal(cluster.clone()));
     cluster.tasks.spawn(scrub(cluster.clone()));
     cluster.tasks.spawn(sweep(cluster.clone()));
+    cluster.tasks.spawn(mend::mend(cluster.clone()));
+    cluster.tasks.spawn(mend::give_up(cluster.clone()));
 }
 
 /// Fetches what a version is made of that this node is to have and that is not here: it was away, or is new.
 async fn heal(cluster: Arc<Cluster>) {
     loop {
-        tokio::time::sleep(HEAL_EVERY).await;
+        tokio::time::sleep(cluster.pace.heal_every).await;
         let mut fetched = 0_u64;
         let own = |group: &&Group| group.shared.group != META_GROUP && cluster.keeps_chunks_of(group.shared.group);
         for group in cluster.groups().iter().filter(own) {

@@ -1,7 +1,10 @@
-//! Chunks of artifacts across the nodes: each goes to a majority of the replicas before its manifest is
-//! proposed, and a node that lacks one fetches it from another.
+//! Chunks of artifacts across the nodes: each goes to a majority of the replicas, or in shards to six nodes,
+//! before its manifest is proposed, and a node that lacks one fetches it from another.
 
 pub(crate) mod keeper;
+mod mend;
+mod place;
+mod shards;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +41,8 @@ pub(crate) struct Pace {
     pub(crate) scrub_every: Duration,
     /// After each chunk that is read again.
     pub(crate) scrub_pause: Duration,
+    /// Between two looks for chunks and shards that are missing.
+    pub(crate) heal_every: Duration,
     /// Between two rounds of moves to the cold tier.
     pub(crate) move_every: Duration,
 }
@@ -50,6 +55,7 @@ impl Pace {
             orphan_age: Duration::from_millis(config.orphan_age_ms),
             scrub_every: Duration::from_millis(config.scrub_interval_ms),
             scrub_pause: Duration::from_millis(config.scrub_pause_ms),
+            heal_every: Duration::from_millis(config.heal_interval_ms),
             move_every: Duration::from_millis(config.move_interval_ms),
         }
     }
@@ -72,17 +78,30 @@ impl Cluster {
     ) -> Result<(), Refusal> {
         let voters = self.group(group).map(|group| group.voters()).unwrap_or_default();
         let wanted = voters.len() / 2 + 1;
-        let mut writes: FuturesUnordered<_> =
-            voters.into_iter().map(|node| self.clone().write_at(node, hash, form.clone())).collect();
+        let writes = voters.into_iter().map(|node| self.clone().write_at(node, hash, form.clone())).collect();
+        self.written(writes, wanted, held).await.map_err(|(had, problem)| {
+            let detail = format!("a chunk is on {had} of {wanted} nodes that must have it ({problem})");
+            Refusal::retry_after(Code::NoLeader, detail, 500)
+        })
+    }
+
+    /// Waits until so many writes are done. The rest goes on in the background, and `held` with it. The error: how
+    /// many are done, and why not more.
+    async fn written<T: Send + 'static>(
+        &self,
+        mut writes: FuturesUnordered<impl Future<Output = Result<(), String>> + Send + 'static>,
+        wanted: usize,
+        held: T,
+    ) -> Result<(), (usize, String)> {
         let (mut had, mut problem) = (0, "it has no replicas yet".to_owned());
         while had < wanted {
+            if had + writes.len() < wanted {
+                return Err((had, problem));
+            }
             match writes.next().await {
                 Some(Ok(())) => had += 1,
                 Some(Err(detail)) => problem = detail,
-                None => {
-                    let detail = format!("a chunk is on {had} of {wanted} nodes that must have it ({problem})");
-                    return Err(Refusal::retry_after(Code::NoLeader, detail, 500));
-                }
+                None => return Err((had, problem)),
             }
         }
         let Ok(place) = self.stragglers.clone().try_acquire_owned() else { return Ok(()) };
@@ -121,37 +140,52 @@ impl Cluster {
     /// A sound chunk from another node, in its form and plain.
     pub(crate) async fn get_others_chunk(self: &Arc<Self>, hash: Hash) -> Option<(Bytes, Bytes)> {
         for node in self.members().into_keys().filter(|node| *node != self.node) {
-            let call = self.call(node, Request::GetChunk(hash));
-            let Ok(Ok(Response::Chunk(Some(form)))) = tokio::time::timeout(CHUNK_PATIENCE, call).await else {
-                continue;
-            };
-            let opened = form.clone();
-            let plain = tokio::task::spawn_blocking(move || blob::open(&hash, opened)).await;
-            if let Ok(Some(plain)) = plain {
-                return Some((form, plain));
+            if let Some(found) = self.chunk_at(node, hash).await {
+                return Some(found);
             }
         }
         None
+    }
+
+    /// A node's chunk, in its form and plain, if it has it and it is what its name says.
+    async fn chunk_at(self: &Arc<Self>, node: NodeId, hash: Hash) -> Option<(Bytes, Bytes)> {
+        let call = self.call(node, Request::GetChunk(hash));
+        let Ok(Ok(Response::Chunk(Some(form)))) = tokio::time::timeout(CHUNK_PATIENCE, call).await else {
+            return None;
+        };
+        let opened = form.clone();
+        let plain = tokio::task::spawn_blocking(move || blob::open(&hash, opened)).await.ok().flatten()?;
+        Some((form, plain))
     }
 
     /// Says on the group's replicas that chunks are in use; answers whether a majority has each.
     pub(crate) async fn renew_chunks(self: &Arc<Self>, group: GroupId, chunks: &[Hash]) -> bool {
         let voters = self.group(group).map(|group| group.voters()).unwrap_or_default();
         let wanted = voters.len() / 2 + 1;
-        let mut asked: FuturesUnordered<_> = voters
-            .into_iter()
-            .map(|node| {
-                let call = self.call(node, Request::RenewChunks(chunks.to_vec()));
-                async { tokio::time::timeout(CHUNK_PATIENCE, call).await }
-            })
-            .collect();
+        let mut asked: FuturesUnordered<_> =
+            voters.into_iter().map(|node| self.renew_at(node, chunks.to_vec())).collect();
         let mut counts = vec![0; chunks.len()];
-        while let Some(answer) = asked.next().await {
-            if let Ok(Ok(Response::Held(held))) = answer {
-                counts.iter_mut().zip(held).for_each(|(count, held)| *count += usize::from(held));
-            }
+        while let Some(held) = asked.next().await {
+            counts.iter_mut().zip(held).for_each(|(count, held)| *count += usize::from(held));
         }
         counts.into_iter().all(|count| count >= wanted)
+    }
+
+    /// Says on a node that chunks are in use; answers which it has, nothing if it cannot be asked.
+    async fn renew_at(self: &Arc<Self>, node: NodeId, chunks: Vec<Hash>) -> Vec<bool> {
+        self.held_at(node, chunks.len(), Request::RenewChunks(chunks)).await
+    }
+
+    /// Which chunks a node has, as far as it knows; nothing if it cannot be asked.
+    async fn has_at(self: &Arc<Self>, node: NodeId, chunks: Vec<Hash>) -> Vec<bool> {
+        self.held_at(node, chunks.len(), Request::HasChunks(chunks)).await
+    }
+
+    async fn held_at(self: &Arc<Self>, node: NodeId, count: usize, request: Request) -> Vec<bool> {
+        match tokio::time::timeout(CHUNK_PATIENCE, self.call(node, request)).await {
+            Ok(Ok(Response::Held(held))) if held.len() == count => held,
+            _ => Vec::new(),
+        }
     }
 
     /// What other nodes, and this one, ask of this node's chunks.
@@ -165,6 +199,7 @@ impl Cluster {
             ChunkCall::Renew(chunks) => {
                 chunks.iter().map(|hash| blobs.renew(hash)).collect::<Result<_, _>>().map(Response::Held)
             }
+            ChunkCall::Has(chunks) => Ok(Response::Held(chunks.iter().map(|hash| blobs.contains(hash)).collect())),
         });
         answer.await.unwrap_or_else(Response::Unknown)
     }
@@ -175,6 +210,7 @@ pub(crate) enum ChunkCall {
     Put(Hash, Bytes),
     Get(Hash),
     Renew(Vec<Hash>),
+    Has(Vec<Hash>),
 }
 
 /// Runs what waits for the disk beside the tasks that answer.

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use bravo_model::artifact::Part;
 use bravo_model::lifecycle::{Class, Move, Stays, VersionId};
 use bravo_model::{Command, Envelope, view};
 use bravo_storage::blob::{self, Effort};
@@ -56,9 +57,9 @@ async fn moves(cluster: Arc<Cluster>) {
 async fn move_one(cluster: &Arc<Cluster>, partition: u16, of: Move) -> Result<(), String> {
     let Move { id, from, to, manifest } = of;
     let effort = if to.class == Class::Archive { Effort::Thorough } else { Effort::Quick };
-    for (index, chunk) in manifest.chunks().iter().enumerate() {
+    for (index, part) in manifest.parts().enumerate() {
         let name = ColdName { partition, id, stay: from, index: u32::try_from(index).unwrap_or(u32::MAX) };
-        let bytes = read(cluster, name, chunk.hash).await?;
+        let bytes = read(cluster, name, part).await?;
         let form = tokio::task::spawn_blocking(move || blob::encode(&bytes, effort)).await;
         let form = form.map_err(|error| error.to_string())?;
         cluster.put_cold(ColdName { stay: to, ..name }, form).await?;
@@ -71,13 +72,13 @@ async fn move_one(cluster: &Arc<Cluster>, partition: u16, of: Move) -> Result<()
 }
 
 /// What is in the tier already is not kept on its way to the archive.
-async fn read(cluster: &Arc<Cluster>, name: ColdName, hash: blob::Hash) -> Result<Bytes, String> {
+async fn read(cluster: &Arc<Cluster>, name: ColdName, part: Part) -> Result<Bytes, String> {
     if name.stay.class == Class::Cold
-        && let Some(found) = cluster.get_cold(name, hash).await
+        && let Some(found) = cluster.get_cold(name, part.chunk.hash).await
     {
         return Ok(found.plain);
     }
-    cluster.chunk_of(name, hash).await.map_err(|refusal| refusal.detail)
+    cluster.chunk_of(name, part).await.map_err(|refusal| refusal.detail)
 }
 
 /// Removes objects of which the state knows nothing: of moves that were called off, of versions that moved on,

@@ -15,6 +15,7 @@ mod tier;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bravo_model::artifact::Part;
 use bravo_model::lifecycle::{Class, Stay};
 use bravo_model::{Code, Refusal};
 use bravo_storage::blob;
@@ -67,7 +68,8 @@ impl Cluster {
 
     /// A chunk of a version wherever it is: among the nodes' chunks, or in the tier. `name` tells the stay
     /// that the version was last known to have; it may have moved on since.
-    pub(crate) async fn chunk_of(self: &Arc<Self>, name: ColdName, hash: blob::Hash) -> Result<Bytes, Refusal> {
+    pub(crate) async fn chunk_of(self: &Arc<Self>, name: ColdName, part: Part) -> Result<Bytes, Refusal> {
+        let hash = part.chunk.hash;
         match on_disk(&self.blobs, move |blobs| blobs.get(&hash)).await {
             Ok(Some(bytes)) => return Ok(bytes),
             Ok(None) => {}
@@ -76,6 +78,7 @@ impl Cluster {
         let hot = name.stay.class == Class::Hot;
         if hot
             && self.keeps_chunks_of(partition_group(name.partition))
+            && part.shards.is_none()
             && let Some(bytes) = self.fetch_chunk(hash).await
         {
             return Ok(bytes);
@@ -88,15 +91,15 @@ impl Cluster {
         }
         let from_afar = || {
             let cluster = self.clone();
-            async move { cluster.chunk_from_afar(name, hash).await }
+            async move { cluster.chunk_from_afar(name, part).await }
         };
         self.chunks.get_or_load(hash, from_afar).await
     }
 
     /// A chunk that this node is not to keep.
-    async fn chunk_from_afar(self: Arc<Self>, name: ColdName, hash: blob::Hash) -> Result<Bytes, Refusal> {
-        let hot = name.stay.class == Class::Hot;
-        if hot && let Some((_, plain)) = self.get_others_chunk(hash).await {
+    async fn chunk_from_afar(self: Arc<Self>, name: ColdName, part: Part) -> Result<Bytes, Refusal> {
+        let (hot, hash) = (name.stay.class == Class::Hot, part.chunk.hash);
+        if hot && let Some(plain) = self.others_part(part).await {
             return Ok(plain);
         }
         if !hot && let Some(found) = self.get_cold(name, hash).await {
@@ -107,7 +110,7 @@ impl Cluster {
         {
             return Ok(found.plain);
         }
-        if !hot && let Some((_, plain)) = self.get_others_chunk(hash).await {
+        if !hot && let Some(plain) = self.others_part(part).await {
             return Ok(plain);
         }
         let detail = "no node that can be reached has a part of the artifact now, nor has the cold tier";

@@ -13,8 +13,12 @@ section! {
         orphan_age_ms: u64 = 3_600_000, int(600, 30 * 86_400_000);
         /// Milliseconds between two rounds in which every chunk is read again.
         scrub_interval_ms: u64 = 60_000, int(100, 30 * 86_400_000);
-        /// Pause in milliseconds after each chunk that is read again: 500 is about 8 MiB a second at most.
+        /// Pause in milliseconds after each file that is read again: with 500, 8 MiB a second at most, and 2 MiB
+        /// where all are shards.
         scrub_pause_ms: u64 = 500, int(0, 600_000);
+        /// Milliseconds between two looks for chunks that this node lacks, and for shards that the nodes lack of
+        /// chunks whose partition it leads.
+        heal_interval_ms: u64 = 10_000, int(100, 86_400_000);
         /// Milliseconds between two rounds in which a leader moves what its projects' rules say.
         move_interval_ms: u64 = 10_000, int(100, 86_400_000);
         /// Bytes in memory of the cache of chunks that were read here and belong elsewhere: to other nodes, or to

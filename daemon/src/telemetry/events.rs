@@ -296,6 +296,49 @@ impl Chunks {
     }
 }
 
+/// A chunk of an artifact that was taken in is on as many nodes as it must be.
+#[derive(Debug, Clone, Copy)]
+pub enum Spread {
+    /// In six shards.
+    Shards,
+    /// Whole: it is small, or the cluster is.
+    Whole,
+    /// Whole, since too few nodes could take a shard.
+    Fallback,
+}
+
+impl Spread {
+    /// Counts it.
+    pub fn emit(self) {
+        let kept = match self {
+            Self::Shards => "shards",
+            Self::Whole => "whole",
+            Self::Fallback => "fallback",
+        };
+        counter!(metric::CHUNKS_SPREAD, "kept" => kept).increment(1);
+    }
+}
+
+/// A shard was put where it belongs and was missing.
+#[derive(Debug, Clone, Copy)]
+pub enum Mended {
+    /// Another node had it.
+    Copied,
+    /// It was made anew from the others.
+    Made,
+}
+
+impl Mended {
+    /// Counts it.
+    pub fn emit(self) {
+        let how = match self {
+            Self::Copied => "copied",
+            Self::Made => "made",
+        };
+        counter!(metric::SHARDS_MENDED, "how" => how).increment(1);
+    }
+}
+
 /// Bytes of artifacts came from a caller, or went to one.
 #[derive(Debug, Clone, Copy)]
 pub enum ArtifactBytes {
@@ -414,6 +457,8 @@ mod tests {
             for event in [Chunks::Stored(7), Chunks::Stored(5), Chunks::Scrubbed(false), Chunks::SweptCold(3)] {
                 event.emit();
             }
+            Spread::Fallback.emit();
+            Mended::Made.emit();
             ArtifactBytes::In(9).emit();
             ColdMoved { to: Class::Archive, bytes: 11 }.emit();
         });
@@ -422,6 +467,8 @@ mod tests {
             "bravo_artifact_chunks_stored_bytes_total 12",
             r#"bravo_artifact_chunks_scrubbed_total{found="damaged"} 1"#,
             r#"bravo_artifact_chunks_swept_total{tier="cold"} 3"#,
+            r#"bravo_artifact_chunks_spread_total{kept="fallback"} 1"#,
+            r#"bravo_artifact_shards_mended_total{how="made"} 1"#,
             "bravo_artifact_received_bytes_total 9",
             r#"bravo_artifact_moved_bytes_total{class="archive"} 11"#,
         ] {

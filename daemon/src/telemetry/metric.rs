@@ -143,6 +143,12 @@ metrics! {
     CHUNKS_STORED_BYTES = "bravo_artifact_chunks_stored_bytes_total", Counter, "bytes", [];
     /// Chunks that this node lacked, or had damaged, and fetched from another one.
     CHUNKS_REPAIRED = "bravo_artifact_chunks_repaired_total", Counter, "chunks", [];
+    /// Chunks that this node took in and spread: as six shards (`shards`), or in whole copies, since they are small
+    /// or the cluster is (`whole`), or since too few nodes could take a shard (`fallback`).
+    CHUNKS_SPREAD = "bravo_artifact_chunks_spread_total", Counter, "chunks", ["kept"];
+    /// Shards that this node, as leader of their partition, put where they were missing: `copied` from another node,
+    /// or `made` anew from the others of their chunk.
+    SHARDS_MENDED = "bravo_artifact_shards_mended_total", Counter, "shards", ["how"];
     /// Chunks that were read again to see whether they are sound, and what was found: `sound` or `damaged`.
     CHUNKS_SCRUBBED = "bravo_artifact_chunks_scrubbed_total", Counter, "chunks", ["found"];
     /// Chunks that no artifact is made of and that this node removed, from its disk (`hot`) or the cold tier.

@@ -126,6 +126,8 @@ pub enum Request {
     GetCold(ColdName),
     /// Reads right there, if what is there is no older than so many milliseconds.
     StaleQuery(GroupId, Query, u64),
+    /// Asks which of these chunks the node has; one that it found to be damaged it has not.
+    HasChunks(Vec<[u8; 32]>),
 }
 
 /// A leased job that a caller wants cancelled.
@@ -172,7 +174,7 @@ pub enum Response {
     Welcome(Welcome),
     /// To `GetChunk` and `GetCold`: the form in which it is kept, if it is there.
     Chunk(Option<Bytes>),
-    /// To `RenewChunks`: which of them are there.
+    /// To `RenewChunks` and `HasChunks`: which of them are there.
     Held(Vec<bool>),
     /// To `StaleQuery`: the answer, and a moment of which it holds everything that was acknowledged before it;
     /// none: the replica is too old.

@@ -3,7 +3,9 @@
 
 use super::Answer;
 use crate::Time;
-use crate::artifact::{Artifact, ArtifactPath, ArtifactVersion, Chunk, ChunkRefs, PutArtifact};
+use crate::artifact::{
+    Artifact, ArtifactPath, ArtifactVersion, Chunk, ChunkRefs, Coded, CodedRefs, Manifest, Part, PutArtifact, SHARDS,
+};
 use crate::code::{Code, Refusal};
 use crate::id::Name;
 use crate::lifecycle::Class;
@@ -23,9 +25,10 @@ impl State<'_> {
         put.manifest.check()?;
         if let Some(head) = there
             && let Some(newest) = self.read::<ArtifactVersion>(&table::artifact_version(&hash, head.version))
-            && newest.manifest == put.manifest
+            && newest.manifest.says_the_same(&put.manifest)
         {
             let (version, updated_at) = (head.version, newest.updated_at);
+            self.keep_as(&hash, version, newest, put.manifest);
             return Ok(Reply::ArtifactPut { version, created: false, changed: false, updated_at });
         }
         let created = there.is_none();
@@ -39,7 +42,7 @@ impl State<'_> {
         if head.as_ref().is_some_and(|head| head.first < first) {
             self.mark(table::due_artifact(self.now(), &hash));
         }
-        put.manifest.chunks().iter().for_each(|chunk| self.refer(chunk));
+        put.manifest.parts().for_each(|part| self.refer(part));
         let updated_at = self.now();
         let manifest = put.manifest;
         let head = Artifact {
@@ -57,6 +60,17 @@ impl State<'_> {
         self.put(table::by_hash(tag::ARTIFACT, &hash), &head);
         self.look_at(&head, &hash, version);
         Ok(Reply::ArtifactPut { version, created, changed: true, updated_at })
+    }
+
+    /// The newest version was put again: it is kept as its bytes came now, whole or in shards. What is not kept
+    /// on the nodes' disks any more stays as it is.
+    fn keep_as(&mut self, hash: &H16, version: u32, was: ArtifactVersion, manifest: Manifest) {
+        if was.manifest == manifest || self.life(hash, version).stay.class != Class::Hot {
+            return;
+        }
+        manifest.parts().for_each(|part| self.refer(part));
+        was.manifest.parts().for_each(|part| self.unrefer(part));
+        self.put(table::artifact_version(hash, version), &ArtifactVersion { manifest, ..was });
     }
 
     pub(super) fn delete_artifact(&mut self, project: &Name, path: &ArtifactPath, expected: &Expected) -> Answer {
@@ -92,7 +106,7 @@ impl State<'_> {
         head.forget_at = Some(self.now().saturating_add(limits::ARTIFACT_NUMBER_KEPT_MS));
         self.put(table::by_hash(tag::ARTIFACT, hash), &head);
         self.txn.delete(&table::artifact_listed(&project, hash));
-        self.step_artifacts(table::artifacts(&project), false);
+        self.step_count(table::artifacts(&project), false);
         self.mark(table::due_artifact(self.now(), hash));
     }
 
@@ -109,16 +123,17 @@ impl State<'_> {
             }
             let version: Option<ArtifactVersion> = row::decode(&value);
             let hot = self.end_life(hash, table::last_u32(&old)) == Class::Hot;
-            for chunk in version.iter().filter(|_| hot).flat_map(|version| version.manifest.chunks()) {
-                self.unrefer(chunk);
+            for part in version.iter().filter(|_| hot).flat_map(|version| version.manifest.parts()) {
+                self.unrefer(part);
+                self.chunks_swept += 1 + part.shards.map_or(0, |_| SHARDS);
             }
-            self.chunks_swept += 1 + version.map_or(0, |version| version.manifest.chunks().len());
+            self.chunks_swept += 1;
             self.txn.delete(&old);
         }
         let forget_at: Time = head.forget_at?;
         if forget_at <= self.now() {
             self.txn.delete(&key);
-            self.step_artifacts(table::key(tag::ARTIFACT_NUMBERS, &[]), false);
+            self.step_count(table::key(tag::ARTIFACT_NUMBERS, &[]), false);
         } else {
             self.mark(table::due_artifact(forget_at, hash));
         }
@@ -138,30 +153,68 @@ impl State<'_> {
         if number && self.read::<u64>(&numbers).unwrap_or(0) >= limits::ARTIFACTS_MAX {
             return full("the cluster", limits::ARTIFACTS_MAX);
         }
-        self.step_artifacts(listed, true);
+        self.step_count(listed, true);
         if number {
-            self.step_artifacts(numbers, true);
+            self.step_count(numbers, true);
         }
         Ok(())
     }
 
-    fn step_artifacts(&mut self, key: crate::txn::Key, up: bool) {
+    /// A row with a count, which is there while it is above zero.
+    fn step_count(&mut self, key: crate::txn::Key, up: bool) {
         let mut count = self.read::<u64>(&key).unwrap_or(0);
         row::step(&mut count, up);
         if count == 0 { self.txn.delete(&key) } else { self.put(key, &count) }
     }
 
-    fn refer(&mut self, chunk: &Chunk) {
-        let key = table::chunk_refs(&chunk.hash);
-        let refs = self.read(&key).map_or(0, |known: ChunkRefs| known.refs);
-        self.put(key, &ChunkRefs { chunk: *chunk, refs: refs.saturating_add(1) });
+    fn refer(&mut self, Part { chunk, shards }: Part) {
+        match shards {
+            None => self.refer_whole(chunk),
+            Some(shards) => self.refer_coded(Coded { chunk, shards }),
+        }
     }
 
-    pub(super) fn unrefer(&mut self, chunk: &Chunk) {
+    pub(super) fn unrefer(&mut self, Part { chunk, shards }: Part) {
+        match shards {
+            None => self.unrefer_whole(chunk),
+            Some(shards) => self.unrefer_coded(Coded { chunk, shards }),
+        }
+    }
+
+    fn refer_whole(&mut self, chunk: Chunk) {
+        let key = table::chunk_refs(&chunk.hash);
+        let refs = self.read(&key).map_or(0, |known: ChunkRefs| known.refs);
+        self.put(key, &ChunkRefs { chunk, refs: refs.saturating_add(1) });
+    }
+
+    fn unrefer_whole(&mut self, chunk: Chunk) {
         let key = table::chunk_refs(&chunk.hash);
         match self.read::<ChunkRefs>(&key) {
             Some(known) if known.refs > 1 => self.put(key, &ChunkRefs { refs: known.refs - 1, ..known }),
             _ => self.txn.delete(&key),
+        }
+    }
+
+    /// The first place counts its shards.
+    fn refer_coded(&mut self, coded: Coded) {
+        let key = table::coded(&coded.id());
+        let refs = self.read(&key).map_or(0, |known: CodedRefs| known.refs);
+        self.put(key, &CodedRefs { coded, refs: refs.saturating_add(1) });
+        if refs == 0 {
+            coded.shards.hashes.iter().for_each(|hash| self.step_count(table::shard_refs(hash), true));
+        }
+    }
+
+    /// The last place gives its shards up.
+    fn unrefer_coded(&mut self, coded: Coded) {
+        let key = table::coded(&coded.id());
+        match self.read::<CodedRefs>(&key) {
+            Some(known) if known.refs > 1 => self.put(key, &CodedRefs { refs: known.refs - 1, ..known }),
+            Some(_) => {
+                self.txn.delete(&key);
+                coded.shards.hashes.iter().for_each(|hash| self.step_count(table::shard_refs(hash), false));
+            }
+            None => {}
         }
     }
 }
@@ -185,8 +238,9 @@ fn no_artifact(path: &ArtifactPath) -> Refusal {
 mod tests {
     use bytes::Bytes;
 
-    use crate::artifact::{ArtifactPath, Chunk, Content, Manifest, PutArtifact};
+    use crate::artifact::{ArtifactPath, Chunk, Content, Manifest, Part, PutArtifact, SHARDS, Shards};
     use crate::command::Command;
+    use crate::lifecycle::{Lifecycle, Rule};
     use crate::template::{Expected, Tags};
     use crate::testing::{World, name, refusal};
     use crate::{Code, Reply, limits, view};
@@ -209,6 +263,16 @@ mod tests {
         let size = (numbers.len() * limits::CHUNK_BYTES) as u64;
         let blake3 = *blake3::hash(numbers).as_bytes();
         Manifest { size, content_type: None, content_encoding: None, blake3, content: Content::Chunks(chunks) }
+    }
+
+    /// The same, each chunk in shards: the chunk's number and those after it. Of numbers from 200 on, whole.
+    fn coded(numbers: &[u8]) -> Manifest {
+        let part = |number: &u8| {
+            let chunk = Chunk { hash: [*number; 32], bytes: limits::CHUNK_BYTES as u32 };
+            let hashes = std::array::from_fn(|index| [*number + index as u8; 32]);
+            Part { chunk, shards: (*number < 200).then_some(Shards { form_bytes: 1 << 20, hashes }) }
+        };
+        Manifest { content: Content::Parts(numbers.iter().map(part).collect()), ..chunked(numbers) }
     }
 
     fn put(of: &str, manifest: Manifest, expected: Expected) -> Command {
@@ -237,6 +301,15 @@ mod tests {
     fn chunks(world: &World) -> Vec<(u8, u64)> {
         let found = view::chunks(&world.rows, None, 100);
         found.into_iter().map(|refs| (refs.chunk.hash[0], refs.refs)).collect()
+    }
+
+    /// The first byte of each chunk that is kept in shards, and its places; and of how many hashes shards are counted.
+    fn coded_chunks(world: &World) -> (Vec<(u8, u64)>, usize) {
+        let mut found: Vec<_> =
+            view::coded(&world.rows, None, 100).into_iter().map(|row| (row.coded.chunk.hash[0], row.refs)).collect();
+        found.sort_unstable();
+        let shards = (0..=u8::MAX).filter(|number| view::shard_refs(&world.rows, &[*number; 32]) > 0);
+        (found, shards.count())
     }
 
     fn paths(world: &World, prefix: &str, after: Option<&str>, limit: usize) -> (Vec<String>, bool) {
@@ -291,6 +364,65 @@ mod tests {
     }
 
     #[test]
+    fn shards_are_counted_while_a_version_has_them() {
+        let mut world = World::new();
+        world.ask(plain("a", coded(&[10, 20, 10, 200])));
+        world.ask(plain("b", coded(&[20, 21])));
+        assert_eq!(chunks(&world), [(200, 1)], "whole chunks are counted as ever");
+        assert_eq!(coded_chunks(&world), (vec![(10, 2), (20, 2), (21, 1)], 6 + 7));
+        assert_eq!([20, 21, 26, 27].map(|number| view::shard_refs(&world.rows, &[number; 32])), [1, 2, 1, 0]);
+        assert!(view::is_referred(&world.rows, &[15; 32]) && !view::is_referred(&world.rows, &[16; 32]));
+        let first = view::coded(&world.rows, None, 1);
+        assert_eq!(view::coded(&world.rows, Some(first[0].coded.id()), 100).len(), 2, "page by page");
+        world.ask(delete("a", Expected::default()));
+        world.tick(1);
+        assert_eq!((chunks(&world), coded_chunks(&world)), (vec![], (vec![(20, 1), (21, 1)], 7)));
+        assert!(!view::is_referred(&world.rows, &[15; 32]));
+        world.ask(delete("b", Expected::default()));
+        world.tick(1);
+        assert_eq!(coded_chunks(&world), (vec![], 0));
+    }
+
+    #[test]
+    fn one_chunk_may_be_kept_in_two_ways() {
+        let mut world = World::new();
+        let mut other = coded(&[10]);
+        if let Content::Parts(parts) = &mut other.content {
+            parts[0].shards = Some(Shards { form_bytes: 2, hashes: [[99; 32]; SHARDS] });
+        }
+        world.ask(plain("a", coded(&[10])));
+        world.ask(plain("b", other));
+        world.ask(plain("c", chunked(&[10])));
+        assert_eq!((coded_chunks(&world), chunks(&world)), ((vec![(10, 1), (10, 1)], 7), vec![(10, 1)]));
+        assert_eq!(view::shard_refs(&world.rows, &[99; 32]), 6, "each place counts, even in one chunk");
+        world.ask(delete("b", Expected::default()));
+        world.tick(1);
+        assert_eq!((coded_chunks(&world), chunks(&world)), ((vec![(10, 1)], 6), vec![(10, 1)]));
+    }
+
+    #[test]
+    fn what_is_put_again_is_kept_as_it_came_last() {
+        let mut world = World::new();
+        world.ask(plain("a", chunked(&[10, 20])));
+        let updated_at = world.at;
+        let same = Reply::ArtifactPut { version: 1, created: false, changed: false, updated_at };
+        world.at += 5;
+        assert_eq!(world.ask(plain("a", coded(&[10, 20]))), same, "the content is the same");
+        assert_eq!((chunks(&world), coded_chunks(&world).0), (vec![], vec![(10, 1), (20, 1)]));
+        assert_eq!(of(&world, "a", Some(1)), Some(coded(&[10, 20])));
+        assert_eq!(world.ask(plain("a", chunked(&[10, 20]))), same);
+        assert_eq!((chunks(&world), coded_chunks(&world)), (vec![(10, 1), (20, 1)], (vec![], 0)));
+        let rule =
+            Rule { prefix: String::new(), cold_after_ms: Some(1), archive_after_ms: None, expire_after_ms: None };
+        world.ask(Command::SetLifecycle(Lifecycle { project: name("p"), version: 1, rules: vec![rule] }));
+        world.tick(10);
+        let moved = view::moves(&world.rows, None, 1)[0].clone();
+        assert_eq!(world.ask(Command::MoveVersion { id: moved.id, to: moved.to }), Reply::Done);
+        assert_eq!(world.ask(plain("a", coded(&[10, 20]))), same);
+        assert_eq!((chunks(&world), coded_chunks(&world)), (vec![], (vec![], 0)), "it is in the cold tier");
+    }
+
+    #[test]
     fn numbers_go_on_while_caches_may_show_the_old_ones() {
         let mut world = World::new();
         world.ask(plain("a", inline("1")));
@@ -338,6 +470,19 @@ mod tests {
         }
         assert!(ticks > 1, "{ticks}");
         assert_eq!(chunks(&world), []);
+        let some: Vec<u8> = (0..50).collect();
+        for number in 0..60 {
+            let mut numbers = some.clone();
+            numbers.push(number);
+            world.quick(plain("b", coded(&numbers)));
+        }
+        world.ask(delete("b", Expected::default()));
+        let mut ticks = 0;
+        while matches!(world.ask(Command::Tick), Reply::Swept { more: true, .. }) {
+            ticks += 1;
+        }
+        assert!(ticks > 1, "a chunk in shards counts for its rows: {ticks}");
+        assert_eq!(coded_chunks(&world), (vec![], 0));
     }
 
     #[test]

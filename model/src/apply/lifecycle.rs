@@ -84,7 +84,7 @@ impl State<'_> {
             return Err(Refusal::new(Code::Conflict, "the version is not to be moved there any more"));
         }
         if life.stay.class == Class::Hot {
-            version.manifest.chunks().iter().for_each(|chunk| self.unrefer(chunk));
+            version.manifest.parts().for_each(|part| self.unrefer(part));
         }
         self.put_life(&id.artifact, id.version, Life { stay: to, ..life });
         self.txn.delete(&wanted);
@@ -140,7 +140,7 @@ impl State<'_> {
         let Some(of) = self.read::<ArtifactVersion>(&table::artifact_version(hash, version)) else { return };
         let life = self.life(hash, version);
         let stand = match self.rule_for(&head.project, &head.path) {
-            Some(rule) => rule.stand(of.updated_at, matches!(of.manifest.content, Content::Chunks(_)), self.now()),
+            Some(rule) => rule.stand(of.updated_at, !matches!(of.manifest.content, Content::Inline(_)), self.now()),
             None => Stand { expired: false, class: Class::Hot, next: None },
         };
         let wanted = table::of_version(tag::MOVE, hash, version);
@@ -177,7 +177,7 @@ impl State<'_> {
         if life == Life::default() { self.txn.delete(&key) } else { self.put(key, &life) }
     }
 
-    fn life(&self, hash: &H16, version: u32) -> Life {
+    pub(super) fn life(&self, hash: &H16, version: u32) -> Life {
         self.read(&table::of_version(tag::LIFE, hash, version)).unwrap_or_default()
     }
 
@@ -189,7 +189,7 @@ impl State<'_> {
 
 #[cfg(test)]
 mod tests {
-    use crate::artifact::{Artifact, ArtifactPath, Chunk, Content, Manifest, PutArtifact};
+    use crate::artifact::{Artifact, ArtifactPath, Chunk, Content, Manifest, Part, PutArtifact, SHARDS, Shards};
     use crate::command::Command;
     use crate::lifecycle::{Class, Lifecycle, Move, Rule, Stay, Stays, VersionId};
     use crate::template::Expected;
@@ -200,6 +200,13 @@ mod tests {
     fn chunked(number: u8) -> Manifest {
         let content = Content::Chunks(vec![Chunk { hash: [number; 32], bytes: 9 }]);
         Manifest { size: 9, content_type: None, content_encoding: None, blake3: [number; 32], content }
+    }
+
+    /// The same, in shards.
+    fn coded(number: u8) -> Manifest {
+        let shards = Shards { form_bytes: 9, hashes: [[number; 32]; SHARDS] };
+        let part = Part { chunk: Chunk { hash: [number; 32], bytes: 9 }, shards: Some(shards) };
+        Manifest { content: Content::Parts(vec![part]), ..chunked(number) }
     }
 
     fn small(number: u8) -> Manifest {
@@ -274,6 +281,23 @@ mod tests {
         assert_eq!(paths(&world), ["other"]);
         world.tick(1);
         assert_eq!(view::put_away(&world.rows, None, 10), [], "nothing is left of it");
+    }
+
+    #[test]
+    fn what_is_kept_in_shards_is_moved_as_well() {
+        let mut world = World::new();
+        set(&mut world, 1, vec![rule("", [100, 200, 300])]);
+        put(&mut world, "a", coded(1));
+        world.tick(100);
+        assert_eq!(moves(&world), [(1, Class::Cold)]);
+        assert_eq!(view::coded(&world.rows, None, 10).len(), 1, "hot until it was moved");
+        move_all(&mut world);
+        assert_eq!(view::coded(&world.rows, None, 10), []);
+        assert!(!view::is_referred(&world.rows, &[1; 32]), "the nodes need not have its shards any more");
+        assert_eq!(view::put_away(&world.rows, None, 10)[0].2, [[1; 32]], "the tier keeps it whole");
+        world.tick(200);
+        world.tick(1);
+        assert_eq!(paths(&world), [] as [String; 0]);
     }
 
     #[test]

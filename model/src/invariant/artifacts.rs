@@ -1,17 +1,41 @@
 //! Invariants of artifacts.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+
+use serde::de::DeserializeOwned;
 
 use super::{Census, differences};
-use crate::artifact::{Artifact, ArtifactVersion, Chunk, ChunkRefs};
+use crate::artifact::{Artifact, ArtifactVersion, ChunkRefs, Coded, CodedRefs, Part};
 use crate::lifecycle::{Class, Life};
 use crate::row;
 use crate::table::{self, due, tag};
 use crate::txn::Key;
 
-/// A chunk's references are those of the versions that are kept hot.
+/// A chunk's references are those of the versions that are kept hot, whether it is whole or in shards; a shard's
+/// are those of the chunks in shards.
 pub(super) fn chunks_are_counted(census: &Census) -> Vec<String> {
-    let mut expected: BTreeMap<Key, (Chunk, u64)> = BTreeMap::new();
+    let mut whole: BTreeMap<Key, ChunkRefs> = BTreeMap::new();
+    let mut coded: BTreeMap<Key, CodedRefs> = BTreeMap::new();
+    for Part { chunk, shards } in hot_versions(census).iter().flat_map(|version| version.manifest.parts()) {
+        match shards.map(|shards| Coded { chunk, shards }) {
+            None => whole.entry(table::chunk_refs(&chunk.hash)).or_insert(ChunkRefs { chunk, refs: 0 }).refs += 1,
+            Some(of) => {
+                coded.entry(table::coded(&of.id())).or_insert(CodedRefs { coded: of, refs: 0 }).refs += 1;
+            }
+        }
+    }
+    let mut shards: BTreeMap<Key, u64> = BTreeMap::new();
+    for hash in coded.values().flat_map(|row| &row.coded.shards.hashes) {
+        *shards.entry(table::shard_refs(hash)).or_default() += 1;
+    }
+    let mut wrong = miscounted(census, tag::CHUNK_REFS, &whole);
+    wrong.extend(miscounted(census, tag::CODED, &coded));
+    wrong.extend(miscounted(census, tag::SHARD_REFS, &shards));
+    wrong
+}
+
+fn hot_versions(census: &Census) -> Vec<ArtifactVersion> {
     let lives = census.table(tag::LIFE);
     let hot = |key: &Key| {
         let life = table::version_in(key)
@@ -19,18 +43,16 @@ pub(super) fn chunks_are_counted(census: &Census) -> Vec<String> {
         life.is_none_or(|life| life.stay.class == Class::Hot)
     };
     let versions = census.table(tag::ARTIFACT_VERSION);
-    for version in
-        versions.iter().filter(|(key, _)| hot(key)).filter_map(|(_, value)| row::decode::<ArtifactVersion>(value))
-    {
-        for chunk in version.manifest.chunks() {
-            expected.entry(table::chunk_refs(&chunk.hash)).or_insert((*chunk, 0)).1 += 1;
-        }
-    }
-    let found = census.table(tag::CHUNK_REFS);
-    let found: BTreeMap<Key, ChunkRefs> =
-        found.iter().filter_map(|(key, value)| Some((*key, row::decode(value)?))).collect();
-    let expected: BTreeMap<Key, ChunkRefs> =
-        expected.into_iter().map(|(key, (chunk, refs))| (key, ChunkRefs { chunk, refs })).collect();
+    versions.iter().filter(|(key, _)| hot(key)).filter_map(|(_, value)| row::decode(value)).collect()
+}
+
+/// Rows of a table that are not what they should be.
+fn miscounted<T>(census: &Census, table: u8, expected: &BTreeMap<Key, T>) -> Vec<String>
+where
+    T: DeserializeOwned + PartialEq + Debug,
+{
+    let found: BTreeMap<Key, T> =
+        census.table(table).into_iter().filter_map(|(key, value)| Some((key, row::decode(&value)?))).collect();
     let keys: BTreeSet<&Key> = expected.keys().chain(found.keys()).collect();
     let wrong = keys.into_iter().filter(|key| expected.get(*key) != found.get(*key));
     wrong.map(|key| format!("chunk {key:?}: counted {:?}, found {:?}", found.get(key), expected.get(key))).collect()

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::artifact::{Artifact, ArtifactPath, ArtifactVersion, ChunkRefs};
+use crate::artifact::{Artifact, ArtifactPath, ArtifactVersion, ChunkRefs, CodedRefs};
 use crate::id::Name;
 use crate::lifecycle::{Class, Life, Lifecycle, Move, Stay, Stays, VersionId};
 use crate::row;
@@ -70,7 +70,7 @@ pub fn artifacts(
     (heads.collect(), more)
 }
 
-/// Chunks that versions are made of, in the order of their hashes, behind one of them.
+/// Chunks that versions keep whole, in the order of their hashes, behind one of them.
 pub fn chunks(rows: &impl Read, after: Option<[u8; 32]>, limit: usize) -> Vec<ChunkRefs> {
     let prefix = table::key(tag::CHUNK_REFS, &[]);
     let from = after.map_or(prefix, |hash| table::after(&table::chunk_refs(&hash)));
@@ -82,8 +82,30 @@ pub fn chunks(rows: &impl Read, after: Option<[u8; 32]>, limit: usize) -> Vec<Ch
     found
 }
 
-/// Whether a version is made of this chunk.
+/// Chunks that versions keep in shards, in the order of their ids, behind one of these.
+pub fn coded(rows: &impl Read, after: Option<[u8; 32]>, limit: usize) -> Vec<CodedRefs> {
+    let prefix = table::key(tag::CODED, &[]);
+    let from = after.map_or(prefix, |id| table::after(&table::coded(&id)));
+    let mut found = Vec::new();
+    row::walk(rows, &from, &prefix, &mut |_, value| {
+        found.extend(row::decode::<CodedRefs>(value));
+        found.len() < limit
+    });
+    found
+}
+
+/// In how many places of chunks that are kept in shards this shard stands.
+pub fn shard_refs(rows: &impl Read, hash: &[u8; 32]) -> u64 {
+    row::read(rows, &table::shard_refs(hash)).unwrap_or(0)
+}
+
+/// Whether a version keeps this chunk whole, or one of its chunks in shards of which this is one.
 pub fn is_referred(rows: &impl Read, hash: &[u8; 32]) -> bool {
+    is_whole(rows, hash) || rows.contains(&table::shard_refs(hash))
+}
+
+/// Whether a version keeps this chunk whole.
+pub fn is_whole(rows: &impl Read, hash: &[u8; 32]) -> bool {
     rows.contains(&table::chunk_refs(hash))
 }
 
@@ -119,7 +141,7 @@ pub fn put_away(rows: &impl Read, after: Option<&VersionId>, limit: usize) -> Ve
     let found = of_versions::<Life>(rows, tag::LIFE, after, limit, |life| life.stay.class > Class::Hot);
     let whole = |(artifact, version, life): (H16, u32, Life)| {
         let of: ArtifactVersion = row::read(rows, &table::artifact_version(&artifact, version))?;
-        let chunks = of.manifest.chunks().iter().map(|chunk| chunk.hash).collect();
+        let chunks = of.manifest.parts().map(|part| part.chunk.hash).collect();
         Some((VersionId { artifact, version, made_at: of.updated_at }, life.stay, chunks))
     };
     found.into_iter().filter_map(whole).collect()

@@ -6,7 +6,8 @@
 //!   many jobs    list                        (bounded, by seq upwards)
 //!   workflows    opened, workflow, workflow_input, tasks, events, workflows
 //!   queues       queue, queues, deliverable
-//!   artifacts    artifact, artifacts, chunks, is_referred, lifecycle, lifecycles, moves, put_away, stand
+//!   artifacts    artifact, artifacts, chunks, coded, is_referred, is_whole, lifecycle, lifecycles, moves, put_away,
+//!                shard_refs, stays
 //!   the clock    now, next_due
 //!   meta group   definition, definitions, nodes, formed, template, templates, webhook, webhooks
 //!   partitions   subscriptions
@@ -22,7 +23,10 @@ mod webhook;
 mod why;
 mod workflow;
 
-pub use artifact::{Found, artifact, artifacts, chunks, is_referred, lifecycle, lifecycles, moves, put_away, stays};
+pub use artifact::{
+    Found, artifact, artifacts, chunks, coded, is_referred, is_whole, lifecycle, lifecycles, moves, put_away,
+    shard_refs, stays,
+};
 pub use list::{Page, list};
 pub use queue::{QueueView, definition, definitions, deliverable, queue, queues};
 pub use schedule::{schedule, schedules};

@@ -12,7 +12,7 @@
 //! A chunk's name is the hash of its plain bytes, so that it stays the same however a node keeps it, and a
 //! check of the name covers what the head says.
 
-use bravo_model::limits::CHUNK_BYTES;
+use bravo_model::limits::{CHUNK_BYTES, FORM_BYTES_MAX};
 use bytes::Bytes;
 
 const MAGIC: &[u8; 4] = b"BVCH";
@@ -20,6 +20,7 @@ const VERSION: u8 = 1;
 const PLAIN: u8 = 0;
 const ZSTD: u8 = 1;
 const HEAD_BYTES: usize = 8;
+const _: () = assert!(CHUNK_BYTES + HEAD_BYTES <= FORM_BYTES_MAX);
 
 /// Bytes of each sample by which it is decided whether compressing is worth it.
 const SAMPLE_BYTES: usize = 16 << 10;
@@ -55,6 +56,11 @@ pub fn encode(plain: &[u8], effort: Effort) -> Bytes {
     {
         return with_head(ZSTD, &smaller);
     }
+    as_it_is(plain)
+}
+
+/// The same without a try to compress it.
+pub fn as_it_is(plain: &[u8]) -> Bytes {
     with_head(PLAIN, plain)
 }
 

@@ -6,14 +6,17 @@
 //! ```
 //!
 //! A name says what must be in the file once it is unpacked (`form`), so that a chunk is checked on each read
-//! and can be had from any other node. A damaged one stays until good bytes take its place.
+//! and can be had from any other node. A damaged one stays until good bytes take its place. A large chunk may be
+//! kept in shards instead (`shard`), each of which is such a file.
 
 mod error;
 mod form;
+mod shard;
 mod store;
 #[cfg(test)]
 mod tests;
 
 pub use error::BlobError;
-pub use form::{Effort, encode, open};
+pub use form::{Effort, as_it_is, encode, open};
+pub use shard::{cut, join};
 pub use store::{BlobStore, Hash};

@@ -1,5 +1,6 @@
 //! The chunk files of one node. All calls block.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -15,6 +16,8 @@ use super::{BlobError, form};
 pub type Hash = [u8; 32];
 
 const TEMP: &str = "tmp";
+/// Damaged chunks that are remembered; the others are found again.
+const DAMAGED_MAX: usize = 100_000;
 
 /// One node's chunks.
 #[derive(Debug)]
@@ -23,6 +26,8 @@ pub struct BlobStore {
     next: AtomicU64,
     /// Held while a chunk is said to be in use again, and while one that is not is removed.
     uses: Mutex<()>,
+    /// Chunks that were found to be not what their names say, or unreadable.
+    damaged: Mutex<HashSet<Hash>>,
     /// An fsync failed: what is on disk is unknown, so that nothing more is said to be there.
     poisoned: AtomicBool,
 }
@@ -40,6 +45,7 @@ impl BlobStore {
             dir: dir.to_owned(),
             next: AtomicU64::new(0),
             uses: Mutex::new(()),
+            damaged: Mutex::new(HashSet::new()),
             poisoned: AtomicBool::new(false),
         })
     }
@@ -80,8 +86,9 @@ impl BlobStore {
             fs::rename(&temp, &path).map_err(BlobError::io("rename", &temp))?;
             self.durable(&folder, sync_folder(&folder))
         });
-        if placed.is_err() {
-            drop(fs::remove_file(&temp));
+        match &placed {
+            Ok(()) => drop(self.damaged.lock().remove(hash)),
+            Err(_) => drop(fs::remove_file(&temp)),
         }
         placed
     }
@@ -97,6 +104,17 @@ impl BlobStore {
     }
 
     fn get_both(&self, hash: &Hash) -> Result<Option<(Bytes, Bytes)>, BlobError> {
+        let read = self.read(hash);
+        if read.is_err() {
+            let mut damaged = self.damaged.lock();
+            if damaged.len() < DAMAGED_MAX {
+                damaged.insert(*hash);
+            }
+        }
+        read
+    }
+
+    fn read(&self, hash: &Hash) -> Result<Option<(Bytes, Bytes)>, BlobError> {
         let path = self.path(hash);
         match fs::read(&path) {
             Ok(bytes) => {
@@ -109,9 +127,9 @@ impl BlobStore {
         }
     }
 
-    /// Whether there is a file for the chunk; its bytes are not looked at.
+    /// Whether there is a file for the chunk that was not found to be damaged; its bytes are not looked at.
     pub fn contains(&self, hash: &Hash) -> bool {
-        self.path(hash).exists()
+        !self.damaged.lock().contains(hash) && self.path(hash).exists()
     }
 
     /// Says that a chunk is in use, so that it is not removed before long; false if it is not here.
@@ -154,6 +172,7 @@ impl BlobStore {
         }
         let path = self.path(hash);
         fs::remove_file(&path).map_err(BlobError::io("remove", &path))?;
+        self.damaged.lock().remove(hash);
         Ok(true)
     }
 

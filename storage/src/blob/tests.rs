@@ -38,9 +38,11 @@ fn damage_is_found_and_mended() {
     for bad in [&b"abd"[..], b"ab", b""] {
         fs::write(&path, bad).unwrap();
         assert!(matches!(store.get(hash.as_bytes()), Err(BlobError::Damaged { .. })));
+        assert!(!store.contains(hash.as_bytes()), "what was found to be damaged counts as missing");
     }
     store.put(hash.as_bytes(), &abc()).unwrap();
     assert!(store.get(hash.as_bytes()).unwrap().is_some());
+    assert!(store.contains(hash.as_bytes()));
 }
 
 #[test]

@@ -95,4 +95,14 @@ impl Rest {
     pub async fn get(&self, node: SocketAddr, path: &str) -> anyhow::Result<Answer> {
         self.call(node, Method::GET, path, None, None, Duration::from_secs(5)).await
     }
+
+    /// What a page says that is not JSON.
+    pub async fn text(&self, node: SocketAddr, path: &str) -> anyhow::Result<String> {
+        let request = Request::builder().uri(format!("http://{node}{path}")).body(Full::default())?;
+        let exchange = async {
+            let response = self.client.request(request).await?;
+            Ok(String::from_utf8(response.into_body().collect().await?.to_bytes().into())?)
+        };
+        tokio::time::timeout(Duration::from_secs(5), exchange).await.context("no answer in time")?
+    }
 }

@@ -16,6 +16,7 @@ mod members;
 mod pauses;
 mod power;
 mod repeats;
+mod shards;
 mod timers;
 mod webhooks;
 mod workflows;

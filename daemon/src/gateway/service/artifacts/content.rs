@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bravo_model::Refusal;
-use bravo_model::artifact::{Content, Manifest};
+use bravo_model::artifact::{Content, Manifest, Part};
 use bravo_model::lifecycle::{Stay, VersionId};
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream};
@@ -50,9 +50,9 @@ pub(crate) async fn stream(
     let place = turn(&app.artifacts.reads).await?;
     let (cluster, source) = (app.cluster.clone(), *source);
     let mut parts = stream::iter(parts(manifest, &range))
-        .map(move |(index, hash, part)| {
+        .map(move |(index, part, range)| {
             let cluster = cluster.clone();
-            async move { cluster.chunk_of(source.name(index), hash).await.map(|bytes| bytes.slice(part)) }
+            async move { cluster.chunk_of(source.name(index), part).await.map(|bytes| bytes.slice(range)) }
         })
         .buffered(AHEAD);
     let first = parts.try_next().await?;
@@ -64,14 +64,14 @@ pub(crate) async fn stream(
     Ok(stream::iter(first.map(Ok)).chain(parts).map(held).boxed())
 }
 
-/// The chunks that a range touches, which one of all each is, and what of it is in the range.
-fn parts(manifest: &Manifest, range: &Range<u64>) -> Vec<(u32, [u8; 32], Range<usize>)> {
+/// The parts that a range touches, which one of all each is, and what of it is in the range.
+fn parts(manifest: &Manifest, range: &Range<u64>) -> Vec<(u32, Part, Range<usize>)> {
     let (mut found, mut start) = (Vec::new(), 0);
-    for (index, chunk) in (0..).zip(manifest.chunks()) {
-        let end = start + u64::from(chunk.bytes);
+    for (index, part) in (0..).zip(manifest.parts()) {
+        let end = start + u64::from(part.chunk.bytes);
         let (from, to) = (range.start.max(start), range.end.min(end));
         if from < to {
-            found.push((index, chunk.hash, (from - start) as usize..(to - start) as usize));
+            found.push((index, part, (from - start) as usize..(to - start) as usize));
         }
         start = end;
     }

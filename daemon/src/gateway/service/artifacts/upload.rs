@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bravo_model::artifact::{Chunk, Content, Manifest};
+use bravo_model::artifact::{Chunk, Content, Manifest, Part};
 use bravo_model::{Code, Refusal, limits};
 use bravo_storage::blob::{self, Effort};
 use bytes::{Bytes, BytesMut};
@@ -29,13 +29,14 @@ pub(crate) struct Upload {
     size: u64,
     buffer: BytesMut,
     turn: Option<Arc<OwnedSemaphorePermit>>,
-    chunks: Vec<Chunk>,
-    sent: JoinSet<Result<(), Refusal>>,
+    /// How each is kept is known when it was sent.
+    parts: Vec<Part>,
+    sent: JoinSet<Result<(usize, Part), Refusal>>,
     renewed: Instant,
 }
 
 impl Upload {
-    /// Takes a whole body in; when this answers, a majority has every chunk on disk.
+    /// Takes a whole body in; when this answers, every chunk outlives the loss of any node.
     pub(crate) async fn take(
         app: &Arc<App>,
         place: &Place,
@@ -48,7 +49,7 @@ impl Upload {
             size: 0,
             buffer: BytesMut::new(),
             turn: None,
-            chunks: Vec::new(),
+            parts: Vec::new(),
             sent: JoinSet::new(),
             renewed: Instant::now(),
         };
@@ -92,42 +93,39 @@ impl Upload {
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let made = move || (*blake3::hash(&bytes).as_bytes(), blob::encode(&bytes, Effort::Quick));
         let (hash, form) = super::super::templates::blocking(made).await?;
-        self.chunks.push(Chunk { hash, bytes: length });
+        let (index, chunk) = (self.parts.len(), Chunk { hash, bytes: length });
+        self.parts.push(Part { chunk, shards: None });
         let (cluster, group, turn) = (self.app.cluster.clone(), self.group, self.turn.clone());
-        self.sent.spawn(async move { cluster.spread_chunk(group, hash, form, turn).await });
+        self.sent.spawn(async move { cluster.spread(group, chunk, form, turn).await.map(|part| (index, part)) });
         Ok(())
     }
 
     async fn sent_one(&mut self) -> Result<bool, Refusal> {
         let failed = |error| Refusal::new(Code::Internal, format!("a chunk was not sent: {error}"));
-        match self.sent.join_next().await {
-            Some(sent) => sent.map_err(failed)?.map(|()| true),
-            None => Ok(false),
-        }
+        let Some(sent) = self.sent.join_next().await else { return Ok(false) };
+        let (index, part) = sent.map_err(failed)??;
+        self.parts[index] = part;
+        Ok(true)
     }
 
     /// However slowly a body comes, its chunks are not taken for left over.
     async fn renew_if_due(&mut self) -> Result<(), Refusal> {
         let due = self.renewed.elapsed() > self.app.cluster.pace.renew_every();
-        if due && !self.chunks.is_empty() { self.renew().await } else { Ok(()) }
+        if due && !self.parts.is_empty() { self.renew().await } else { Ok(()) }
     }
 
     async fn renew(&mut self) -> Result<(), Refusal> {
         while self.sent_one().await? {}
-        let hashes: Vec<_> = self.chunks.iter().map(|chunk| chunk.hash).collect();
-        if !self.app.cluster.renew_chunks(self.group, &hashes).await {
-            return Err(Refusal::retry_after(
-                Code::NoLeader,
-                "a part of the artifact is not on a majority any more",
-                500,
-            ));
+        if !self.app.cluster.renew_parts(self.group, &self.parts).await {
+            let detail = "a part of the artifact is not on as many nodes any more as it must be";
+            return Err(Refusal::retry_after(Code::NoLeader, detail, 500));
         }
         self.renewed = Instant::now();
         Ok(())
     }
 
     async fn finish(mut self) -> Result<Manifest, Refusal> {
-        let content = if self.chunks.is_empty() && self.buffer.len() <= limits::INLINE_BYTES_MAX {
+        let content = if self.parts.is_empty() && self.buffer.len() <= limits::INLINE_BYTES_MAX {
             Content::Inline(std::mem::take(&mut self.buffer).freeze())
         } else {
             if !self.buffer.is_empty() {
@@ -135,7 +133,7 @@ impl Upload {
             }
             while self.sent_one().await? {}
             self.renew_if_due().await?;
-            Content::Chunks(std::mem::take(&mut self.chunks))
+            Content::of(std::mem::take(&mut self.parts))
         };
         let blake3 = *self.whole.finalize().as_bytes();
         Ok(Manifest { size: self.size, content_type: None, content_encoding: None, blake3, content })
