@@ -137,7 +137,7 @@ metrics! {
     ARTIFACT_BYTES_IN = "bravo_artifact_received_bytes_total", Counter, "bytes", [];
     /// Bytes of artifacts that this node gave to callers, before they were packed or unpacked on the way.
     ARTIFACT_BYTES_OUT = "bravo_artifact_sent_bytes_total", Counter, "bytes", [];
-    /// Chunks of artifacts that this node was sent and wrote, or had already.
+    /// Chunks of artifacts, and shards of chunks, that this node was sent and wrote, or had already.
     CHUNKS_STORED = "bravo_artifact_chunks_stored_total", Counter, "chunks", [];
     /// Bytes of those on disk, packed where that saves something.
     CHUNKS_STORED_BYTES = "bravo_artifact_chunks_stored_bytes_total", Counter, "bytes", [];
@@ -149,7 +149,7 @@ metrics! {
     /// Shards that this node, as leader of their partition, put where they were missing: `copied` from another node,
     /// or `made` anew from the others of their chunk.
     SHARDS_MENDED = "bravo_artifact_shards_mended_total", Counter, "shards", ["how"];
-    /// Chunks that were read again to see whether they are sound, and what was found: `sound` or `damaged`.
+    /// Chunks and shards that were read again to see whether they are sound, and what was found: `sound` or `damaged`.
     CHUNKS_SCRUBBED = "bravo_artifact_chunks_scrubbed_total", Counter, "chunks", ["found"];
     /// Chunks that no artifact is made of and that this node removed, from its disk (`hot`) or the cold tier.
     CHUNKS_SWEPT = "bravo_artifact_chunks_swept_total", Counter, "chunks", ["tier"];

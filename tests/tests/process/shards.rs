@@ -2,10 +2,13 @@
 //! comes back.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bravo_tests::process::{Options, Procs, beside};
+use http::Method;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Three full chunks, and a last one of an odd length that is just large enough to be cut.
 const BYTES: usize = (12 << 20) + 300_001;
@@ -68,6 +71,11 @@ async fn sum(procs: &Procs, line: &str) -> u64 {
     sum
 }
 
+/// Chunks that the nodes spread in one way.
+async fn spread(procs: &Procs, kept: &str) -> u64 {
+    sum(procs, &format!("bravo_artifact_chunks_spread_total{{kept=\"{kept}\"}}")).await
+}
+
 /// Three founders and others that join them, until all know each other.
 async fn cluster(count: u64, config: &str) -> Procs {
     let options = Options { partitions: 1, config: config.to_owned(), ..Options::default() };
@@ -106,30 +114,34 @@ fn quarters(procs: &Procs, total: usize) -> bool {
 async fn two_of_six_nodes_may_be_lost_and_what_is_missing_or_damaged_is_made_anew() {
     let config = "[artifacts]\nheal_interval_ms = 500\nscrub_interval_ms = 500\nscrub_pause_ms = 1\n";
     let mut procs = cluster(6, config).await;
-    let (file, other) = (procs.folder().join("file"), procs.folder().join("other"));
+    let [file, other, third] = ["file", "other", "third"].map(|name| procs.folder().join(name));
     noise(&file, BYTES);
     noise(&other, 5 << 20);
-    bravo(&procs, 0, &["put", "p", "a", file.to_str().unwrap()]).await;
+    noise(&third, 7 << 20);
+    let leader = procs.leader(0).await.unwrap();
+    bravo(&procs, leader, &["put", "p", "a", file.to_str().unwrap()]).await;
     eventually(&procs, "each node holds a quarter", || quarters(&procs, BYTES)).await;
-    assert_eq!(sum(&procs, "bravo_artifact_chunks_spread_total{kept=\"shards\"}").await, 4);
+    assert_eq!(spread(&procs, "shards").await, 4);
 
     // One that leads nothing loses its disk, and another one is away.
-    let leader = procs.leader(0).await.unwrap();
     let [lost, away] = [5, if leader == 4 { 3 } else { 4 }];
     let before: Vec<_> = procs.nodes.iter().map(|node| files(&node.data)).collect();
-    for node in [lost, away] {
-        procs.nodes[node].kill().unwrap();
-    }
+    procs.nodes[lost].kill().unwrap();
     std::fs::remove_dir_all(procs.nodes[lost].data.join("blobs")).unwrap();
+    // Five shards are enough for what is put now.
+    bravo(&procs, leader, &["put", "p", "c", other.to_str().unwrap()]).await;
+    assert_eq!(spread(&procs, "shards").await, 4 + 2);
+    procs.nodes[away].kill().unwrap();
     for node in 0..6 {
         if procs.nodes[node].runs() {
             same(&procs, node, "a", &file).await;
         }
     }
     // What is put now has no six nodes to go to.
-    bravo(&procs, leader, &["put", "p", "b", other.to_str().unwrap()]).await;
-    assert_eq!(sum(&procs, "bravo_artifact_chunks_spread_total{kept=\"fallback\"}").await, 2);
-    same(&procs, leader, "b", &other).await;
+    bravo(&procs, leader, &["put", "p", "b", third.to_str().unwrap()]).await;
+    assert_eq!(spread(&procs, "fallback").await, 2);
+    same(&procs, leader, "b", &third).await;
+    same(&procs, leader, "c", &other).await;
 
     procs.start_all().unwrap();
     procs.ready(Duration::from_secs(30)).await.unwrap();
@@ -139,6 +151,8 @@ async fn two_of_six_nodes_may_be_lost_and_what_is_missing_or_damaged_is_made_ane
     };
     eventually(&procs, "the node that lost its disk has its shards again", || has_all(lost)).await;
     assert!(sum(&procs, "bravo_artifact_shards_mended_total{how=\"made\"}").await >= 4);
+    let shards = |node: usize| files(&procs.nodes[node].data).into_values().filter(|bytes| *bytes < 2 << 20).count();
+    eventually(&procs, "and one of each chunk that was put meanwhile", || shards(lost) == 4 + 2).await;
 
     // Nobody else has a shard: what a disk damages is made anew too.
     let victim = before[leader].keys().next().unwrap().clone();
@@ -149,31 +163,68 @@ async fn two_of_six_nodes_may_be_lost_and_what_is_missing_or_damaged_is_made_ane
     eventually(&procs, "the damaged shard is as it was", || std::fs::read(&victim).is_ok_and(|now| now == sound)).await;
     for node in [lost, away] {
         same(&procs, node, "a", &file).await;
-        same(&procs, node, "b", &other).await;
+        same(&procs, node, "b", &third).await;
+        same(&procs, node, "c", &other).await;
     }
 }
 
+/// Puts a file in pieces with pauses, for longer than the sweep waits.
+async fn put_slowly(node: SocketAddr, path: &str, file: &Path) {
+    let body = std::fs::read(file).unwrap();
+    let mut stream = tokio::net::TcpStream::connect(node).await.unwrap();
+    let head = format!("PUT /api/v1/artifacts/p/{path} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
+    stream.write_all(head.as_bytes()).await.unwrap();
+    for part in body.chunks(1 << 20) {
+        stream.write_all(part).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(450)).await;
+    }
+    let mut answer = vec![0; 1_024];
+    let count = stream.read(&mut answer).await.unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 201"), "{}", String::from_utf8_lossy(&answer[..count]));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_seventh_node_takes_its_share_and_deleted_shards_go() {
-    let config = "[artifacts]\nheal_interval_ms = 500\nsweep_interval_ms = 500\norphan_age_ms = 2_000\n";
+async fn a_seventh_node_takes_its_share_and_shards_that_no_version_needs_go() {
+    let config = "[artifacts]\nheal_interval_ms = 500\nsweep_interval_ms = 500\norphan_age_ms = 2_000\n\
+                  move_interval_ms = 200\n";
     let mut procs = cluster(6, config).await;
-    let file = procs.folder().join("file");
+    let (file, slow) = (procs.folder().join("file"), procs.folder().join("slow"));
     noise(&file, BYTES);
+    noise(&slow, BYTES);
     bravo(&procs, 1, &["put", "p", "a", file.to_str().unwrap()]).await;
     eventually(&procs, "each node holds a quarter", || quarters(&procs, BYTES)).await;
+    put_slowly(procs.nodes[4].public, "slow", &slow).await;
+    eventually(&procs, "an upload outlives the sweep", || quarters(&procs, 2 * BYTES)).await;
 
     procs.add(7).unwrap();
     procs.start_all().unwrap();
     procs.ready(Duration::from_secs(60)).await.unwrap();
     all_known(&procs).await;
-    let in_all = |procs: &Procs| sizes(procs).iter().map(|(count, _)| count).sum::<usize>();
+    let shards = |procs: &Procs| sizes(procs).iter().map(|(count, _)| count).sum::<usize>();
     eventually(&procs, "it has some, and no shard is kept twice", || {
-        !files(&procs.nodes[6].data).is_empty() && in_all(&procs) == 4 * 6
+        !files(&procs.nodes[6].data).is_empty() && shards(&procs) == 2 * 4 * 6
     })
     .await;
     assert!(sum(&procs, "bravo_artifact_shards_mended_total{how=\"copied\"}").await > 0);
     same(&procs, 6, "a", &file).await;
+    same(&procs, 0, "slow", &slow).await;
 
-    bravo(&procs, 2, &["delete", "p", "a"]).await;
-    eventually(&procs, "its shards are gone from all nodes", || in_all(&procs) == 0).await;
+    // To the cold tier an artifact goes whole. Its shards go when no other one needs them.
+    bravo(&procs, 0, &["put", "p", "b", file.to_str().unwrap()]).await;
+    let rules = serde_json::json!({"rules": [{"prefix": "a", "cold_after_ms": 1}]});
+    let (node, path) = (procs.nodes[0].public, "/api/v1/lifecycle/p");
+    let set = procs.rest.call(node, Method::PUT, path, Some(&rules), None, Duration::from_secs(5)).await.unwrap();
+    assert!(set.is_ok(), "{set:?}");
+    let deadline = Instant::now() + PATIENCE;
+    while sum(&procs, "bravo_artifact_moves_total{class=\"cold\"}").await == 0 {
+        assert!(Instant::now() < deadline, "it is not moved");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(shards(&procs), 2 * 4 * 6, "another artifact is made of the same shards");
+    for path in ["b", "slow"] {
+        bravo(&procs, 2, &["delete", "p", path]).await;
+    }
+    eventually(&procs, "all shards are gone", || shards(&procs) == 0).await;
+    same(&procs, 6, "a", &file).await;
 }
