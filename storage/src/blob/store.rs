@@ -50,7 +50,7 @@ impl BlobStore {
         })
     }
 
-    /// Writes a chunk in its [`form`]; durable when this returns. A good one that is there is in use again.
+    /// Writes a chunk in its form; durable when this returns. A good one that is there is in use again.
     pub fn put(&self, hash: &Hash, form: &Bytes) -> Result<(), BlobError> {
         if !self.is_poisoned() && matches!(self.get(hash), Ok(Some(_))) && self.renew(hash)? {
             // A crash may have come between its rename and this.
