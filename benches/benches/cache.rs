@@ -135,7 +135,6 @@ async fn payloads() {
             }
         }
         while store.maintain().more {}
-        eprintln!("{} of {PAYLOADS} rows moved, {} bytes in memory", store.spilled_rows(), store.bytes());
         let options =
             CacheOptions { memory_bytes: (memory << 20).max(1), disk_bytes: disk, asked, ..CacheOptions::default() };
         let cache = PayloadCache::open(&folder.path().join("cache"), options).await.expect("a cache");

@@ -249,7 +249,7 @@ impl LogFlushed {
 pub struct CacheAsked {
     /// The cache.
     pub cache: &'static str,
-    /// `pages`, `memory` or `disk`.
+    /// `pages`, `memory`, `disk` or `edge`.
     pub tier: &'static str,
     /// Whether it had the value.
     pub hit: bool,

@@ -90,6 +90,10 @@ async fn conditions_guard_reads_and_writes() {
     assert_eq!(at(1, Method::DELETE, "c/x", &[("if-match", "\"other\"")], "").await.code(), "precondition_failed");
     let same = at(2, Method::GET, "c/x", &[("if-none-match", &tag)], "").await;
     assert_eq!((same.status, same.text.as_str(), header(&same, "etag")), (StatusCode::NOT_MODIFIED, "", &*tag));
+    let metrics = call_at(nodes()[2], Method::GET, "/metrics", &[], "").await.text;
+    let counted =
+        metrics.lines().find(|line| line.starts_with(r#"bravo_cache_hits_total{cache="callers",tier="edge"}"#));
+    assert!(counted.is_some_and(|line| !line.ends_with(" 0")), "{counted:?}");
     assert_eq!(at(1, Method::PUT, "c/x", &[("if-match", &tag)], "two").await.status, StatusCode::OK);
 }
 

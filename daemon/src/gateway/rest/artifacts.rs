@@ -89,7 +89,7 @@ pub(super) async fn read(
         None => None,
     };
     let recoded = coder.is_some();
-    let mut response = if conditions::is_known(&headers, &etag)? {
+    let mut response = if conditions::is_fresh(&headers, &etag)? {
         let mut unchanged = Response::new(Body::empty());
         *unchanged.status_mut() = StatusCode::NOT_MODIFIED;
         unchanged

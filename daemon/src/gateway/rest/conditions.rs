@@ -5,14 +5,25 @@ use bravo_model::{Code, Refusal};
 use http::header::{ETAG, IF_MATCH, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::telemetry::events::CacheAsked;
+
 /// What a write demands of what is there.
 pub(super) fn expected(headers: &HeaderMap) -> Result<Expected, Refusal> {
     // A weak tag never matches where the bytes matter.
     Ok(Expected { matches: tags(headers, IF_MATCH, false)?, differs: tags(headers, IF_NONE_MATCH, true)? })
 }
 
+/// Whether what the caller holds is still what there is, if it asks; counted as the hits and misses of callers' caches.
+pub(super) fn is_fresh(headers: &HeaderMap, etag: &str) -> Result<bool, Refusal> {
+    let known = is_known(headers, etag)?;
+    if headers.contains_key(IF_NONE_MATCH) {
+        CacheAsked { cache: "callers", tier: "edge", hit: known }.emit();
+    }
+    Ok(known)
+}
+
 /// Whether the caller has what it asks for already.
-pub(super) fn is_known(headers: &HeaderMap, etag: &str) -> Result<bool, Refusal> {
+fn is_known(headers: &HeaderMap, etag: &str) -> Result<bool, Refusal> {
     Ok(tags(headers, IF_NONE_MATCH, true)?.is_some_and(|tags| tags.hold(etag)))
 }
 

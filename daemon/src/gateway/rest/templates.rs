@@ -50,7 +50,7 @@ pub(super) async fn read(
     let (version, read) = query.into_parts()?;
     let template = templates::read(&app, &call, &name, version, read.into()).await?;
     let etag = template.etag.clone();
-    let mut response = if conditions::is_known(&headers, &etag)? {
+    let mut response = if conditions::is_fresh(&headers, &etag)? {
         let mut unchanged = Response::default();
         *unchanged.status_mut() = StatusCode::NOT_MODIFIED;
         unchanged
