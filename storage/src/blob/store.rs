@@ -82,8 +82,10 @@ impl BlobStore {
                 fs::create_dir_all(&folder).map_err(BlobError::io("create", &folder))?;
                 self.durable(&self.dir, sync_folder(&self.dir))?;
             }
-            let _use = self.uses.lock();
-            fs::rename(&temp, &path).map_err(BlobError::io("rename", &temp))?;
+            {
+                let _use = self.uses.lock();
+                fs::rename(&temp, &path).map_err(BlobError::io("rename", &temp))?;
+            }
             self.durable(&folder, sync_folder(&folder))
         });
         match &placed {

@@ -19,7 +19,7 @@ use crate::telemetry::events::ArtifactBytes;
 /// A sender that is silent for longer is not waited for.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// Chunks that are on their way to the nodes while the next one is taken in.
-const SENT_MAX: usize = 2;
+const SENT_MAX: usize = 4;
 
 /// An artifact that is coming in. Dropped, it leaves chunks that nobody refers to, which go by themselves.
 pub(crate) struct Upload {
