@@ -301,12 +301,14 @@ mod tests {
     fn old_manifests_are_still_read_and_written() {
         #[derive(Serialize)]
         enum Old {
-            #[allow(dead_code)]
             Inline(Bytes),
             Chunks(Vec<Chunk>),
         }
         let chunk = Chunk { hash: [7; 32], bytes: 5 };
         let part = Part { chunk, shards: None };
+        let inline = Bytes::from_static(b"abc");
+        let old = postcard::to_allocvec(&Old::Inline(inline.clone())).unwrap();
+        assert_eq!(postcard::from_bytes::<Content>(&old).unwrap(), Content::Inline(inline));
         let old = postcard::to_allocvec(&Old::Chunks(vec![chunk])).unwrap();
         assert_eq!(postcard::from_bytes::<Content>(&old).unwrap(), Content::Chunks(vec![chunk]));
         assert_eq!(postcard::to_allocvec(&Content::of(vec![part])).unwrap(), old, "older nodes read it");

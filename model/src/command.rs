@@ -169,24 +169,6 @@ pub enum Command {
         /// What must be true of the artifact that is there.
         expected: Expected,
     },
-    /// Meta: makes or replaces what becomes of a project's artifacts as they grow old.
-    PutLifecycle {
-        /// The project.
-        project: Name,
-        /// Its rules.
-        rules: Vec<Rule>,
-    },
-    /// Meta: deletes such rules; what was moved stays where it is.
-    DeleteLifecycle(Name),
-    /// Makes a project's rules known to this partition (pushed from the meta group).
-    SetLifecycle(Lifecycle),
-    /// A version's chunks were moved.
-    MoveVersion {
-        /// Which.
-        id: VersionId,
-        /// Where they are now: where they were to be.
-        to: Stay,
-    },
     /// Meta: makes a webhook, or replaces it.
     PutWebhook(Box<PutWebhook>),
     /// Meta: disables a webhook, if it is still of that version.
@@ -215,6 +197,24 @@ pub enum Command {
         name: Name,
         /// Its newest version that is to be forgotten.
         version: u64,
+    },
+    /// Meta: makes or replaces what becomes of a project's artifacts as they grow old.
+    PutLifecycle {
+        /// The project.
+        project: Name,
+        /// Its rules.
+        rules: Vec<Rule>,
+    },
+    /// Meta: deletes such rules; what was moved stays where it is.
+    DeleteLifecycle(Name),
+    /// Makes a project's rules known to this partition (pushed from the meta group).
+    SetLifecycle(Lifecycle),
+    /// A version's chunks were moved.
+    MoveVersion {
+        /// Which.
+        id: VersionId,
+        /// Where they are now: where they were to be.
+        to: Stay,
     },
 }
 
@@ -424,4 +424,32 @@ pub struct ListFilter {
     pub state: Option<JobState>,
     /// Jobs of this project only.
     pub project: Option<Name>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lifecycle::{Stay, VersionId};
+    use crate::testing::name;
+
+    /// Logs on disk have the numbers: one that is put in between makes all behind it mean something else.
+    #[test]
+    fn commands_keep_their_numbers() {
+        let id = VersionId { artifact: [0; 16], version: 1, made_at: 0 };
+        let numbered = [
+            (0, Command::Enqueue(Vec::new())),
+            (5, Command::Cancel(0)),
+            (11, Command::Tick),
+            (13, Command::Marker(0)),
+            (16, Command::DeleteQueue(name("q"))),
+            (23, Command::CancelWorkflow(0)),
+            (30, Command::DeleteSchedule(name("s"))),
+            (37, Command::ForgetWebhook { project: name("p"), name: name("w"), version: 0 }),
+            (41, Command::MoveVersion { id, to: Stay::default() }),
+        ];
+        for (number, command) in numbered {
+            let bytes = Envelope::plain(command.clone()).encode();
+            assert_eq!(bytes[..3], [ENVELOPE_VERSION, 0, number], "{command:?}");
+        }
+    }
 }

@@ -105,7 +105,7 @@ async fn sweep(cluster: Arc<Cluster>) {
                 now.extend(new.into_iter().take(ORPHANS_MAX.saturating_sub(now.len())));
                 for part in again.chunks(ASKED) {
                     if let Err(detail) = remove(&cluster, group.shared.group, part).await {
-                        tracing::warn!(detail, "orphans stay in the cold tier for now");
+                        tracing::warn!(detail, "orphans stay in the cold tier until the next search");
                     }
                 }
             }

@@ -129,7 +129,8 @@ metrics! {
     LOG_SEGMENTS = "bravo_log_segments", Gauge, "segments", [];
     /// What a tier of a cache had, by cache: `payloads` and results that the state does not hold in memory (as
     /// decoded `pages`, as single values in `memory` and on `disk`), `chunks` of artifacts that this node is not to
-    /// keep, compiled `templates`, and what `callers` hold and ask about with `If-None-Match` (tier `edge`). A tier is asked for what the ones before it did not have.
+    /// keep, compiled `templates`, and what `callers` hold and ask about with `If-None-Match` (tier `edge`). A tier
+    /// is asked for what the ones before it did not have.
     CACHE_HITS = "bravo_cache_hits_total", Counter, "values", ["cache", "tier"];
     /// Those that it did not have.
     CACHE_MISSES = "bravo_cache_misses_total", Counter, "values", ["cache", "tier"];

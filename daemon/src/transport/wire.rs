@@ -120,14 +120,14 @@ pub enum Request {
     GetChunk([u8; 32]),
     /// Says that chunks are in use.
     RenewChunks(Vec<[u8; 32]>),
-    /// Writes a chunk into the node's cold tier, in its form; answered when it is durable.
-    PutCold(ColdName, Bytes),
-    /// Asks for a chunk of the node's cold tier.
-    GetCold(ColdName),
     /// Reads right there, if what is there is no older than so many milliseconds.
     StaleQuery(GroupId, Query, u64),
     /// Asks which of these chunks the node has; one that it found to be damaged it has not.
     HasChunks(Vec<[u8; 32]>),
+    /// Writes a chunk into the node's cold tier, in its form; answered when it is durable.
+    PutCold(ColdName, Bytes),
+    /// Asks for a chunk of the node's cold tier.
+    GetCold(ColdName),
 }
 
 /// A leased job that a caller wants cancelled.
@@ -260,12 +260,6 @@ pub enum Query {
     },
     /// Which of these chunks a version is made of.
     Referred(Vec<[u8; 32]>),
-    /// Meta: a project's lifecycle rules.
-    Lifecycle(bravo_model::Name),
-    /// All projects' lifecycle rules.
-    Lifecycles,
-    /// Where these versions' chunks are, and are to be.
-    Stays(Vec<VersionId>),
     /// The answer that is kept under an idempotency key.
     Kept(Idempotency),
     /// Meta: one webhook of a project.
@@ -276,6 +270,12 @@ pub enum Query {
     AllWebhooks,
     /// What the partition knows of webhooks.
     Subscriptions,
+    /// Meta: a project's lifecycle rules.
+    Lifecycle(bravo_model::Name),
+    /// All projects' lifecycle rules.
+    Lifecycles,
+    /// Where these versions' chunks are, and are to be.
+    Stays(Vec<VersionId>),
 }
 
 /// The answer to a [`Query`].
@@ -330,16 +330,16 @@ pub enum Answer {
     Artifacts(Vec<Artifact>, bool),
     /// To `Referred`: one a chunk, in order.
     Referred(Vec<bool>),
-    /// To `Lifecycle` and `Lifecycles`.
-    Lifecycles(Vec<Lifecycle>),
-    /// To `Stays`: one a version, in order; none: it is not there.
-    Stays(Vec<Option<Stays>>),
     /// To `Kept`; none if nothing is.
     Kept(Option<Reply>),
     /// To `Webhook` and `Webhooks`.
     Webhooks(Vec<Webhook>),
     /// To `AllWebhooks` and `Subscriptions`.
     Subscriptions(Vec<Subscription>),
+    /// To `Lifecycle` and `Lifecycles`.
+    Lifecycles(Vec<Lifecycle>),
+    /// To `Stays`: one a version, in order; none: it is not there.
+    Stays(Vec<Option<Stays>>),
 }
 
 /// A workflow with a part of its tasks.

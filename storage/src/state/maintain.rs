@@ -70,7 +70,7 @@ impl StateStore {
                 batch.len()
             }
             Err(error) => {
-                tracing::warn!(%error, "dead pages stay in the state engine for now");
+                tracing::warn!(%error, "dead pages stay in the state engine until the next round");
                 0
             }
         }

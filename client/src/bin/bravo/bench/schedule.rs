@@ -146,9 +146,9 @@ mod tests {
             let all = rhythm.all();
             assert!((all as f64 - rate * 10.0).abs() <= 1.0, "{rate}: {all}");
             assert!(rhythm.due_us(all) >= 10_000_000 && rhythm.due_us(all - 1) < 10_000_000);
-            for now in [0, 1, 999, 500_000, 9_999_999] {
-                let due = rhythm.due_by(now);
-                assert!(rhythm.due_us(due) > now && (due == 0 || rhythm.due_us(due - 1) <= now), "{rate} at {now}");
+            for at in [0, 1, 999, 500_000, 9_999_999] {
+                let due = rhythm.due_by(at);
+                assert!(rhythm.due_us(due) > at && (due == 0 || rhythm.due_us(due - 1) <= at), "{rate} at {at}");
             }
         }
     }
