@@ -13,9 +13,12 @@ use bravo_api::proto::{ListWorkflowsRequest, StartWorkflowRequest, WorkflowStatu
 use clap::Parser;
 use tokio::task::JoinSet;
 use tonic::transport::Channel;
+use tonic::{Code, Status};
 
 /// Workflows that are started at a time.
 const AT_ONCE: u64 = 200;
+/// A start whose outcome is unknown is repeated so often, a second apart: at worst there is one workflow more.
+const TRIES_MAX: u32 = 30;
 /// Lists that are asked for after each tenth.
 const LISTS: u64 = 200;
 const TENTHS: u64 = 10;
@@ -39,6 +42,18 @@ struct Args {
 const TASKS: &str = r#"[{"id":"wait","timer_ms":1,"input":{"of":"{{ input.n }}"}}]"#;
 
 async fn start(client: &mut WorkflowsClient<Channel>, n: u64, projects: u64) -> Result<(), String> {
+    for tries in 1.. {
+        match start_once(client, n, projects).await {
+            Err(status) if status.code() == Code::Unavailable && tries < TRIES_MAX => {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            started => return started.map_err(|status| status.to_string()),
+        }
+    }
+    Ok(())
+}
+
+async fn start_once(client: &mut WorkflowsClient<Channel>, n: u64, projects: u64) -> Result<(), Status> {
     let request = StartWorkflowRequest {
         name: format!("history {n}"),
         project_id: format!("project-{}", n % projects),
@@ -46,7 +61,7 @@ async fn start(client: &mut WorkflowsClient<Channel>, n: u64, projects: u64) -> 
         input: format!(r#"{{"n":{n}}}"#).into(),
         ..StartWorkflowRequest::default()
     };
-    client.start(request).await.map(drop).map_err(|status| status.to_string())
+    client.start(request).await.map(drop)
 }
 
 /// Milliseconds at the median and the 99th percentile.

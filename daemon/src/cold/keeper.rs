@@ -13,6 +13,7 @@ use futures_util::StreamExt;
 
 use super::{ASK_PATIENCE, ColdName, Found};
 use crate::cluster::{Cluster, Repeat};
+use crate::raft::group::Group;
 use crate::raft::types::{GroupId, META_GROUP, partition_group};
 use crate::telemetry::events::{Chunks, ColdMoved};
 use crate::transport::wire::{Answer, Query};
@@ -158,7 +159,8 @@ async fn remove(cluster: &Arc<Cluster>, group: GroupId, orphans: &[ColdName]) ->
 async fn heal(cluster: Arc<Cluster>) {
     loop {
         tokio::time::sleep(cluster.pace.scrub_every).await;
-        for group in cluster.groups().iter().filter(|group| group.shared.group != META_GROUP) {
+        let own = |group: &&Group| group.shared.group != META_GROUP && cluster.keeps_chunks_of(group.shared.group);
+        for group in cluster.groups().iter().filter(own) {
             let mut after = None;
             loop {
                 let page = view::put_away(&*group.shared.state.read(), after.as_ref(), PAGE);

@@ -8,8 +8,8 @@ section! {
     ["artifacts"] Artifacts {
         /// Milliseconds between two searches for chunks of which no artifact is made.
         sweep_interval_ms: u64 = 600_000, int(100, 86_400_000);
-        /// Such a chunk is removed when nobody has written or read it for this many milliseconds. Uploads
-        /// say every sixth of it that their chunks are in use. The same on all nodes.
+        /// Such a chunk is removed when nobody has written it, or said that it is in use, for this many
+        /// milliseconds. Uploads say so every sixth of it. The same on all nodes.
         orphan_age_ms: u64 = 3_600_000, int(600, 30 * 86_400_000);
         /// Milliseconds between two rounds in which every chunk is read again.
         scrub_interval_ms: u64 = 60_000, int(100, 30 * 86_400_000);

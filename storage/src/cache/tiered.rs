@@ -57,7 +57,8 @@ pub struct CacheOptions {
     pub memory_bytes: usize,
     /// Bytes on disk; 0 for a cache in memory only.
     pub disk_bytes: usize,
-    /// Bytes of the largest value. A larger one is given out and not kept.
+    /// Bytes of the largest value, for which shards and buffers are made. Of a larger one it is not sure that it is
+    /// kept.
     pub value_bytes_max: usize,
     /// How long an entry is kept. What it belongs to may be gone long before.
     pub kept: Duration,

@@ -112,7 +112,7 @@ impl StateStore {
             let Some(table) = self.options.spill_order.get(self.sweep.table).copied() else {
                 // What came behind this sweep while it went on is for the next one.
                 let (bytes, freed) = (self.bytes(), self.sweep.freed + plan.freed);
-                self.sweep = if freed >= bytes / SWEEP_WORTH {
+                self.sweep = if freed > bytes / SWEEP_WORTH {
                     Sweep { running: true, ..Sweep::default() }
                 } else {
                     Sweep { rest_until: bytes + bytes / SWEEP_WORTH, ..Sweep::default() }
