@@ -9,9 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::Time;
 use crate::artifact::{ArtifactPath, PutArtifact};
+use crate::audit::NewEntry;
 use crate::code::{Code, Refusal};
 use crate::id::Name;
 use crate::job::{JobState, Payload};
+use crate::key::NewKey;
 use crate::lifecycle::{Lifecycle, Rule, Stay, VersionId};
 use crate::limits;
 use crate::queue::QueueConfig;
@@ -29,9 +31,11 @@ pub struct Entry {
     pub commands: Vec<Bytes>,
 }
 
-/// One command with the idempotency key it came under.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// One command with the circumstances it came under.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Envelope {
+    /// The project that the caller is bound to: what belongs to others is not there for it.
+    pub scope: Option<Name>,
     /// Repeating a write under one key returns the first answer.
     pub idempotency: Option<Idempotency>,
     /// What is asked.
@@ -216,6 +220,14 @@ pub enum Command {
         /// Where they are now: where they were to be.
         to: Stay,
     },
+    /// Meta: makes an API key.
+    MakeKey(Box<NewKey>),
+    /// Meta: revokes an API key.
+    RevokeKey(Name),
+    /// Meta: notes when keys were used last, up to [`crate::limits::KEY_USES_MAX`] a command.
+    UseKeys(Vec<(Name, Time)>),
+    /// Meta: appends to the audit log, up to [`crate::limits::AUDIT_APPEND_MAX`] entries a command.
+    AppendAudit(Vec<NewEntry>),
 }
 
 /// Adds tasks to a running workflow.
@@ -383,19 +395,30 @@ pub struct NodeRecord {
     pub incarnation: String,
 }
 
-/// Format of an encoded envelope.
+/// Format of an encoded envelope: key and command.
 pub const ENVELOPE_VERSION: u8 = 1;
+/// Format of one whose caller is bound to a project, which comes first.
+const ENVELOPE_VERSION_SCOPED: u8 = 2;
 
 impl Envelope {
-    /// An envelope without an idempotency key.
+    /// An envelope of a caller who is bound to nothing.
+    pub fn new(idempotency: Option<Idempotency>, command: Command) -> Self {
+        Self { scope: None, idempotency, command }
+    }
+
+    /// The same without an idempotency key.
     pub fn plain(command: Command) -> Self {
-        Self { idempotency: None, command }
+        Self::new(None, command)
     }
 
     /// Encodes for the log.
     pub fn encode(&self) -> Bytes {
-        let buffer = vec![ENVELOPE_VERSION];
-        match postcard::to_extend(self, buffer) {
+        let rest = (&self.idempotency, &self.command);
+        let encoded = match &self.scope {
+            None => postcard::to_extend(&rest, vec![ENVELOPE_VERSION]),
+            Some(scope) => postcard::to_extend(&(scope, rest), vec![ENVELOPE_VERSION_SCOPED]),
+        };
+        match encoded {
             Ok(bytes) => bytes.into(),
             // Postcard fails on types without a length alone; there are none in an envelope.
             Err(error) => unreachable!("an envelope always encodes: {error}"),
@@ -405,9 +428,15 @@ impl Envelope {
     /// Decodes from the log; a deterministic refusal if this build does not know it.
     pub fn decode(bytes: &[u8]) -> Result<Self, Refusal> {
         let refuse = |detail: String| Refusal::new(Code::InvalidArgument, detail);
+        let unknown = |_| refuse("a command that this version does not know".into());
         match bytes.split_first() {
             Some((&ENVELOPE_VERSION, rest)) => {
-                postcard::from_bytes(rest).map_err(|_| refuse("a command that this version does not know".into()))
+                let (idempotency, command) = postcard::from_bytes(rest).map_err(unknown)?;
+                Ok(Self { scope: None, idempotency, command })
+            }
+            Some((&ENVELOPE_VERSION_SCOPED, rest)) => {
+                let (scope, (idempotency, command)) = postcard::from_bytes(rest).map_err(unknown)?;
+                Ok(Self { scope: Some(scope), idempotency, command })
             }
             Some((other, _)) => Err(refuse(format!("a command of format {other}, which this version does not know"))),
             None => Err(refuse("an empty command".into())),
@@ -446,10 +475,19 @@ mod tests {
             (30, Command::DeleteSchedule(name("s"))),
             (37, Command::ForgetWebhook { project: name("p"), name: name("w"), version: 0 }),
             (41, Command::MoveVersion { id, to: Stay::default() }),
+            (45, Command::AppendAudit(Vec::new())),
         ];
         for (number, command) in numbered {
             let bytes = Envelope::plain(command.clone()).encode();
             assert_eq!(bytes[..3], [ENVELOPE_VERSION, 0, number], "{command:?}");
+        }
+    }
+
+    #[test]
+    fn an_envelope_comes_back_as_it_was_with_a_scope_and_without() {
+        for scope in [None, Some(name("p"))] {
+            let envelope = Envelope { scope, ..Envelope::plain(Command::Cancel(7)) };
+            assert_eq!(Envelope::decode(&envelope.encode()), Ok(envelope));
         }
     }
 }

@@ -17,6 +17,7 @@
 
 mod apply;
 pub mod artifact;
+pub mod audit;
 mod backoff;
 mod bucket;
 pub mod code;
@@ -29,6 +30,7 @@ pub mod id;
 mod idempotency;
 pub mod invariant;
 pub mod job;
+pub mod key;
 pub mod lifecycle;
 pub mod limits;
 pub mod queue;

@@ -156,6 +156,17 @@ pub const WEBHOOK_SECRET_BYTES_MAX: usize = 64;
 /// Deliveries of one webhook that wait or are under way in one partition; what happens beyond it is not told.
 pub const DELIVERIES_MAX: u64 = 100_000;
 
+/// API keys of one cluster.
+pub const KEYS_MAX: u64 = 10_000;
+/// Uses of keys that one command tells.
+pub const KEY_USES_MAX: usize = 1_000;
+/// Entries of the audit log that are kept.
+pub const AUDIT_ENTRIES_MAX: u64 = 200_000;
+/// Bytes of each text of an entry.
+pub const AUDIT_TEXT_BYTES_MAX: usize = 512;
+/// Entries that one command appends.
+pub const AUDIT_APPEND_MAX: usize = 1_000;
+
 const _: () = assert!(PAYLOAD_BYTES_MAX <= ENQUEUE_BYTES_MAX);
 const _: () = assert!(LEASE_MS_MIN < LEASE_MS_MAX);
 const _: () = assert!(PRIORITY_DEFAULT <= PRIORITY_MAX);

@@ -83,6 +83,13 @@ pub enum Reply {
         /// There was none of that name.
         created: bool,
     },
+    /// An API key was made.
+    KeyMade {
+        /// Its id.
+        id: Name,
+        /// When.
+        at: Time,
+    },
 }
 
 /// A job that was taken in, or found by its unique key.

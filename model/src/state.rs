@@ -40,6 +40,8 @@ pub(crate) struct State<'a> {
     woken: BTreeSet<u32>,
     /// Queues that an earlier command of this entry told the leader of.
     told: BTreeSet<u32>,
+    /// The project that whoever sent the present command is bound to.
+    pub(crate) scope: Option<Name>,
     /// What the present command has set off in workflows and is still to be done.
     pub(crate) steps: VecDeque<Step>,
     /// Workflows that may be over for good, to be packed when the command is done.
@@ -70,6 +72,7 @@ impl<'a> State<'a> {
             lanes: BTreeMap::new(),
             woken: BTreeSet::new(),
             told: BTreeSet::new(),
+            scope: None,
             steps: VecDeque::new(),
             over: Vec::new(),
             happened: None,

@@ -81,12 +81,18 @@
 //! | 8f REVIEW | h16(project) | h16 of the last artifact that was looked at | as its DUE row |
 //! | 90 CODED | 30 of [`Coded::id`](crate::artifact::Coded::id) | [`CodedRefs`] | while a version keeps the chunk in these shards |
 //! | 91 SHARD_REFS | 30 of the hash | `u64` in how many places of CODED rows it stands | while it is in any |
+//! | 92 API_KEY | h16(id) | [`ApiKey`] | meta group; until deleted |
+//! | 93 API_KEYS | - | `u64` how many there are | meta group; for ever |
+//! | 94 AUDIT | seq | [`audit::Entry`] | meta group; while it is one of the newest |
+//! | 95 AUDIT_HEAD | - | [`audit::Head`] | meta group; for ever |
 
 use crate::Time;
 use crate::artifact::{Artifact, ArtifactPath, ArtifactVersion, ChunkRefs, CodedRefs};
+use crate::audit;
 use crate::command::QueueDefinition;
 use crate::id::Name;
 use crate::job::{Job, JobState, Place};
+use crate::key::ApiKey;
 use crate::lifecycle::{Class, Life, Lifecycle};
 use crate::limits;
 use crate::row::{Kept, Lane, Meta, Slot, Stats, Unique};
@@ -107,6 +113,9 @@ pub type ArtifactRows = (Artifact, ArtifactVersion, ChunkRefs, CodedRefs, Lifecy
 
 #[doc(hidden)]
 pub type WebhookRows = (Webhook, Subscription);
+
+#[doc(hidden)]
+pub type AccessRows = (ApiKey, audit::Entry, audit::Head);
 
 /// A hash that stands for strings in keys.
 pub type H16 = [u8; 16];
@@ -180,6 +189,10 @@ pub mod tag {
     pub const REVIEW: u8 = 0x8f;
     pub const CODED: u8 = 0x90;
     pub const SHARD_REFS: u8 = 0x91;
+    pub const API_KEY: u8 = 0x92;
+    pub const API_KEYS: u8 = 0x93;
+    pub const AUDIT: u8 = 0x94;
+    pub const AUDIT_HEAD: u8 = 0x95;
 }
 
 /// Kinds of due rows.
@@ -246,7 +259,7 @@ pub fn meta() -> Key {
     key(tag::META, &[])
 }
 
-/// A table whose key is one number: JOB, PAYLOAD, RESULT, NODE.
+/// A table whose key is one number: JOB, PAYLOAD, RESULT, NODE, AUDIT.
 pub fn by_seq(tag: u8, seq: u64) -> Key {
     key(tag, &[&seq.to_be_bytes()])
 }
@@ -444,6 +457,11 @@ pub(crate) fn chunk_refs(hash: &[u8; 32]) -> Key {
 /// CODED.
 pub(crate) fn coded(id: &[u8; 32]) -> Key {
     key(tag::CODED, &[&id[..30]])
+}
+
+/// API_KEY.
+pub(crate) fn api_key(id: &Name) -> Key {
+    by_hash(tag::API_KEY, &h16(&[id.as_str()]))
 }
 
 /// SHARD_REFS.

@@ -51,7 +51,7 @@ impl World {
 
     pub(crate) fn keyed(&mut self, key: u8, body: u8, command: Command) -> Reply {
         let idempotency = Some(Idempotency { key: [key; 16], body: [body; 16], kept_ms: 10_000 });
-        self.run(&Envelope { idempotency, command }).reply
+        self.run(&Envelope::new(idempotency, command)).reply
     }
 
     pub(crate) fn wakes(&mut self, command: Command) -> bool {

@@ -18,7 +18,7 @@ impl State<'_> {
         let old = match self.leased(ack.seq, ack.token) {
             Ok(job) => job,
             Err(code) => {
-                let accepted = self.job(ack.seq).is_some_and(|job| job.acked_token == Some(ack.token));
+                let accepted = self.job_asked(ack.seq).is_some_and(|job| job.acked_token == Some(ack.token));
                 return if accepted { Ok(ItemResult::default()) } else { Err(code) };
             }
         };

@@ -16,7 +16,7 @@ use crate::table;
 
 impl State<'_> {
     pub(super) fn retry(&mut self, seq: u64) -> Answer {
-        let Some(old) = self.job(seq) else {
+        let Some(old) = self.job_asked(seq) else {
             return Err(Refusal::new(Code::NotFound, "there is no such job"));
         };
         if !matches!(old.state, JobState::Dead | JobState::Cancelled) {

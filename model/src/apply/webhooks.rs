@@ -220,7 +220,7 @@ impl State<'_> {
         }
     }
 
-    fn count_row(&mut self, tag: u8, up: bool) {
+    pub(super) fn count_row(&mut self, tag: u8, up: bool) {
         let key = table::key(tag, &[]);
         let mut count: u64 = self.read(&key).unwrap_or(0);
         row::step(&mut count, up);

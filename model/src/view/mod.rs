@@ -9,11 +9,12 @@
 //!   artifacts    artifact, artifacts, chunks, coded, is_referred, is_whole, lifecycle, lifecycles, moves, put_away,
 //!                shard_refs, stays
 //!   the clock    now, next_due
-//!   meta group   definition, definitions, nodes, formed, template, templates, webhook, webhooks
+//!   meta group   audit, definition, definitions, formed, key, keys, nodes, template, templates, webhook, webhooks
 //!   partitions   subscriptions
 //!   all of it    digest
 //! ```
 
+mod access;
 mod artifact;
 mod list;
 mod queue;
@@ -23,6 +24,7 @@ mod webhook;
 mod why;
 mod workflow;
 
+pub use access::{audit, key, keys};
 pub use artifact::{
     Found, artifact, artifacts, chunks, coded, is_referred, is_whole, lifecycle, lifecycles, moves, put_away,
     shard_refs, stays,

@@ -59,7 +59,7 @@ impl History {
             body: [self.below(2) as u8; 16],
             kept_ms: self.pick(&[0, 1_000, 100_000]),
         });
-        Envelope { idempotency, command: self.command() }
+        Envelope::new(idempotency, self.command())
     }
 
     fn command(&mut self) -> Command {

@@ -111,7 +111,7 @@ impl Generator {
             body: [self.rng.below(2) as u8; 16],
             kept_ms: self.rng.pick(&[50, 5_000, limits::IDEMPOTENCY_KEPT_MS]),
         });
-        Envelope { idempotency, command }
+        Envelope::new(idempotency, command)
     }
 
     fn command(&mut self, reference: &Reference) -> Command {
