@@ -50,6 +50,14 @@ pub struct EnqueueBody {
 }
 
 impl EnqueueBody {
+    /// Puts jobs that name no project into this one.
+    pub fn fill_project(&mut self, project: &str) {
+        match &mut self.jobs {
+            Some(jobs) => jobs.iter_mut().for_each(|job| job.fill_project(project)),
+            None => _ = self.project_id.get_or_insert_with(|| project.to_owned()),
+        }
+    }
+
     /// The jobs that the body asks for, checked.
     pub fn into_model(mut self) -> Result<Vec<NewJob>, Refusal> {
         let Some(bodies) = self.jobs.take() else {

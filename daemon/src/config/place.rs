@@ -78,6 +78,9 @@ section! {
         /// Whether each request must carry an API key or a client certificate. A wrong key is
         /// refused in any case.
         required: bool = false, Kind::Boolean;
+        /// A file with one API key, `bravo_<id>_<secret>`, that may do everything and that the cluster does not
+        /// keep: with it the first keys are made. `bravo key generate` writes such a key.
+        admin_key_file: Option<PathBuf> = None, Kind::Path;
     }
 }
 

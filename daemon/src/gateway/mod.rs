@@ -7,9 +7,11 @@
 //!             bounds)       service ─► cluster, dispatch      what a call does
 //! ```
 //!
-//! `front` holds what is the same for every request; `service` knows neither HTTP nor gRPC.
+//! `front` holds what is the same for every request, `auth` who it is from and what that caller may do;
+//! `service` knows neither HTTP nor gRPC.
 
 mod app;
+mod auth;
 mod body;
 mod call;
 mod depth;
@@ -48,7 +50,7 @@ impl Gateway {
     pub async fn bind(cluster: Arc<Cluster>, config: &Config, telemetry: Telemetry) -> anyhow::Result<Self> {
         let address = config.listen.public;
         let listener = listen::bind(address).with_context(|| format!("listen.public: {address}"))?;
-        let app = App::new(cluster, config, telemetry);
+        let app = App::new(cluster, config, telemetry)?;
         Ok(Self { app, listener, drain: Duration::from_millis(config.shutdown.drain_ms) })
     }
 
@@ -63,9 +65,16 @@ impl Gateway {
         let (routes, reporter) = grpc::router(self.app.clone())?;
         let front = Arc::new(Front::new(self.app.clone(), routes));
         tokio::spawn(report_health(self.app.clone(), reporter));
+        tokio::spawn(keep_books(self.app.clone()));
         listen::serve(self.app, front, self.listener, shutdown, self.drain).await;
         Ok(())
     }
+}
+
+/// Tells the cluster who was turned away, and when keys were used.
+async fn keep_books(app: Arc<App>) {
+    let leave = || app.drain.cancelled();
+    tokio::join!(app.audit.run(&app.cluster, leave()), app.door.tell_uses(&app.cluster, leave()));
 }
 
 /// `grpc.health.v1` follows readiness, until the node takes its leave.

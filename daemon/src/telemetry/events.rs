@@ -56,6 +56,37 @@ fn method_label(method: &Method) -> &'static str {
     }
 }
 
+/// Entries of the audit log could not be written.
+#[derive(Debug)]
+pub struct AuditLost<'a> {
+    /// How many.
+    pub entries: u64,
+    /// Why.
+    pub detail: &'a str,
+}
+
+impl AuditLost<'_> {
+    /// Counts them; what they tell of happened all the same.
+    pub fn emit(&self) {
+        counter!(metric::AUDIT_LOST).increment(self.entries);
+        warn!(entries = self.entries, detail = self.detail, "entries of the audit log were not written");
+    }
+}
+
+/// The cluster could not be told when keys were used.
+#[derive(Debug)]
+pub struct KeyUsesLost<'a> {
+    /// Why.
+    pub detail: &'a str,
+}
+
+impl KeyUsesLost<'_> {
+    /// The next use is noted again.
+    pub fn emit(&self) {
+        debug!(detail = self.detail, "the cluster was not told when keys were used");
+    }
+}
+
 /// A workflow that is no other's part came to its end.
 #[derive(Debug)]
 pub struct WorkflowEnded<'a> {

@@ -166,6 +166,9 @@ metrics! {
     /// private; `gone`, which disabled the webhook; `dropped`, as the webhook was deleted or disabled meanwhile.
     /// And `overflow`: never made, as too many of the webhook wait; counted where the partition is led.
     WEBHOOK_DELIVERIES = "bravo_webhook_deliveries_total", Counter, "deliveries", ["outcome"];
+    /// Entries of the audit log that could not be written: there was no leader in time, or too many callers were turned
+    /// away at once.
+    AUDIT_LOST = "bravo_audit_lost_total", Counter, "entries", [];
     /// Named invariants that were found broken. Anything above 0 is a bug: please report it.
     INVARIANT_VIOLATIONS = "bravo_invariant_violations_total", Counter, "violations", ["name"];
     /// Always 1; the label tells the version.

@@ -1,7 +1,9 @@
 //! What nodes say to each other, in postcard. Variants are only ever added at the end.
 
 use bravo_model::artifact::{Artifact, ArtifactPath};
+use bravo_model::audit;
 use bravo_model::command::{Idempotency, Lease, ListFilter};
+use bravo_model::key::ApiKey;
 use bravo_model::lifecycle::{Lifecycle, Stays, VersionId};
 use bravo_model::reply::LeasedJob;
 use bravo_model::schedule::{Schedule, Target};
@@ -276,6 +278,21 @@ pub enum Query {
     Lifecycles,
     /// Where these versions' chunks are, and are to be.
     Stays(Vec<VersionId>),
+    /// Meta: one API key.
+    Key(bravo_model::Name),
+    /// Meta: all API keys.
+    Keys,
+    /// Meta: a page of the audit log.
+    Audit {
+        /// Behind this number.
+        after: u64,
+        /// Not before this time.
+        since: Time,
+        /// Of this actor only.
+        actor: Option<String>,
+        /// At most this many.
+        limit: u32,
+    },
 }
 
 /// The answer to a [`Query`].
@@ -340,6 +357,10 @@ pub enum Answer {
     Lifecycles(Vec<Lifecycle>),
     /// To `Stays`: one a version, in order; none: it is not there.
     Stays(Vec<Option<Stays>>),
+    /// To `Key` and `Keys`.
+    Keys(Vec<ApiKey>),
+    /// To `Audit`.
+    Audit(Vec<audit::Entry>, Option<u64>),
 }
 
 /// A workflow with a part of its tasks.

@@ -1,6 +1,7 @@
 //! The public interface of a real cluster of three nodes, over real sockets.
 #![allow(clippy::unwrap_used)]
 
+mod access;
 mod artifacts;
 mod events;
 mod grpc;

@@ -31,7 +31,7 @@ impl State<'_> {
 
 #[cfg(test)]
 mod tests {
-    use crate::audit::{Link, NewEntry};
+    use crate::audit::{Entry, Link, NewEntry};
     use crate::command::Command;
     use crate::limits;
     use crate::testing::World;
@@ -47,7 +47,7 @@ mod tests {
         world.ask(Command::AppendAudit(vec![of("a"), of("b")]));
         world.tick(5);
         assert_eq!(world.ask(Command::AppendAudit(vec![of("c")])), Reply::Done);
-        let entries = view::audit(&world.rows, 0, 10, |_| true);
+        let entries = view::audit(&world.rows, (0, 0), 10, |_| true).0;
         let targets: Vec<_> = entries.iter().map(|entry| entry.of.target.as_str()).collect();
         assert_eq!(targets, ["a", "b", "c"]);
         let mut last = Link::default();
@@ -55,7 +55,16 @@ mod tests {
             assert!(entry.follows(&last), "{entry:?}");
             last = entry.hash;
         }
-        assert_eq!(view::audit(&world.rows, 2, 10, |_| true).len(), 1, "behind a number");
+        let targets = |from, limit, wanted: &dyn Fn(&Entry) -> bool| {
+            let (entries, next) = view::audit(&world.rows, from, limit, wanted);
+            (entries.into_iter().map(|entry| entry.of.target).collect::<String>(), next)
+        };
+        assert_eq!(targets((2, 0), 10, &|_| true), ("c".into(), None), "behind a number");
+        assert_eq!(targets((0, world.at), 10, &|_| true), ("c".into(), None), "not before a time");
+        assert_eq!(targets((0, world.at - 5), 10, &|_| true), ("abc".into(), None));
+        assert_eq!(targets((0, world.at + 1), 10, &|_| true), (String::new(), None));
+        assert_eq!(targets((0, 0), 2, &|_| true), ("ab".into(), Some(2)), "goes on behind the last");
+        assert_eq!(targets((0, 0), 10, &|entry| entry.of.target == "b"), ("b".into(), None));
     }
 
     #[test]
@@ -66,7 +75,12 @@ mod tests {
         for _ in 0..rounds {
             world.quick(Command::AppendAudit(vec![of("x"); limits::AUDIT_APPEND_MAX]));
         }
-        let kept = view::audit(&world.rows, 0, usize::MAX, |_| true);
+        let (mut kept, mut from) = (Vec::new(), Some(0));
+        while let Some(after) = from {
+            let (page, next) = view::audit(&world.rows, (after, 0), usize::MAX, |_| true);
+            kept.extend(page);
+            from = next;
+        }
         assert_eq!(kept.len() as u64, limits::AUDIT_ENTRIES_MAX);
         assert!(kept.windows(2).all(|pair| pair[1].follows(&pair[0].hash)));
     }

@@ -49,13 +49,17 @@ const WINDOW_JOBS: u32 = 2_048;
 const WINDOW_BYTES: u64 = 16 << 20;
 
 /// Takes the hello and starts the stream's task.
-pub(super) async fn open(app: Arc<App>, mut asks: Streaming<proto::WorkRequest>) -> Result<Answers, Status> {
+pub(super) async fn open(
+    app: Arc<App>,
+    call: Call,
+    mut asks: Streaming<proto::WorkRequest>,
+) -> Result<Answers, Status> {
     let (out, answers) = mpsc::channel(OUT_MAX);
     tokio::spawn(async move {
         let hello = tokio::time::timeout(HELLO_MAX, hello(&mut asks)).await;
         let late = || Err(status_of(Refusal::new(Code::DeadlineExceeded, "no hello came")));
         match hello.unwrap_or_else(|_| late()) {
-            Ok(worker) => Session::new(app, worker, out).run(asks).await,
+            Ok(worker) => Session::new(app, call, worker, out).run(asks).await,
             Err(status) => drop(out.send(Err(status)).await),
         }
     });
@@ -87,6 +91,7 @@ type Results = BoxFuture<'static, (proto::Results, u32)>;
 
 struct Session {
     app: Arc<App>,
+    call: Call,
     worker: Worker,
     out: mpsc::Sender<Result<proto::WorkResponse, Status>>,
     /// Credit that does not stand in line yet.
@@ -107,7 +112,7 @@ struct Session {
 }
 
 impl Session {
-    fn new(app: Arc<App>, worker: Worker, out: mpsc::Sender<Result<proto::WorkResponse, Status>>) -> Self {
+    fn new(app: Arc<App>, call: Call, worker: Worker, out: mpsc::Sender<Result<proto::WorkResponse, Status>>) -> Self {
         let (sender, deliveries) = mpsc::unbounded_channel();
         let Worker { id, queues, agent_type, capacity, in_flight, .. } = &worker;
         app.cluster.dispatcher.workers.hello(id, queues, agent_type.as_ref(), *capacity, *in_flight);
@@ -116,6 +121,7 @@ impl Session {
             in_flight: worker.in_flight,
             opened: app.cluster.dispatcher.streams.open(id),
             app,
+            call,
             worker,
             out,
             reserve: 0,
@@ -205,7 +211,7 @@ impl Session {
         items: Vec<Item<T>>,
         command: impl Fn(Vec<T>) -> Command + Send + 'static,
     ) {
-        let call = Call::within(Duration::from_millis(self.app.limits.request_timeout_ms));
+        let call = self.call.part(Duration::from_millis(self.app.limits.request_timeout_ms));
         let (app, count) = (self.app.clone(), items.len());
         self.batches.push(Box::pin(async move {
             match items::each(&app, &call, items, command, || [0; 16]).await {

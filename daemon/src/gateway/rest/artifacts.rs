@@ -42,6 +42,7 @@ pub(super) async fn put(
     body: Body,
 ) -> Answered {
     let expected = conditions::expected(&headers)?;
+    call.caller.may_write(&place.project)?;
     let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     artifacts::check_size(announced.unwrap_or(0))?;
     let (content_type, content_encoding) = (text(&headers, CONTENT_TYPE)?, text(&headers, CONTENT_ENCODING)?);

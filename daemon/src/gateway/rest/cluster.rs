@@ -36,14 +36,14 @@ pub(super) async fn transfer(State(app): State<Arc<App>>, call: Call, body: Take
     problem::ok(&json!({ "partition": partition, "leader": to }))
 }
 
-pub(super) async fn add_member(State(app): State<Arc<App>>, body: Taken) -> Answered {
+pub(super) async fn add_member(State(app): State<Arc<App>>, call: Call, body: Taken) -> Answered {
     let body: AddMemberBody = json::parse(&body.bytes)?;
-    problem::json(StatusCode::CREATED, &NodeAnswer::from(cluster::add_member(&app, body.into()).await?))
+    problem::json(StatusCode::CREATED, &NodeAnswer::from(cluster::add_member(&app, &call, body.into()).await?))
 }
 
-pub(super) async fn remove_member(State(app): State<Arc<App>>, Path(id): Path<String>) -> Answered {
+pub(super) async fn remove_member(State(app): State<Arc<App>>, call: Call, Path(id): Path<String>) -> Answered {
     let unknown = || Refusal::new(Code::NotFound, format!("there is no node {id:?}"));
-    cluster::remove_member(&app, id.parse().map_err(|_| unknown())?).await?;
+    cluster::remove_member(&app, &call, id.parse().map_err(|_| unknown())?).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

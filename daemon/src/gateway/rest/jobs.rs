@@ -16,7 +16,11 @@ use crate::gateway::problem::{self, Answered};
 use crate::gateway::service;
 
 pub(super) async fn enqueue(State(app): State<Arc<App>>, call: Call, body: Taken) -> Answered {
-    let jobs = json::parse::<EnqueueBody>(&body.bytes)?.into_model()?;
+    let mut asked = json::parse::<EnqueueBody>(&body.bytes)?;
+    if let Some(own) = &call.caller.project {
+        asked.fill_project(own.as_str());
+    }
+    let jobs = asked.into_model()?;
     let digest = || hash(&[&body.bytes]);
     let response = service::enqueue::enqueue(&app, &call, jobs, digest).await?;
     problem::json(StatusCode::CREATED, &EnqueueAnswer::from(response))
@@ -41,5 +45,5 @@ pub(super) async fn retry(State(app): State<Arc<App>>, call: Call, Job(id): Job)
 
 pub(super) async fn list(State(app): State<Arc<App>>, call: Call, Asked(query): Asked<ListJobsQuery>) -> Answered {
     let (filter, page) = reads::list_jobs(query.into_message()?)?;
-    problem::ok(&JobListAnswer::from(service::list::jobs(&app, &call, &filter, &page).await?))
+    problem::ok(&JobListAnswer::from(service::list::jobs(&app, &call, filter, &page).await?))
 }

@@ -24,7 +24,8 @@ pub(super) async fn put(
     body: Taken,
 ) -> Answered {
     let digest = hash(&[&body.bytes]);
-    let request = json::parse::<WebhookBody>(&body.bytes)?.into_message(name.into(), query.project_id)?;
+    let mut request = json::parse::<WebhookBody>(&body.bytes)?.into_message(name.into(), query.project_id)?;
+    call.caller.fill(&mut request.project_id);
     let put = webhooks::put(&app, &call, request, digest).await?;
     let status = if put.created { StatusCode::CREATED } else { StatusCode::OK };
     problem::json(status, &WebhookAnswer::from(put.webhook.unwrap_or_default()))
@@ -36,13 +37,15 @@ pub(super) async fn read(
     Webhook(name): Webhook,
     Asked(query): Asked<WebhookQuery>,
 ) -> Answered {
-    let (project_id, read) = query.into_parts()?;
+    let (mut project_id, read) = query.into_parts()?;
+    call.caller.fill(&mut project_id);
     let (project, name) = place(&project_id, name.as_str())?;
     problem::ok(&WebhookAnswer::from(webhooks::read(&app, &call, &project, &name, read.into()).await?))
 }
 
 pub(super) async fn list(State(app): State<Arc<App>>, call: Call, Asked(query): Asked<WebhookQuery>) -> Answered {
-    let (project_id, read) = query.into_parts()?;
+    let (mut project_id, read) = query.into_parts()?;
+    call.caller.fill(&mut project_id);
     let list = webhooks::list(&app, &call, &project(&project_id)?, read.into()).await?;
     problem::ok(&WebhookListAnswer::from(list))
 }
@@ -53,7 +56,8 @@ pub(super) async fn delete(
     Webhook(name): Webhook,
     Asked(query): Asked<WebhookQuery>,
 ) -> Answered {
-    let (project_id, _) = query.into_parts()?;
+    let (mut project_id, _) = query.into_parts()?;
+    call.caller.fill(&mut project_id);
     let (project, name) = place(&project_id, name.as_str())?;
     webhooks::delete(&app, &call, &project, &name).await?;
     Ok(StatusCode::NO_CONTENT.into_response())

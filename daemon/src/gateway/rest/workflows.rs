@@ -25,7 +25,8 @@ use crate::gateway::service::follow::Follow;
 use crate::gateway::service::workflows;
 
 pub(super) async fn start(State(app): State<Arc<App>>, call: Call, body: Taken) -> Answered {
-    let request = json::parse::<StartWorkflowBody>(&body.bytes)?.into_message();
+    let mut request = json::parse::<StartWorkflowBody>(&body.bytes)?.into_message();
+    call.caller.fill(&mut request.project_id);
     let digest = || hash(&[&body.bytes]);
     let answer = WorkflowStatusAnswer::from(workflows::start(&app, &call, request, digest).await?);
     let mut response = problem::json(StatusCode::CREATED, &answer)?;
@@ -46,7 +47,7 @@ pub(super) async fn read(
 
 pub(super) async fn list(State(app): State<Arc<App>>, call: Call, Asked(query): Asked<ListWorkflowsQuery>) -> Answered {
     let (filter, page) = list_workflows(query.into_message()?)?;
-    problem::ok(&WorkflowListAnswer::from(workflows::list(&app, &call, &filter, &page).await?))
+    problem::ok(&WorkflowListAnswer::from(workflows::list(&app, &call, filter, &page).await?))
 }
 
 pub(super) async fn cancel(State(app): State<Arc<App>>, call: Call, Workflow(id): Workflow) -> Answered {

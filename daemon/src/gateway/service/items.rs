@@ -7,7 +7,7 @@ use bravo_api::convert::leases::Item;
 use bravo_api::proto;
 use bravo_model::command::{Ack, Extend, Nack};
 use bravo_model::reply::ItemResult;
-use bravo_model::{Code, Command, Envelope, Refusal, Reply};
+use bravo_model::{Code, Command, Refusal, Reply};
 use futures_util::future::join_all;
 
 use super::wrong_reply;
@@ -29,7 +29,7 @@ pub(crate) async fn each<T: Part>(
     let (mut results, parts) = split(items, app.cluster.partitions());
     let digest = if call.key.is_some() { digest() } else { [0; 16] };
     let proposals = parts.into_iter().map(|(partition, (places, items))| {
-        let envelope = Envelope { idempotency: call.idempotency("", digest, ""), command: command(items) };
+        let envelope = call.envelope(call.idempotency("", digest, ""), command(items));
         async move {
             let group = partition_group(partition);
             (places, app.cluster.propose(group, &envelope, Repeat::Safe, call.deadline).await)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bravo_api::convert::{self, reads::Freshness};
 use bravo_api::proto;
-use bravo_model::{Code, Command, Envelope, JobId, JobState, Refusal, Reply};
+use bravo_model::{Code, Command, JobId, JobState, Refusal, Reply};
 
 use super::reads::{Kind, read as read_group, read_shared, wrong_answer};
 use super::wrong_reply;
@@ -19,12 +19,16 @@ pub(crate) async fn read(app: &Arc<App>, call: &Call, id: JobId, freshness: Fres
     let query = Query::Job(id.seq);
     let (answer, _) = read_shared(app, call, Kind::Analytics, group(app, id)?, query, freshness).await?;
     let Answer::Job(found) = answer else { return Err(wrong_answer()) };
+    let found = found.filter(|(job, ..)| call.caller.sees(&job.project));
     let (job, payload, result) = found.ok_or_else(|| no_job(id))?;
     Ok(convert::jobs::job(id.partition, job, payload, result))
 }
 
 /// The one reason why the job waits.
 pub(crate) async fn why(app: &Arc<App>, call: &Call, id: JobId) -> Result<proto::WhyResponse, Refusal> {
+    if call.caller.project.is_some() {
+        read(app, call, id, Freshness::Linearizable).await?;
+    }
     let answer = read_group(app, call, group(app, id)?, Query::Why(id.seq), Freshness::Linearizable).await?;
     let Answer::Why(why) = answer else { return Err(wrong_answer()) };
     let why = why.ok_or_else(|| no_job(id))?;
@@ -58,7 +62,7 @@ pub(crate) async fn retry(app: &Arc<App>, call: &Call, id: JobId) -> Result<prot
 async fn change(app: &Arc<App>, call: &Call, id: JobId, command: Command) -> Result<proto::JobStateResponse, Refusal> {
     // A retry that is repeated after the job died again would grant attempts twice.
     let repeat = if matches!(command, Command::Cancel(_)) { Repeat::Safe } else { Repeat::Never };
-    let envelope = Envelope { idempotency: call.idempotency("", hash(&[]), ""), command };
+    let envelope = call.envelope(call.idempotency("", hash(&[]), ""), command);
     match app.cluster.propose(group(app, id)?, &envelope, repeat, call.deadline).await? {
         Reply::State(state) => Ok(state_of(id, state)),
         other => Err(wrong_reply(&other)),
