@@ -14,6 +14,7 @@
 pub mod certs;
 pub mod convert;
 pub mod json;
+pub mod keys;
 pub mod problem;
 #[cfg(feature = "templates")]
 pub mod template;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use bravo_api::keys::KeyText;
 use bravo_model::key::{ApiKey, SecretHash};
 use bravo_model::{Code, Command, Envelope, Name, Refusal, Time};
 use http::HeaderMap;
@@ -18,7 +19,6 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use super::Caller;
-use super::keys::KeyText;
 use crate::cluster::{Cluster, Repeat};
 use crate::config;
 use crate::query;

@@ -9,7 +9,6 @@
 pub(crate) mod access;
 pub(crate) mod audit;
 mod door;
-pub(crate) mod keys;
 
 use std::sync::Arc;
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bravo_api::Timestamp;
 use bravo_api::json::{KeyAnswer, KeyBody, KeyListAnswer, ListKeysQuery, MadeKeyAnswer};
+use bravo_api::keys::{KeyText, generate};
 use bravo_model::key::{ApiKey, NewKey, Roles};
 use bravo_model::{Code, Command, Name, Refusal, Reply, limits};
 
@@ -12,7 +13,6 @@ use super::spread::spread;
 use super::wrong_reply;
 use crate::cluster::Repeat;
 use crate::gateway::app::App;
-use crate::gateway::auth::keys::{KeyText, generate};
 use crate::gateway::call::{Call, hash};
 use crate::raft::types::META_GROUP;
 use crate::transport::wire::{Answer, Query};

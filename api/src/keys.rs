@@ -13,14 +13,14 @@ const ID_BYTES: usize = 6;
 const CONTEXT: &str = "bravo API key, format 1";
 
 /// A key's text, taken apart. Never printed.
-pub(crate) struct KeyText<'a> {
+pub struct KeyText<'a> {
     id: &'a str,
     secret: &'a str,
 }
 
 impl<'a> KeyText<'a> {
     /// None: it cannot be one.
-    pub(crate) fn parse(text: &'a str) -> Option<Self> {
+    pub fn parse(text: &'a str) -> Option<Self> {
         let (id, secret) = text.strip_prefix(PREFIX)?.strip_prefix('_')?.split_once('_')?;
         let is_hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f'));
         let whole = id.len() == ID_BYTES * 2 && secret.len() == SECRET_BYTES * 2;
@@ -28,24 +28,24 @@ impl<'a> KeyText<'a> {
     }
 
     /// By which it is found.
-    pub(crate) fn id(&self) -> Option<Name> {
+    pub fn id(&self) -> Option<Name> {
         Name::parse("key", self.id).ok()
     }
 
     /// What is kept of it: BLAKE3 of the secret, keyed with the id.
-    pub(crate) fn hash(&self) -> SecretHash {
+    pub fn hash(&self) -> SecretHash {
         let key = blake3::derive_key(CONTEXT, self.id.as_bytes());
         SecretHash(*blake3::keyed_hash(&key, self.secret.as_bytes()).as_bytes())
     }
 
     /// Whether this is the key; in a time that does not depend on where they differ.
-    pub(crate) fn is(&self, kept: &SecretHash) -> bool {
+    pub fn is(&self, kept: &SecretHash) -> bool {
         blake3::Hash::from_bytes(self.hash().0) == blake3::Hash::from_bytes(kept.0)
     }
 }
 
 /// A new key's text.
-pub(crate) fn generate() -> String {
+pub fn generate() -> String {
     let (id, secret): ([u8; ID_BYTES], [u8; SECRET_BYTES]) = rand::random();
     format!("{PREFIX}_{}_{}", hex(&id), hex(&secret))
 }
