@@ -11,7 +11,7 @@ use super::service::definitions::Definitions;
 use super::service::placement::Placement;
 use super::service::templates::{Catalog, Compiled};
 use crate::cluster::Cluster;
-use crate::config::{Config, Limits};
+use crate::config::{Config, Limits, RateLimits};
 use crate::reads::Spread;
 use crate::telemetry::Telemetry;
 use crate::telemetry::samples::QueueGauges;
@@ -22,6 +22,8 @@ pub(crate) struct App {
     pub(crate) cluster: Arc<Cluster>,
     /// Bounds.
     pub(crate) limits: Limits,
+    /// How many requests callers may make, and from where any number.
+    pub(crate) rate_limits: RateLimits,
     /// Whether every request must say who it is from.
     pub(crate) auth_required: bool,
     /// Whether webhooks may name private addresses.
@@ -58,6 +60,7 @@ impl App {
     pub(crate) fn new(cluster: Arc<Cluster>, config: &Config, telemetry: Telemetry) -> Arc<Self> {
         let limits = config.limits.clone();
         Arc::new(Self {
+            rate_limits: config.rate_limits.clone(),
             auth_required: config.auth.required,
             workflow_retention_ms: config.workflows.retention_ms,
             reads: Spread::new(&config.reads, cluster.groups().len()),

@@ -11,14 +11,17 @@ use axum::response::IntoResponse;
 use bravo_api::problem::status_of;
 use bravo_model::{Code, Refusal};
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response};
 use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
 use tower::ServiceExt;
 
 use super::app::App;
 use super::call::Call;
+use super::peer::{ClientCertificate, key_id};
 use super::problem::Refused;
+use super::rate::{Rates, Standings};
+use super::rest::pack;
 use super::{grpc, rest};
 use crate::telemetry::events::{RequestDone, RequestShed};
 
@@ -36,6 +39,7 @@ pub(crate) struct Front {
     app: Arc<App>,
     rest: Router,
     grpc: Router,
+    rates: Rates,
 }
 
 /// The pattern of the route that answered, for the metric's label.
@@ -57,7 +61,8 @@ impl Front {
     /// Over the services' routes.
     pub(crate) fn new(app: Arc<App>, grpc: Router) -> Self {
         let rest = rest::router(app.clone());
-        Self { app, rest, grpc }
+        let rates = Rates::new(&app.rate_limits);
+        Self { app, rest, grpc, rates }
     }
 
     /// Answers one request.
@@ -68,8 +73,11 @@ impl Front {
         let is_grpc = is_grpc(request.headers());
         let path = is_grpc.then(|| request.uri().path().to_owned());
         let routes = if is_grpc { &self.grpc } else { &self.rest };
-        let mut response = match self.admit(&mut request) {
-            Ok(_in_flight) => route(routes, request).await,
+        let accepts = if is_grpc { None } else { pack::accepts(request.headers()) };
+        let (standings, admitted) = self.admit(&mut request);
+        let mut response = match admitted {
+            Ok(_in_flight) if is_grpc => route(routes, request).await,
+            Ok(_in_flight) => pack::packed(accepts, route(routes, request).await).await,
             Err(refusal) if is_grpc => status_of(refusal).into_http(),
             Err(refusal) => Refused::from(refusal).into_response(),
         };
@@ -80,12 +88,19 @@ impl Front {
         };
         let request_id = id.to_str().unwrap_or_default();
         RequestDone { method: &method, endpoint, status: response.status(), took: began.elapsed(), request_id }.emit();
+        standings.tell(response.headers_mut());
         response.headers_mut().insert(REQUEST_ID, id);
         response
     }
 
     /// Refuses what must not get further; notes what the handlers need to know.
-    fn admit(&self, request: &mut Request<Body>) -> Result<InFlight, Refusal> {
+    fn admit(&self, request: &mut Request<Body>) -> (Standings, Result<InFlight, Refusal>) {
+        let mut standings = Standings::default();
+        let admitted = self.check(request, &mut standings);
+        (standings, admitted)
+    }
+
+    fn check(&self, request: &mut Request<Body>, standings: &mut Standings) -> Result<InFlight, Refusal> {
         let headers = request.headers();
         let lines: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
         let bytes = lines + request.uri().path_and_query().map_or(0, |path| path.as_str().len());
@@ -97,7 +112,12 @@ impl Front {
         let path = request.uri().path();
         let open = OPEN_PATHS.contains(&path) || path.starts_with(OPEN_SERVICE);
         if !open {
-            self.authenticate(headers)?;
+            let authenticated = self.authenticate(headers, request.extensions());
+            // A wrong key is no key: whoever tries some out is counted by its address.
+            let known = authenticated.is_ok().then(|| key_id(request.extensions())).flatten();
+            let counted;
+            (*standings, counted) = self.rates.count((request.extensions(), headers), known);
+            counted.and(authenticated)?;
         }
         let permit = if open { None } else { Some(self.enter()?) };
         let in_flight = InFlight(Arc::new(Mutex::new(permit)));
@@ -108,13 +128,14 @@ impl Front {
     }
 
     /// There are no keys yet, so that each one is wrong.
-    fn authenticate(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+    fn authenticate(&self, headers: &HeaderMap, extensions: &Extensions) -> Result<(), Refusal> {
         let presented = headers.contains_key(AUTHORIZATION) || headers.contains_key(API_KEY);
         if presented {
             return Err(Refusal::new(Code::Unauthenticated, "this API key is not known"));
         }
-        if self.app.auth_required {
-            return Err(Refusal::new(Code::Unauthenticated, "an API key is required: Authorization: Bearer KEY"));
+        let certified = extensions.get::<Arc<ClientCertificate>>().is_some();
+        if self.app.auth_required && !certified {
+            return Err(Refusal::new(Code::Unauthenticated, "an API key is required (Authorization: Bearer KEY), or a client certificate"));
         }
         Ok(())
     }

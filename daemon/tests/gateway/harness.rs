@@ -94,6 +94,7 @@ async fn start() -> Vec<SocketAddr> {
         config.storage.log_segment_bytes = 16 << 20;
         config.limits.request_body_bytes_max = 2 << 20;
         config.limits.header_read_timeout_ms = 500;
+        config.limits.connect_timeout_ms = 500;
         config.artifacts.move_interval_ms = 200;
         config.artifacts.scrub_interval_ms = 500;
         config.artifacts.scrub_pause_ms = 10;

@@ -21,6 +21,7 @@ use super::extract::{Artifact, Asked, Project};
 use super::{coding, conditions};
 use crate::gateway::app::App;
 use crate::gateway::call::Call;
+use crate::gateway::incoming;
 use crate::gateway::problem::{self, Answered, Refused};
 use crate::gateway::service::artifacts::{self, Source, Turn, Upload};
 
@@ -45,7 +46,7 @@ pub(super) async fn put(
     let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     artifacts::check_size(announced.unwrap_or(0))?;
     let (content_type, content_encoding) = (text(&headers, CONTENT_TYPE)?, text(&headers, CONTENT_ENCODING)?);
-    let body = body.into_data_stream().map(|part| part.map_err(|error| error.to_string()));
+    let body = body.into_data_stream().map(|part| part.map_err(|error| incoming::refusal(&error)));
     let taken = Upload::take(&app, &place, body);
     let taken = if call.timeout_given {
         let late = |_| Refusal::new(Code::DeadlineExceeded, "the body did not come in time");
