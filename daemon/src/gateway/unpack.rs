@@ -35,17 +35,18 @@ enum Decoder<R: Room> {
 
 /// The room as a decoder sees it; it keeps why the room refused.
 struct Sink<R> {
-    room: R,
+    /// Taken out when everything is in it.
+    room: Option<R>,
     refusal: Option<Refusal>,
 }
 
 impl<R: Room> Write for Sink<R> {
     fn write(&mut self, part: &[u8]) -> io::Result<usize> {
-        if self.refusal.is_none() {
-            self.refusal = self.room.add(part).err();
-        }
-        // Not an error that a decoder would try again.
-        if self.refusal.is_none() { Ok(part.len()) } else { Err(io::ErrorKind::StorageFull.into()) }
+        // Not an error after which a decoder would try again.
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        let room = self.room.as_mut().filter(|_| self.refusal.is_none()).ok_or_else(full)?;
+        self.refusal = room.add(part).err();
+        if self.refusal.is_none() { Ok(part.len()) } else { Err(full()) }
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -56,7 +57,7 @@ impl<R: Room> Write for Sink<R> {
 impl<R: Room> Unpacker<R> {
     /// For a body in this coding; none: as it is.
     pub(super) fn new(coding: Option<Coding>, room: R) -> Result<Self, Refusal> {
-        let sink = Sink { room, refusal: None };
+        let sink = Sink { room: Some(room), refusal: None };
         let decoder = match coding {
             None => Decoder::Plain(sink),
             Some(Coding::Gzip) => Decoder::Gzip(Box::new(MultiGzDecoder::new(sink))),
@@ -97,23 +98,20 @@ impl<R: Room> Unpacker<R> {
             Decoder::Zstd(decoder) => decoder.finish(),
         };
         self.judge(ended)?;
-        Ok(match self.decoder {
-            Decoder::Plain(sink) => sink.room,
-            Decoder::Gzip(decoder) => decoder.finish().map_err(|error| broken(&error))?.room,
-            // It tells of no bytes as of an end that is missing; that was judged already.
-            Decoder::Brotli(decoder) => decoder.into_inner().unwrap_or_else(|sink| sink).room,
-            Decoder::Zstd(decoder) => decoder.into_inner().0.room,
-        })
+        self.sink().room.take().ok_or_else(|| Refusal::new(Code::Internal, "a body was taken twice"))
     }
 
-    fn judge(&mut self, outcome: io::Result<()>) -> Result<(), Refusal> {
-        let sink = match &mut self.decoder {
+    fn sink(&mut self) -> &mut Sink<R> {
+        match &mut self.decoder {
             Decoder::Plain(sink) => sink,
             Decoder::Gzip(decoder) => decoder.get_mut(),
             Decoder::Brotli(decoder) => decoder.get_mut(),
             Decoder::Zstd(decoder) => decoder.writer_mut(),
-        };
-        match sink.refusal.take() {
+        }
+    }
+
+    fn judge(&mut self, outcome: io::Result<()>) -> Result<(), Refusal> {
+        match self.sink().refusal.take() {
             Some(refusal) => Err(refusal),
             None => outcome.map_err(|error| broken(&error)),
         }
