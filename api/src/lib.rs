@@ -15,6 +15,7 @@ pub mod certs;
 pub mod convert;
 pub mod json;
 pub mod problem;
+mod schema;
 #[cfg(feature = "templates")]
 pub mod template;
 pub mod time;

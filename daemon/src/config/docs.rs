@@ -93,8 +93,7 @@ mod tests {
     fn the_key_table_and_the_struct_have_the_same_keys() {
         let mut config = Config { tls: Some(Default::default()), ..Config::default() };
         let file = || Some("a".into());
-        config.tls =
-            Some(Tls { public_cert: file(), public_key: file(), client_ca: file(), ..Default::default() });
+        config.tls = Some(Tls { public_cert: file(), public_key: file(), client_ca: file(), ..Default::default() });
         config.advertise = crate::config::Advertise { public: Some("a:1".into()), peer: Some("a:1".into()) };
         let (text, path) = (Some("a".to_owned()), Some("a".into()));
         config.cold = crate::config::Cold {

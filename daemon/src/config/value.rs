@@ -50,7 +50,9 @@ fn check_value(key: &str, kind: Kind, value: &Value) -> Vec<ConfigError> {
         (Kind::HostPorts, Value::Array(items)) => {
             indexed(key, items).flat_map(|(key, item)| check_value(&key, Kind::HostPort, item)).collect()
         }
-        (Kind::Networks, Value::Array(items)) => indexed(key, items).flat_map(|(key, item)| network(&key, item)).collect(),
+        (Kind::Networks, Value::Array(items)) => {
+            indexed(key, items).flat_map(|(key, item)| network(&key, item)).collect()
+        }
         (Kind::Members, Value::Array(items)) => {
             indexed(key, items).flat_map(|(key, item)| member(&key, item)).collect()
         }

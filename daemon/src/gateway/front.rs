@@ -135,7 +135,10 @@ impl Front {
         }
         let certified = extensions.get::<Arc<ClientCertificate>>().is_some();
         if self.app.auth_required && !certified {
-            return Err(Refusal::new(Code::Unauthenticated, "an API key is required (Authorization: Bearer KEY), or a client certificate"));
+            return Err(Refusal::new(
+                Code::Unauthenticated,
+                "an API key is required (Authorization: Bearer KEY), or a client certificate",
+            ));
         }
         Ok(())
     }

@@ -14,8 +14,11 @@ use tokio::time::Sleep;
 use crate::telemetry::events::Evicted;
 
 /// Calls over gRPC in whose streams callers send when they have something to send.
-const SILENT_METHODS: [&str; 3] =
-    ["/bravo.v1.Jobs/Work", "/bravo.v1.Jobs/EnqueueStream", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"];
+const SILENT_METHODS: [&str; 3] = [
+    "/bravo.v1.Jobs/Work",
+    "/bravo.v1.Jobs/EnqueueStream",
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+];
 
 /// Nothing of the body came for too long.
 #[derive(Debug, thiserror::Error)]

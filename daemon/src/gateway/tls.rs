@@ -66,7 +66,9 @@ impl PublicTls {
         let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
         let certificate = shown.and_then(identity);
         if shown.is_some() && certificate.is_none() {
-            tracing::debug!("a client certificate names no client (URI bravo://client/…); its holder counts as anybody");
+            tracing::debug!(
+                "a client certificate names no client (URI bravo://client/…); its holder counts as anybody"
+            );
         }
         Ok((stream, certificate))
     }

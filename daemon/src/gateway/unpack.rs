@@ -192,7 +192,11 @@ mod tests {
             let packed = pack(coding, "some text, some text, some text".repeat(50).as_bytes());
             let half = &packed[..packed.len() / 2];
             assert_eq!(unpack(Some(coding), half, 9, 1 << 20), Err(Code::InvalidArgument), "{coding:?}");
-            assert_eq!(unpack(Some(coding), b"{\"queue\":\"q\"}", 9, 1 << 20), Err(Code::InvalidArgument), "{coding:?}");
+            assert_eq!(
+                unpack(Some(coding), b"{\"queue\":\"q\"}", 9, 1 << 20),
+                Err(Code::InvalidArgument),
+                "{coding:?}"
+            );
         }
     }
 

@@ -117,9 +117,12 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_read_to_see_what_is_spoken_is_read_again() {
-        for (said, waits_for_more) in
-            [(&b"G"[..], false), (b"PRI * HTTP/1.1\r\n", false), (b"PRI * HT", true), (&[PREFACE, &b"more"[..]].concat(), false)]
-        {
+        for (said, waits_for_more) in [
+            (&b"G"[..], false),
+            (b"PRI * HTTP/1.1\r\n", false),
+            (b"PRI * HT", true),
+            (&[PREFACE, &b"more"[..]].concat(), false),
+        ] {
             let (mut peer, ours) = duplex(64);
             peer.write_all(said).await.unwrap();
             drop(peer);

@@ -49,7 +49,8 @@ async fn a_packed_body_is_taken_as_what_it_says() {
         let headers = [("content-encoding", coding)];
         let made = call_at(nodes()[0], Method::POST, "/api/v1/jobs", &headers, packed).await;
         assert_eq!(made.ok()["jobs"].as_array().unwrap().len(), 50, "{coding}");
-        let leased = post(&format!("/api/v1/queues/{queue}/lease"), r#"{"worker_id":"w","max":1,"wait_ms":2000}"#).await.ok();
+        let leased =
+            post(&format!("/api/v1/queues/{queue}/lease"), r#"{"worker_id":"w","max":1,"wait_ms":2000}"#).await.ok();
         assert_eq!(leased["jobs"][0]["payload"], json!("x".repeat(5_000)), "{coding}");
     }
 }
@@ -135,7 +136,8 @@ async fn grpc_messages_are_packed_both_ways_and_bounded_unpacked() {
         let request = proto::EnqueueRequest { jobs: vec![job], ..Default::default() };
         let made = jobs.enqueue(request).await.unwrap();
         assert_eq!(made.into_inner().jobs.len(), 1);
-        let lease = proto::LeaseRequest { queue: "packed-grpc".into(), max: Some(1), wait_ms: 2_000, ..Default::default() };
+        let lease =
+            proto::LeaseRequest { queue: "packed-grpc".into(), max: Some(1), wait_ms: 2_000, ..Default::default() };
         let leased = jobs.lease(lease).await.unwrap();
         assert!(leased.metadata().contains_key("grpc-encoding"));
         assert_eq!(leased.into_inner().jobs[0].payload.as_ref().unwrap().data.len(), 100_002);

@@ -127,7 +127,8 @@ async fn a_client_certificate_stands_for_a_key() {
     let stranger = config(dir, Some(&client(other.path(), "ci", &["admin"])));
     let refused = async {
         let io = TokioIo::new(connect(address, stranger).await?);
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.map_err(std::io::Error::other)?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(io).await.map_err(std::io::Error::other)?;
         tokio::spawn(connection);
         let request = Request::builder().uri("/health").header("host", "x").body(Full::new(Bytes::new())).unwrap();
         sender.send_request(request).await.map_err(std::io::Error::other)
@@ -217,7 +218,9 @@ async fn certificates_change_under_traffic_and_no_request_is_dropped() {
     install(dir, dir);
     let second = until(&|now| now != first).await;
     std::fs::write(dir.join("public.pem"), "no certificate").unwrap();
-    let refused = || async { get("/metrics").await.text.contains("bravo_certificates_read_total{what=\"public\",outcome=\"refused\"}") };
+    let refused = || async {
+        get("/metrics").await.text.contains("bravo_certificates_read_total{what=\"public\",outcome=\"refused\"}")
+    };
     let deadline = Instant::now() + Duration::from_secs(30);
     while !refused().await {
         assert!(Instant::now() < deadline, "nothing tells that the file is broken");

@@ -119,9 +119,11 @@ mod tests {
 
     #[test]
     fn forwarded_is_read_in_all_its_forms_and_goes_first() {
-        for value in
-            ["for=\"[2001:db8::7]:4711\"", "proto=https;For=\"[2001:db8::7]\"", "for=1.1.1.1, for=\"[2001:db8::7]\";by=x"]
-        {
+        for value in [
+            "for=\"[2001:db8::7]:4711\"",
+            "proto=https;For=\"[2001:db8::7]\"",
+            "for=1.1.1.1, for=\"[2001:db8::7]\";by=x",
+        ] {
             assert_eq!(asked_by("fd00::1", &[("forwarded", value), ("x-forwarded-for", "9.9.9.9")]), ip("2001:db8::7"));
         }
         for value in ["for=unknown", "for=_hidden", "by=1.1.1.1", ""] {

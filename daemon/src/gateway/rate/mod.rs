@@ -64,7 +64,11 @@ impl Rates {
     }
 
     /// Counts one request, which came under a valid key if `known`.
-    pub(crate) fn count(&self, parts: (&Extensions, &HeaderMap), known: Option<Arc<str>>) -> (Standings, Result<(), Refusal>) {
+    pub(crate) fn count(
+        &self,
+        parts: (&Extensions, &HeaderMap),
+        known: Option<Arc<str>>,
+    ) -> (Standings, Result<(), Refusal>) {
         let mut standings = Standings::default();
         let counted = match (known, &self.key, &self.address) {
             (Some(key), Some(limiter), _) => standings.note("key", limiter.count(&key)),
@@ -94,7 +98,11 @@ fn limiter<K: std::hash::Hash + Eq + Clone>(rate: Rate) -> Option<Limiter<K>> {
 }
 
 impl Standings {
-    fn note(&mut self, limit: &'static str, (standing, counted): (Standing, Result<(), Duration>)) -> Result<(), Refusal> {
+    fn note(
+        &mut self,
+        limit: &'static str,
+        (standing, counted): (Standing, Result<(), Duration>),
+    ) -> Result<(), Refusal> {
         self.0.push(standing);
         counted.map_err(|wait| {
             RateLimited { limit }.emit();
@@ -108,7 +116,8 @@ impl Standings {
         if self.0.is_empty() {
             return;
         }
-        for (name, text) in [(RATE_LIMIT_POLICY, Standing::policies(&self.0)), (RATE_LIMIT, Standing::limits(&self.0))] {
+        for (name, text) in [(RATE_LIMIT_POLICY, Standing::policies(&self.0)), (RATE_LIMIT, Standing::limits(&self.0))]
+        {
             if let Ok(value) = HeaderValue::from_str(&text) {
                 headers.insert(name, value);
             }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use bravo_api::json::{ArtifactAnswer, ArtifactQuery, ListArtifactsQuery};
+use bravo_api::json::{ArtifactAnswer, ArtifactListAnswer, ArtifactQuery, ListArtifactsQuery};
 use bravo_model::artifact::Manifest;
 use bravo_model::{Code, Refusal};
 use bytes::Bytes;
@@ -35,6 +35,16 @@ const NUMBERED: HeaderValue = HeaderValue::from_static("max-age=86400, immutable
 /// What bytes are of which nobody said it.
 const UNTYPED: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
+/// Make an artifact, or its next version if the content is another. Up to 5 GiB; Content-Type and Content-Encoding are kept.
+#[utoipa::path(
+    put,
+    path = "/api/v1/artifacts/{project_id}/{path}",
+    tag = "artifacts",
+    operation_id = "putArtifact",
+    params(("project_id" = String, Path, description = "The project."), ("path" = String, Path, description = "With / in it; no segment is empty, . or ..."), ("If-Match" = Option<String>, Header), ("If-None-Match" = Option<String>, Header), ("Idempotency-Key" = Option<String>, Header)),
+    request_body(content = Vec<u8>, content_type = "*/*"),
+    responses((status = 200, description = "It was there; as it is now.", body = ArtifactAnswer, headers(("ETag" = String), ("X-Version" = String))), (status = 201, description = "It is new.", body = ArtifactAnswer, headers(("ETag" = String), ("X-Version" = String)))),
+)]
 pub(super) async fn put(
     State(app): State<Arc<App>>,
     call: Call,
@@ -66,6 +76,15 @@ pub(super) async fn put(
     Ok(response)
 }
 
+/// Read an artifact, or a part of it. HEAD tells the same without the bytes.
+#[utoipa::path(
+    get,
+    path = "/api/v1/artifacts/{project_id}/{path}",
+    tag = "artifacts",
+    operation_id = "getArtifact",
+    params(("project_id" = String, Path, description = "The project."), ("path" = String, Path, description = "With / in it; no segment is empty, . or ..."), ("Range" = Option<String>, Header), ("If-None-Match" = Option<String>, Header), ArtifactQuery),
+    responses((status = 200, description = "Its bytes, with the type that they were put with.", body = Vec<u8>, content_type = "*/*", headers(("ETag" = String), ("X-Version" = String), ("Cache-Control" = String), ("X-Storage-Class" = String), ("Vary" = String))), (status = 206, description = "The part.", body = Vec<u8>, content_type = "*/*", headers(("ETag" = String), ("X-Version" = String), ("Cache-Control" = String), ("Content-Range" = String), ("X-Storage-Class" = String), ("Vary" = String))), (status = 304, description = "The caller has it.", headers(("ETag" = String), ("X-Version" = String), ("Cache-Control" = String), ("X-Storage-Class" = String), ("Vary" = String)))),
+)]
 pub(super) async fn read(
     State(app): State<Arc<App>>,
     method: Method,
@@ -126,6 +145,15 @@ pub(super) async fn read(
     Ok(response)
 }
 
+/// List a project's artifacts by path.
+#[utoipa::path(
+    get,
+    path = "/api/v1/artifacts/{project_id}",
+    tag = "artifacts",
+    operation_id = "listArtifacts",
+    params(("project_id" = String, Path, description = "The project."), ListArtifactsQuery),
+    responses((status = 200, description = "A page.", body = ArtifactListAnswer)),
+)]
 pub(super) async fn list(
     State(app): State<Arc<App>>,
     call: Call,
@@ -136,6 +164,15 @@ pub(super) async fn list(
     problem::ok(&artifacts::list(&app, &call, &project, &prefix, &page).await?)
 }
 
+/// Delete an artifact with all its versions.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/artifacts/{project_id}/{path}",
+    tag = "artifacts",
+    operation_id = "deleteArtifact",
+    params(("project_id" = String, Path, description = "The project."), ("path" = String, Path, description = "With / in it; no segment is empty, . or ..."), ("If-Match" = Option<String>, Header), ("If-None-Match" = Option<String>, Header), ("Idempotency-Key" = Option<String>, Header)),
+    responses((status = 204, description = "It is gone.")),
+)]
 pub(super) async fn delete(
     State(app): State<Arc<App>>,
     call: Call,

@@ -10,6 +10,7 @@ mod jobs;
 mod leases;
 mod lifecycle;
 mod node;
+mod openapi;
 pub(super) mod pack;
 mod pages;
 mod queues;

@@ -7,8 +7,8 @@ use axum::body::{Body, HttpBody};
 use axum::response::Response;
 use bytes::Bytes;
 use http::HeaderMap;
-use http::header::{ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, VARY};
 use http::HeaderValue;
+use http::header::{ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, VARY};
 use http_body_util::BodyExt;
 
 use super::coding::{Accepted, PACKED_BYTES_MIN, is_text};
@@ -36,7 +36,9 @@ pub(crate) async fn packed(accepts: Option<Accepted>, mut response: Response) ->
     };
     let packed = if plain.len() > AT_ONCE_BYTES_MAX {
         let plain = plain.clone();
-        tokio::task::spawn_blocking(move || pack(coding, &plain)).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+        tokio::task::spawn_blocking(move || pack(coding, &plain))
+            .await
+            .unwrap_or_else(|error| Err(io::Error::other(error)))
     } else {
         pack(coding, &plain)
     };
@@ -88,7 +90,9 @@ mod tests {
 
     #[tokio::test]
     async fn answers_are_packed_as_the_caller_likes() {
-        for (accept, coding) in [("gzip", "gzip"), ("br, gzip;q=0.5", "br"), ("zstd;q=0.1, br;q=0.2", "br"), ("*", "zstd")] {
+        for (accept, coding) in
+            [("gzip", "gzip"), ("br, gzip;q=0.5", "br"), ("zstd;q=0.1, br;q=0.2", "br"), ("*", "zstd")]
+        {
             for size in [2_000, 200_000] {
                 let (headers, body) = sent(Some(accept), "application/json", size).await;
                 assert!(headers[CONTENT_ENCODING] == coding && headers[VARY] == "accept-encoding", "{accept}");
