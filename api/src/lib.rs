@@ -16,6 +16,7 @@ pub mod convert;
 pub mod json;
 pub mod keys;
 pub mod problem;
+mod schema;
 #[cfg(feature = "templates")]
 pub mod template;
 pub mod time;

@@ -2,6 +2,7 @@
 
 use bravo_model::command::NewJob;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::jobs::State;
 use super::raw::{self, RawJson};
@@ -10,10 +11,11 @@ use crate::proto::new_job::{End, Start};
 use crate::{Refusal, Timestamp, limits, proto};
 
 /// One job, or `{"jobs": […]}`: a job's fields, or `jobs` alone.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EnqueueBody {
     /// Up to 1,000 jobs; each has the fields below.
+    #[schema(no_recursion, min_items = 1, max_items = 1000)]
     pub jobs: Option<Vec<EnqueueBody>>,
     /// The queue it goes to.
     pub queue: Option<String>,
@@ -24,6 +26,7 @@ pub struct EnqueueBody {
     /// What the worker gets: bytes.
     pub payload_base64: Option<String>,
     /// 0 to 9; 4 if absent.
+    #[schema(minimum = 0, maximum = 9)]
     pub priority: Option<u64>,
     /// When it may first be delivered.
     pub run_at: Option<Timestamp>,
@@ -46,6 +49,7 @@ pub struct EnqueueBody {
     /// Shares the queue fairly between keys.
     pub fairness_key: Option<String>,
     /// A JSON object, returned as it was sent.
+    #[schema(value_type = Option<Object>)]
     pub metadata: Option<RawJson>,
 }
 
@@ -115,14 +119,14 @@ impl EnqueueBody {
 }
 
 /// The answer: one per job, in order.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EnqueueAnswer {
     /// What was taken in.
     pub jobs: Vec<EnqueuedAnswer>,
 }
 
 /// A job that was taken in, or found by its unique key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EnqueuedAnswer {
     /// The job.
     pub id: String,
@@ -135,7 +139,7 @@ pub struct EnqueuedAnswer {
 }
 
 /// Quantiles of an expected wait, in milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EtaAnswer {
     /// The median.
     pub p50: u64,

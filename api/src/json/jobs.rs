@@ -2,6 +2,7 @@
 
 use bravo_model::JobState;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use utoipa::{IntoParams, ToSchema};
 
 use super::raw::{self, RawJson};
 use crate::{Code, Refusal, Timestamp, convert, proto};
@@ -32,8 +33,9 @@ impl<'de> Deserialize<'de> for State {
 }
 
 /// `?consistency=&max_staleness_ms=` of a read.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
 pub struct ReadQuery {
     /// `linearizable` or `stale`.
     pub consistency: Option<String>,
@@ -58,8 +60,9 @@ impl ReadQuery {
 }
 
 /// The query of `GET /api/v1/jobs`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
 pub struct ListJobsQuery {
     /// Jobs of this queue only.
     pub queue: Option<String>,
@@ -68,6 +71,7 @@ pub struct ListJobsQuery {
     /// Jobs of this project only.
     pub project_id: Option<String>,
     /// 1 to 1,000; 100 if absent.
+    #[param(minimum = 1, maximum = 1000)]
     pub limit: Option<u32>,
     /// From the last page.
     pub cursor: Option<String>,
@@ -93,7 +97,7 @@ impl ListJobsQuery {
 }
 
 /// A job.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct JobAnswer {
     /// Its id.
     pub id: String,
@@ -131,6 +135,7 @@ pub struct JobAnswer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result_base64: Option<String>,
     /// A JSON object, as it was sent.
+    #[schema(value_type = Object)]
     pub metadata: RawJson,
     /// The workflow it is a step of.
     pub workflow_id: Option<String>,
@@ -176,7 +181,7 @@ impl From<proto::Job> for JobAnswer {
 }
 
 /// A page of jobs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct JobListAnswer {
     /// The jobs.
     pub jobs: Vec<JobAnswer>,
@@ -197,7 +202,7 @@ impl From<proto::ListJobsResponse> for JobListAnswer {
 }
 
 /// Where a job stands after a cancel or retry.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct JobStateAnswer {
     /// The job.
     pub id: String,
@@ -212,7 +217,7 @@ impl From<proto::JobStateResponse> for JobStateAnswer {
 }
 
 /// The one reason why a job waits.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WhyAnswer {
     /// For programs.
     pub reason: String,

@@ -3,11 +3,12 @@
 use bravo_model::audit::Entry;
 use bravo_model::key::{ApiKey, Role};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::{Code, Refusal, Timestamp};
 
 /// The body of `POST /api/v1/keys`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct KeyBody {
     /// What people call it.
@@ -21,8 +22,9 @@ pub struct KeyBody {
 }
 
 /// The query of `GET /api/v1/keys`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
 pub struct ListKeysQuery {
     /// Keys of this project only.
     pub project_id: Option<String>,
@@ -33,7 +35,7 @@ pub struct ListKeysQuery {
 }
 
 /// A key without its secret.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct KeyAnswer {
     /// By which it is revoked.
     pub id: String,
@@ -69,7 +71,7 @@ impl From<ApiKey> for KeyAnswer {
 }
 
 /// A key that was just made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct MadeKeyAnswer {
     /// All but the secret.
     #[serde(flatten)]
@@ -84,7 +86,7 @@ pub struct MadeKeyAnswer {
 }
 
 /// A page of keys, the oldest first.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct KeyListAnswer {
     /// The keys.
     pub keys: Vec<KeyAnswer>,
@@ -95,8 +97,9 @@ pub struct KeyListAnswer {
 }
 
 /// The query of `GET /api/v1/audit`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
 pub struct AuditQuery {
     /// Entries not before this time, or behind this number.
     pub since: Option<String>,
@@ -127,7 +130,7 @@ impl AuditQuery {
 }
 
 /// An entry of the audit log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AuditEntryAnswer {
     /// From 1, without gaps.
     pub seq: u64,
@@ -154,7 +157,7 @@ impl From<Entry> for AuditEntryAnswer {
 }
 
 /// A page of the audit log, the oldest entry first.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AuditAnswer {
     /// The entries.
     pub entries: Vec<AuditEntryAnswer>,

@@ -2,6 +2,7 @@
 
 use bravo_model::command;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::raw::{self, RawJson};
 use crate::convert::leases::{self, Item, LeaseCall};
@@ -9,12 +10,13 @@ use crate::convert::{At, Trust};
 use crate::{Refusal, Timestamp, proto};
 
 /// Asks for ready jobs of the queue in the path.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LeaseBody {
     /// Who will hold them; `anonymous` if absent.
     pub worker_id: Option<String>,
     /// 1 to 1,000; 1 if absent.
+    #[schema(minimum = 1, maximum = 1000)]
     pub max: Option<u64>,
     /// How long to wait for the first job; 0 if absent.
     pub wait_ms: Option<u64>,
@@ -36,14 +38,14 @@ impl LeaseBody {
 }
 
 /// What the worker now holds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LeasedAnswer {
     /// Empty if none came in time.
     pub jobs: Vec<LeasedJobAnswer>,
 }
 
 /// A leased job.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LeasedJobAnswer {
     /// Its id.
     pub id: String,
@@ -62,6 +64,7 @@ pub struct LeasedJobAnswer {
     /// When the lease ends.
     pub lease_expires_at: Timestamp,
     /// A JSON object, as it was sent.
+    #[schema(value_type = Object)]
     pub metadata: RawJson,
     /// The project it belongs to.
     pub project_id: String,
@@ -94,7 +97,7 @@ impl From<proto::LeasedJob> for LeasedJobAnswer {
 }
 
 /// Ends leases with success.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AckBody {
     /// Up to 1,000.
@@ -102,7 +105,7 @@ pub struct AckBody {
 }
 
 /// Ends one lease with success.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AckItem {
     /// The job.
@@ -135,7 +138,7 @@ impl AckBody {
 }
 
 /// Ends leases with failure.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NackBody {
     /// Up to 1,000.
@@ -143,7 +146,7 @@ pub struct NackBody {
 }
 
 /// Ends one lease with failure.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NackItem {
     /// The job.
@@ -181,7 +184,7 @@ impl NackBody {
 }
 
 /// Prolongs leases.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExtendBody {
     /// Up to 1,000.
@@ -189,7 +192,7 @@ pub struct ExtendBody {
 }
 
 /// Prolongs one lease.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExtendItem {
     /// The job.
@@ -223,14 +226,14 @@ impl ExtendBody {
 }
 
 /// The answer to an ack, nack or extend: one per item, in order.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ItemsAnswer {
     /// What became of each.
     pub results: Vec<ItemAnswer>,
 }
 
 /// What became of one item.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ItemAnswer {
     /// The job, as it was written.
     pub id: String,

@@ -22,7 +22,7 @@ mod workflows;
 pub use artifacts::{ArtifactAnswer, ArtifactListAnswer, ArtifactQuery, ArtifactSummary, ListArtifactsQuery};
 pub use cluster::{
     AddMemberBody, ClusterAnswer, DigestAnswer, DigestQuery, Group, GroupDigest, Member, NodeAnswer, PartitionAnswer,
-    ReplicaDigest, TransferBody,
+    ReplicaDigest, TransferAnswer, TransferBody,
 };
 pub use enqueue::{EnqueueAnswer, EnqueueBody, EnqueuedAnswer, EtaAnswer};
 pub use events::{EventsQuery, JobEventAnswer, event_text};

@@ -26,7 +26,7 @@ mod value;
 pub use artifacts::{Artifacts, Cold};
 pub use check::check;
 pub use docs::reference;
-pub use edge::{Format, Level, Limits, Log, Queues, Reads, Shutdown, Webhooks, Workflows};
+pub use edge::{Format, Level, Limits, Log, Queues, RateLimits, Reads, Shutdown, Webhooks, Workflows};
 pub use engine::{Raft, Storage};
 pub use key::{KeyDoc, Kind, SectionDoc};
 pub use place::{Advertise, Auth, Cluster, Listen, Member, Node, Tls};
@@ -60,6 +60,8 @@ pub struct Config {
     pub cold: Cold,
     /// Bounds of the public interface.
     pub limits: Limits,
+    /// How many requests a caller may make.
+    pub rate_limits: RateLimits,
     /// Which reads go to replicas.
     pub reads: Reads,
     /// Queues.
@@ -87,6 +89,7 @@ pub const SECTIONS: &[SectionDoc] = &[
     Artifacts::DOC,
     Cold::DOC,
     Limits::DOC,
+    RateLimits::DOC,
     Reads::DOC,
     Queues::DOC,
     Workflows::DOC,

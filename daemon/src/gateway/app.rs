@@ -12,7 +12,7 @@ use super::service::definitions::Definitions;
 use super::service::placement::Placement;
 use super::service::templates::{Catalog, Compiled};
 use crate::cluster::Cluster;
-use crate::config::{Config, Limits};
+use crate::config::{Config, Limits, RateLimits};
 use crate::reads::Spread;
 use crate::telemetry::Telemetry;
 use crate::telemetry::samples::QueueGauges;
@@ -23,6 +23,8 @@ pub(crate) struct App {
     pub(crate) cluster: Arc<Cluster>,
     /// Bounds.
     pub(crate) limits: Limits,
+    /// How many requests callers may make, and from where any number.
+    pub(crate) rate_limits: RateLimits,
     /// Who requests are from.
     pub(crate) door: Door,
     /// What is noted of what they change.
@@ -61,6 +63,7 @@ impl App {
     pub(crate) fn new(cluster: Arc<Cluster>, config: &Config, telemetry: Telemetry) -> anyhow::Result<Arc<Self>> {
         let limits = config.limits.clone();
         Ok(Arc::new(Self {
+            rate_limits: config.rate_limits.clone(),
             door: Door::new(&config.auth)?,
             audit: Audit::default(),
             workflow_retention_ms: config.workflows.retention_ms,

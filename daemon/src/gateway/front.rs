@@ -22,6 +22,8 @@ use super::auth::Caller;
 use super::auth::access::{self, Access};
 use super::call::Call;
 use super::problem::Refused;
+use super::rate::{Rates, Standings};
+use super::rest::pack;
 use super::{grpc, rest};
 use crate::telemetry::events::{RequestDone, RequestShed};
 
@@ -40,6 +42,7 @@ pub(crate) struct Front {
     app: Arc<App>,
     rest: Router,
     grpc: Router,
+    rates: Rates,
 }
 
 /// The pattern of the route that answered, for the metric's label.
@@ -61,7 +64,8 @@ impl Front {
     /// Over the services' routes.
     pub(crate) fn new(app: Arc<App>, grpc: Router) -> Self {
         let rest = rest::router(app.clone());
-        Self { app, rest, grpc }
+        let rates = Rates::new(&app.rate_limits);
+        Self { app, rest, grpc, rates }
     }
 
     /// Answers one request.
@@ -72,11 +76,13 @@ impl Front {
         let is_grpc = is_grpc(request.headers());
         let uri = request.uri().path().to_owned();
         let path = is_grpc.then_some(&uri);
-        let mut response = match self.admit(&mut request).await {
+        let accepts = if is_grpc { None } else { pack::accepts(request.headers()) };
+        let (standings, admitted) = self.admit(&mut request).await;
+        let mut response = match admitted {
             Ok((call, _in_flight)) => {
                 let mut response = self.serve(&call, request, is_grpc).await;
                 self.note(&call, &mut response, &uri).await;
-                response
+                if is_grpc { response } else { pack::packed(accepts, response).await }
             }
             Err(refusal) => {
                 if refusal.code == Code::Unauthenticated {
@@ -93,6 +99,7 @@ impl Front {
         };
         let request_id = id.to_str().unwrap_or_default();
         RequestDone { method: &method, endpoint, status: response.status(), took: began.elapsed(), request_id }.emit();
+        standings.tell(response.headers_mut());
         response.headers_mut().insert(REQUEST_ID, id);
         response
     }
@@ -127,7 +134,13 @@ impl Front {
     }
 
     /// Refuses what must not get further; notes what the handlers need to know.
-    async fn admit(&self, request: &mut Request<Body>) -> Result<(Call, InFlight), Refusal> {
+    async fn admit(&self, request: &mut Request<Body>) -> (Standings, Result<(Call, InFlight), Refusal>) {
+        let mut standings = Standings::default();
+        let admitted = self.check(request, &mut standings).await;
+        (standings, admitted)
+    }
+
+    async fn check(&self, request: &mut Request<Body>, standings: &mut Standings) -> Result<(Call, InFlight), Refusal> {
         let headers = request.headers();
         let lines: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
         let bytes = lines + request.uri().path_and_query().map_or(0, |path| path.as_str().len());
@@ -138,12 +151,21 @@ impl Front {
         }
         let path = request.uri().path();
         let open = OPEN_PATHS.contains(&path) || path.starts_with(OPEN_SERVICE);
-        let permit = if open { None } else { Some(self.enter()?) };
-        let caller = if open || PAGES.contains(&path) {
+        let caller = if open {
             Caller::anybody()
         } else {
-            self.app.door.caller(&self.app.cluster, headers).await?
+            let caller = match PAGES.contains(&path) {
+                true => Ok(Caller::anybody()),
+                false => self.app.door.caller(&self.app.cluster, headers, request.extensions()).await,
+            };
+            // A wrong key is no key: whoever tries some out is counted by its address.
+            let known = caller.as_ref().ok().and_then(Caller::known);
+            let counted;
+            (*standings, counted) = self.rates.count((request.extensions(), headers), known);
+            counted?;
+            caller?
         };
+        let permit = if open { None } else { Some(self.enter()?) };
         let in_flight = InFlight(Arc::new(Mutex::new(permit)));
         let call = Call::read(headers, path, &self.app.limits, caller)?;
         request.extensions_mut().insert(call.clone());

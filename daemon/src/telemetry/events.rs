@@ -136,6 +136,60 @@ impl RequestShed {
     }
 }
 
+/// A request was refused since its caller makes too many.
+#[derive(Debug)]
+pub struct RateLimited {
+    /// Which limit it was: `address`, `key` or `global`.
+    pub limit: &'static str,
+}
+
+impl RateLimited {
+    /// Counts it. No line, for the same reason.
+    pub fn emit(&self) {
+        counter!(metric::RATE_LIMITED, "limit" => self.limit).increment(1);
+        trace!(limit = self.limit, "request over its limit");
+    }
+}
+
+/// A peer kept its connection waiting for too long.
+#[derive(Debug)]
+pub struct Evicted {
+    /// What it was waited for: to `connect`, to send what is to be `read`, to take what is to be `send`.
+    pub reason: &'static str,
+}
+
+impl Evicted {
+    /// Counts it.
+    pub fn emit(&self) {
+        counter!(metric::EVICTED, "reason" => self.reason).increment(1);
+        debug!(reason = self.reason, "a slow peer was given up");
+    }
+}
+
+/// Files of certificates changed and were read again.
+#[derive(Debug)]
+pub struct CertificatesRead {
+    /// Whose: of the `public` port, or for `peer`s.
+    pub what: &'static str,
+    /// What came of it.
+    pub outcome: anyhow::Result<()>,
+}
+
+impl CertificatesRead {
+    /// Counts it; an operator wants to know either way.
+    pub fn emit(&self) {
+        let outcome = if self.outcome.is_ok() { "taken" } else { "refused" };
+        counter!(metric::CERTIFICATES_READ, "what" => self.what, "outcome" => outcome).increment(1);
+        match &self.outcome {
+            Ok(()) => info!(what = self.what, "new certificates are in use"),
+            Err(error) => {
+                let error = format!("{error:#}");
+                error!(what = self.what, error, "new certificates are no good; the old ones stay in use");
+            }
+        }
+    }
+}
+
 /// Something happened to jobs of one queue, as one batch.
 #[derive(Debug)]
 pub struct JobsMoved<'a> {

@@ -83,6 +83,14 @@ metrics! {
     GENERATION_SUCCESSES = "template_generation_successes_total", Counter, "workflows", ["template_type", "language", "framework"];
     /// Requests that were refused early, on purpose, by the bound that was met.
     REQUESTS_SHED = "bravo_requests_shed_total", Counter, "requests", ["reason"];
+    /// Requests that were refused with `rate_limited`, by the limit of `[rate_limits]`: `address`, `key` or `global`.
+    RATE_LIMITED = "bravo_requests_rate_limited_total", Counter, "requests", ["limit"];
+    /// Peers that kept this node waiting, by what for: to `connect` (the TLS handshake, the first bytes), for more of
+    /// a request's body (`read`), or to take an answer (`send`).
+    EVICTED = "bravo_slow_peers_total", Counter, "peers", ["reason"];
+    /// Certificates that were read again since their files had changed, of the `public` port or for `peer`s, and
+    /// whether they were `taken` or `refused`.
+    CERTIFICATES_READ = "bravo_certificates_read_total", Counter, "times", ["what", "outcome"];
     /// Jobs that are ready in the partitions that this node leads. Sum over the nodes.
     TASK_QUEUE_SIZE = "agent_task_queue_size", Gauge, "jobs", ["agent_type", "queue"];
     /// Jobs by state in the partitions that this node leads. Sum over the nodes.

@@ -11,16 +11,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use bravo_api::keys::KeyText;
-use bravo_model::key::{ApiKey, SecretHash};
+use bravo_model::key::{ApiKey, Roles, SecretHash};
 use bravo_model::{Code, Command, Envelope, Name, Refusal, Time};
-use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use http::{Extensions, HeaderMap};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use super::Caller;
 use crate::cluster::{Cluster, Repeat};
 use crate::config;
+use crate::gateway::peer::ClientCertificate;
 use crate::query;
 use crate::raft::types::META_GROUP;
 use crate::telemetry::events::KeyUsesLost;
@@ -55,10 +56,18 @@ impl Door {
     }
 
     /// Whom these headers are from.
-    pub(crate) async fn caller(&self, cluster: &Arc<Cluster>, headers: &HeaderMap) -> Result<Caller, Refusal> {
+    pub(crate) async fn caller(
+        &self,
+        cluster: &Arc<Cluster>,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+    ) -> Result<Caller, Refusal> {
         let Some(presented) = presented(headers) else {
+            if let Some(certificate) = extensions.get::<Arc<ClientCertificate>>() {
+                return certified(certificate);
+            }
             if self.required {
-                let detail = "an API key is required: Authorization: Bearer KEY";
+                let detail = "an API key is required (Authorization: Bearer KEY), or a client certificate";
                 return Err(Refusal::new(Code::Unauthenticated, detail));
             }
             return Ok(Caller::anybody());
@@ -79,6 +88,20 @@ impl Door {
         self.note_use(&key, now);
         let ApiKey { project, roles, .. } = key;
         Ok(Caller { actor: format!("key:{id}").into(), project, roles, key: Some(id) })
+    }
+
+    /// Whether what a stream was opened with still holds, as this node knows: it outlives the check at its start.
+    pub(crate) fn holds(&self, cluster: &Cluster, caller: &Caller) -> Result<(), Refusal> {
+        let Some(id) = caller.key.as_ref().filter(|id| self.admin.as_ref().is_none_or(|(admin, _)| admin != *id))
+        else {
+            return Ok(());
+        };
+        let now = cluster.now(META_GROUP);
+        let key = cluster.group(META_GROUP).and_then(|meta| query::key(&meta.shared, id));
+        match key.filter(|key| key.expires_at.is_none_or(|end| end > now)) {
+            Some(_) => Ok(()),
+            None => Err(Refusal::new(Code::Unauthenticated, "this API key does not hold any more")),
+        }
     }
 
     async fn find(&self, cluster: &Arc<Cluster>, id: &Name) -> Result<Option<ApiKey>, Refusal> {
@@ -127,6 +150,14 @@ impl Door {
             }
         }
     }
+}
+
+/// Whom a certificate names, which the client CA signed.
+fn certified(certificate: &ClientCertificate) -> Result<Caller, Refusal> {
+    let roles = Roles::parse(certificate.roles.iter().map(String::as_str));
+    let wrong = |_| Refusal::new(Code::Unauthenticated, "the certificate names roles that there are not");
+    let (roles, project) = (roles.map_err(wrong)?, certificate.project.clone());
+    Ok(Caller { actor: format!("cert:{}", certificate.name).into(), project, roles, key: None })
 }
 
 /// The key that came with a request; `Some(None)`: something came that is none.

@@ -18,6 +18,9 @@ use bravo_model::{Code, Name, Refusal};
 pub(crate) use audit::Audit;
 pub(crate) use door::Door;
 
+/// Who nobody knows.
+const ANONYMOUS: &str = "anonymous";
+
 /// Who a request is from.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
@@ -34,7 +37,12 @@ pub(crate) struct Caller {
 impl Caller {
     /// Where nobody needs to say who they are, anybody may do anything.
     pub(crate) fn anybody() -> Self {
-        Self { actor: "anonymous".into(), project: None, roles: Roles::ADMIN, key: None }
+        Self { actor: ANONYMOUS.into(), project: None, roles: Roles::ADMIN, key: None }
+    }
+
+    /// Under what its requests are counted, if it said who it is.
+    pub(crate) fn known(&self) -> Option<Arc<str>> {
+        (&*self.actor != ANONYMOUS).then(|| self.actor.clone())
     }
 
     /// Whether what belongs to this project is there for the caller.

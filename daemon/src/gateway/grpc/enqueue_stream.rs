@@ -62,6 +62,7 @@ fn better_prefix(app: &App, batch: &proto::EnqueueBatch) -> String {
 }
 
 async fn enqueue(app: &Arc<App>, call: &Call, batch: proto::EnqueueBatch) -> Result<proto::EnqueueResponse, Refusal> {
+    app.door.holds(&app.cluster, &call.caller)?;
     let Ok(_place) = app.in_flight.try_acquire() else {
         RequestShed { reason: "limits.requests_in_flight_max" }.emit();
         return Err(Refusal::retry_after(Code::Shed, "this node works on as many requests as it may", 100));

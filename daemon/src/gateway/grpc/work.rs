@@ -39,6 +39,8 @@ pub(super) type Answers = ReceiverStream<Result<proto::WorkResponse, Status>>;
 const OUT_MAX: usize = 4;
 /// A worker that does not read for this long is cut off.
 const UNREAD_MAX: Duration = Duration::from_secs(30);
+/// How often it is seen to that the worker's key still holds.
+const KEY_EVERY: Duration = Duration::from_secs(1);
 /// Longest wait for the hello.
 const HELLO_MAX: Duration = Duration::from_secs(10);
 /// Batches of acks, nacks and extensions that are under way.
@@ -151,6 +153,7 @@ impl Session {
     async fn serve(&mut self, mut asks: Streaming<proto::WorkRequest>) -> Result<(), End> {
         let drain = self.app.drain.clone();
         let (mut asking, mut leaving) = (true, false);
+        let mut look_at_key = tokio::time::interval(KEY_EVERY);
         while asking || !self.batches.is_empty() || !self.farewells.is_empty() {
             tokio::select! {
                 ask = asks.message(), if asking && self.batches.len() < BATCHES_MAX => match ask {
@@ -168,6 +171,7 @@ impl Session {
                     self.say(Said::Results(results)).await?;
                 }
                 () = self.credit.settled() => self.stand_in_line(),
+                _ = look_at_key.tick() => self.app.door.holds(&self.app.cluster, &self.call.caller)?,
                 () = drain.cancelled(), if !leaving => {
                     leaving = true;
                     self.farewell(Said::GoAway(proto::GoAway { reason: "this node is stopping".into() }));

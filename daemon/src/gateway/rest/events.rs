@@ -19,6 +19,15 @@ use crate::gateway::front::InFlight;
 use crate::gateway::problem::Refused;
 use crate::gateway::service::events::Watch;
 
+/// Follow what happens to jobs and workflows, from now on or after Last-Event-ID.
+#[utoipa::path(
+    get,
+    path = "/api/v1/events",
+    tag = "jobs",
+    operation_id = "events",
+    params(("Last-Event-ID" = Option<String>, Header), EventsQuery),
+    responses((status = 200, description = "Server-sent events: id, event (such as job.succeeded) and JSON data. The event `missed` says that some are not kept any more. The stream has no end.", body = String, content_type = "text/event-stream")),
+)]
 pub(super) async fn follow(
     State(app): State<Arc<App>>,
     Asked(query): Asked<EventsQuery>,

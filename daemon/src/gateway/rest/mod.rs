@@ -12,6 +12,8 @@ mod keys;
 mod leases;
 mod lifecycle;
 mod node;
+pub(crate) mod openapi;
+pub(super) mod pack;
 mod pages;
 mod queues;
 mod schedules;

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -17,6 +18,8 @@ use crate::gateway::app::App;
 use crate::gateway::auth::Caller;
 use crate::telemetry::events::RequestShed;
 
+/// How often it is seen to that the caller's key still holds.
+const KEY_EVERY: Duration = Duration::from_secs(1);
 /// Events that are taken from the feed at a time.
 const AT_ONCE: usize = 500;
 
@@ -24,6 +27,7 @@ const AT_ONCE: usize = 500;
 pub(crate) struct Watch {
     app: Arc<App>,
     watcher: Watcher,
+    caller: Caller,
     nothing: bool,
     queue: Option<Name>,
     project: Option<Name>,
@@ -52,7 +56,16 @@ impl Watch {
             Refusal::retry_after(Code::Shed, "as many calls wait at this node as may", 1_000)
         })?;
         let watcher = app.cluster.feed.watch(after);
-        Ok(Self { app: app.clone(), watcher, nothing, queue, project, ready: VecDeque::new(), _place: place })
+        Ok(Self {
+            app: app.clone(),
+            caller: caller.clone(),
+            watcher,
+            nothing,
+            queue,
+            project,
+            ready: VecDeque::new(),
+            _place: place,
+        })
     }
 
     /// The next event; none when the node takes its leave.
@@ -68,8 +81,12 @@ impl Watch {
                     return Some(WatchResponse { cursor, event: Some(event(noted.partition, noted.happened)) });
                 }
             }
+            if self.app.door.holds(&self.app.cluster, &self.caller).is_err() {
+                return None;
+            }
             tokio::select! {
                 more = self.watcher.next(AT_ONCE) => self.ready = more?.into(),
+                () = tokio::time::sleep(KEY_EVERY) => {}
                 () = self.app.drain.cancelled() => return None,
             }
         }

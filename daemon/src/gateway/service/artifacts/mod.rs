@@ -19,7 +19,7 @@ use bravo_model::{Code, Command, Envelope, Name, Refusal, Reply};
 use futures_util::future::join_all;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-pub(crate) use coded::{Coding, Turn, turned};
+pub(crate) use coded::{Coding, LARGE_WINDOW, Turn, ZSTD_WINDOW_LOG, turned};
 pub(crate) use content::{Source, stream};
 pub(crate) use upload::{Upload, check_size};
 
