@@ -183,7 +183,6 @@ table! {
     "page.style" NOBODY own, [GET "/dashboard.css"], -;
     "node.health" NOBODY own, [GET "/health"], "/grpc.health.v1.Health/Check";
     "node.watch" NOBODY own, [-], "/grpc.health.v1.Health/Watch";
-    "node.list" NOBODY own, [-], "/grpc.health.v1.Health/List";
     "node.ready" NOBODY own, [GET "/ready"], -;
     "node.metrics" NOBODY own, [GET "/metrics"], -;
     "page.reflection" NOBODY own, [-], "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";

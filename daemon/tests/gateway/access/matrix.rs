@@ -55,7 +55,7 @@ fn needs_of_grpc(method: &str) -> Needs {
         "Jobs/EnqueueStream" => ENQUEUE,
         "Jobs/Work" => WORK,
         "Events/Watch" => READ,
-        "Health/Check" | "Health/Watch" | "Health/List" => ANYBODY,
+        "Health/Check" | "Health/Watch" => ANYBODY,
         _ => needs(&operation_of(method)),
     }
 }
