@@ -186,5 +186,8 @@ fn counts(shared: &GroupState, queue: view::QueueView) -> QueueCounts {
         oldest_ready_at: queue.oldest_ready_at,
         version: queue.version,
         now: shared.clock.now(),
+        flow: queue.flow,
+        open: queue.open_by_priority,
+        paused: queue.paused,
     }
 }

@@ -15,7 +15,7 @@ use crate::txn::{Key, Read, Value};
 use crate::webhook;
 
 /// Priorities, 0 to 9.
-pub(crate) const PRIORITIES: usize = limits::PRIORITY_MAX as usize + 1;
+pub const PRIORITIES: usize = limits::PRIORITY_MAX as usize + 1;
 
 /// What the partition as a whole remembers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +79,53 @@ impl Stats {
     pub(crate) fn add(&mut self, state: JobState, up: bool) {
         if let Some(count) = self.counts.get_mut(state as usize) {
             step(count, up);
+        }
+    }
+}
+
+/// What has gone through a queue since it is known here: sums that only grow, whose differences are rates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flow {
+    /// Times that a job became ready: the work that is asked for, retries too.
+    pub arrived: u64,
+    /// Leases that were granted.
+    pub started: u64,
+    /// Leases that ended, however they did.
+    pub ended: u64,
+    /// Of those, the ones that an ack ended.
+    pub succeeded: u64,
+    /// Milliseconds that those leases took which an ack or nack ended.
+    pub service_ms: u64,
+    /// The squares of these times, summed: milliseconds squared.
+    pub service_ms2: u128,
+    /// How many they were.
+    pub served: u64,
+}
+
+impl Flow {
+    /// What came since an earlier look.
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            arrived: self.arrived.saturating_sub(earlier.arrived),
+            started: self.started.saturating_sub(earlier.started),
+            ended: self.ended.saturating_sub(earlier.ended),
+            succeeded: self.succeeded.saturating_sub(earlier.succeeded),
+            service_ms: self.service_ms.saturating_sub(earlier.service_ms),
+            service_ms2: self.service_ms2.saturating_sub(earlier.service_ms2),
+            served: self.served.saturating_sub(earlier.served),
+        }
+    }
+
+    /// The sum over partitions.
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            arrived: self.arrived.saturating_add(other.arrived),
+            started: self.started.saturating_add(other.started),
+            ended: self.ended.saturating_add(other.ended),
+            succeeded: self.succeeded.saturating_add(other.succeeded),
+            service_ms: self.service_ms.saturating_add(other.service_ms),
+            service_ms2: self.service_ms2.saturating_add(other.service_ms2),
+            served: self.served.saturating_add(other.served),
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::happened::Happened;
 use crate::id::Name;
 use crate::job::{Job, JobState};
 use crate::reply::Effect;
-use crate::row::{self, Lane, Meta, Stats};
+use crate::row::{self, Flow, Lane, Meta, Stats};
 use crate::table::{self, tag};
 use crate::txn::{Key, Txn, Value};
 
@@ -25,6 +25,8 @@ pub(crate) struct Queue {
     pub(crate) stats: Stats,
     /// The stats as they were read: a poll that changes nothing writes nothing.
     stored: Option<Stats>,
+    pub(crate) flow: Flow,
+    flow_stored: Flow,
     def_changed: bool,
 }
 
@@ -94,6 +96,9 @@ impl<'a> State<'a> {
             if queue.stored.as_ref() != Some(&queue.stats) {
                 self.put(table::by_queue(tag::STATS, number), &queue.stats);
             }
+            if queue.flow_stored != queue.flow {
+                self.put(table::by_queue(tag::FLOW, number), &queue.flow);
+            }
         }
         for ((number, id), lane) in std::mem::take(&mut self.lanes) {
             match lane {
@@ -153,8 +158,14 @@ impl<'a> State<'a> {
         let number = self.meta.last_queue;
         self.put(table::by_hash(tag::NUMBER, &table::h16(&[name.as_str()])), &number);
         self.numbers.insert(name.clone(), number);
-        let queue =
-            Queue { def: row::undefined(name.clone()), stats: Stats::default(), stored: None, def_changed: true };
+        let queue = Queue {
+            def: row::undefined(name.clone()),
+            stats: Stats::default(),
+            stored: None,
+            flow: Flow::default(),
+            flow_stored: Flow::default(),
+            def_changed: true,
+        };
         self.queues.insert(number, queue);
         number
     }
@@ -168,6 +179,7 @@ impl<'a> State<'a> {
         self.txn.delete(&table::by_hash(tag::NUMBER, &table::h16(&[name.as_str()])));
         self.txn.delete(&table::by_queue(tag::QUEUE, number));
         self.txn.delete(&table::by_queue(tag::STATS, number));
+        self.txn.delete(&table::by_queue(tag::FLOW, number));
         self.numbers.remove(&name);
         self.queues.remove(&number);
         self.woken.remove(&number);
@@ -189,10 +201,13 @@ impl<'a> State<'a> {
         self.queues.entry(number).or_insert_with(|| {
             let def = row::read(txn, &table::by_queue(tag::QUEUE, number));
             let stored: Option<Stats> = row::read(txn, &table::by_queue(tag::STATS, number));
+            let flow: Flow = row::read(txn, &table::by_queue(tag::FLOW, number)).unwrap_or_default();
             Queue {
                 def: def.unwrap_or_else(|| row::undefined(Name::lost())),
                 stats: stored.clone().unwrap_or_default(),
                 stored,
+                flow,
+                flow_stored: flow,
                 def_changed: false,
             }
         })

@@ -83,6 +83,7 @@
 //! | 91 SHARD_REFS | 30 of the hash | `u64` in how many places of CODED rows it stands | while it is in any |
 //! | 92 API_KEY | h16(id) | [`ApiKey`] | meta group; until deleted |
 //! | 93 API_KEYS | - | `u64` how many there are | meta group; for ever |
+//! | 96 FLOW | #q | [`Flow`]: what has gone through the queue | as the queue |
 //! | 94 AUDIT | seq | [`audit::Entry`] | meta group; while it is one of the newest |
 //! | 95 AUDIT_HEAD | - | [`audit::Head`] | meta group; for ever |
 
@@ -95,7 +96,7 @@ use crate::job::{Job, JobState, Place};
 use crate::key::ApiKey;
 use crate::lifecycle::{Class, Life, Lifecycle};
 use crate::limits;
-use crate::row::{Kept, Lane, Meta, Slot, Stats, Unique};
+use crate::row::{Flow, Kept, Lane, Meta, Slot, Stats, Unique};
 use crate::schedule::{Schedule, Target};
 use crate::template::{Template, TemplateVersion, Templates};
 use crate::txn::Key;
@@ -115,7 +116,7 @@ pub type ArtifactRows = (Artifact, ArtifactVersion, ChunkRefs, CodedRefs, Lifecy
 pub type WebhookRows = (Webhook, Subscription);
 
 #[doc(hidden)]
-pub type AccessRows = (ApiKey, audit::Entry, audit::Head);
+pub type AccessRows = (ApiKey, audit::Entry, audit::Head, Flow);
 
 /// A hash that stands for strings in keys.
 pub type H16 = [u8; 16];
@@ -193,6 +194,7 @@ pub mod tag {
     pub const API_KEYS: u8 = 0x93;
     pub const AUDIT: u8 = 0x94;
     pub const AUDIT_HEAD: u8 = 0x95;
+    pub const FLOW: u8 = 0x96;
 }
 
 /// Kinds of due rows.

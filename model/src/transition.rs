@@ -172,6 +172,7 @@ impl State<'_> {
             None => self.txn.delete(&record),
         }
         self.count(old, new);
+        self.count_flow(old, new);
         self.count_slot(old, new, hashes)
     }
 
@@ -216,6 +217,26 @@ impl State<'_> {
                     self.wake(queue);
                 }
             }
+        }
+    }
+
+    /// Counts what goes through the queue. A lease that ran out says nothing of how long the work takes.
+    fn count_flow(&mut self, old: Option<&Job>, new: Option<&Job>) {
+        let state = |job: Option<&Job>| job.map(|job| job.state);
+        let (was, is) = (state(old), state(new));
+        let Some(job) = new.or(old).filter(|_| was != is) else { return };
+        let now = self.now();
+        let flow = &mut self.queue(job.keeping.queue_number).flow;
+        flow.arrived += u64::from(is == Some(JobState::Ready));
+        flow.started += u64::from(is == Some(JobState::Leased));
+        let Some(old) = old.filter(|old| old.state == JobState::Leased) else { return };
+        flow.ended += 1;
+        flow.succeeded += u64::from(is == Some(JobState::Succeeded));
+        if old.lease_expires_at.is_some_and(|end| now < end) {
+            let took = now.saturating_sub(old.started_at.unwrap_or(now));
+            flow.served += 1;
+            flow.service_ms = flow.service_ms.saturating_add(took);
+            flow.service_ms2 = flow.service_ms2.saturating_add(u128::from(took) * u128::from(took));
         }
     }
 

@@ -6,6 +6,7 @@ use bravo_model::command::{Idempotency, Lease, ListFilter};
 use bravo_model::key::ApiKey;
 use bravo_model::lifecycle::{Lifecycle, Stays, VersionId};
 use bravo_model::reply::LeasedJob;
+use bravo_model::row::{Flow, PRIORITIES};
 use bravo_model::schedule::{Schedule, Target};
 use bravo_model::template::{Template, TemplateVersion};
 use bravo_model::webhook::{Subscription, Webhook};
@@ -455,6 +456,12 @@ pub struct QueueCounts {
     pub version: u64,
     /// The state's time when this was counted.
     pub now: Time,
+    /// What has gone through it.
+    pub flow: Flow,
+    /// Jobs that a lease would be given now, by priority.
+    pub open: [u64; PRIORITIES],
+    /// Nothing is delivered.
+    pub paused: bool,
 }
 
 impl QueueCounts {
@@ -533,6 +540,9 @@ mod tests {
             oldest_ready_at: None,
             version: 7,
             now: 1,
+            flow: Flow::default(),
+            open: [0; PRIORITIES],
+            paused: false,
         };
         assert!(told.is_only_defined());
         assert!(!QueueCounts { version: 0, ..told.clone() }.is_only_defined(), "it is there by its use");

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Census, differences};
 use crate::footprint::Footprint;
 use crate::job::{JobState, Place};
-use crate::row::Stats;
+use crate::row::{Flow, Stats};
 use crate::table::{self, due, tag};
 use crate::txn::Key;
 
@@ -85,7 +85,12 @@ pub(super) fn counts_match_rows(census: &Census) -> Vec<String> {
             stats.open.iter_mut().skip(usize::from(job.priority)).take(1).for_each(|open| *open += 1);
         }
     }
+    let flows: BTreeMap<u32, Flow> = census.flows();
     for (number, (def, stats)) in &census.queues {
+        let flow = flows.get(number).copied().unwrap_or_default();
+        if flow.started.saturating_sub(flow.ended) != stats.count(JobState::Leased) || flow.served > flow.ended {
+            wrong.push(format!("{}: {flow:?} and {} leased", def.name, stats.count(JobState::Leased)));
+        }
         let found = recount.get(number).map(|stats| (stats.counts, stats.open)).unwrap_or_default();
         if found != (stats.counts, stats.open) {
             wrong.push(format!("{}: counted {:?} {:?}, found {found:?}", def.name, stats.counts, stats.open));

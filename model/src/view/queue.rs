@@ -6,7 +6,7 @@ use crate::command::QueueDefinition;
 use crate::id::Name;
 use crate::job::JobState;
 use crate::queue::QueueConfig;
-use crate::row::{self, Stats};
+use crate::row::{self, Flow, PRIORITIES, Stats};
 use crate::state::free_in_flight;
 use crate::table::{self, tag};
 use crate::txn::{Key, Read};
@@ -33,6 +33,10 @@ pub struct QueueView {
     pub config: QueueConfig,
     /// The definition's version; 0 if nobody ever defined it.
     pub version: u64,
+    /// What has gone through it here.
+    pub flow: Flow,
+    /// Jobs in the ready order, by priority.
+    pub open_by_priority: [u64; PRIORITIES],
 }
 
 impl QueueView {
@@ -103,6 +107,8 @@ fn view(rows: &impl Read, number: u32, def: QueueDefinition) -> QueueView {
         draining: def.draining,
         config: def.config,
         version: def.version,
+        flow: row::read(rows, &table::by_queue(tag::FLOW, number)).unwrap_or_default(),
+        open_by_priority: stats.open,
     }
 }
 
