@@ -30,7 +30,7 @@ cd "$work"
 "$OLDPWD/$venv/bin/schemathesis" run "$url/api/openapi.json" \
     --checks not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance \
     --phases examples,coverage,fuzzing --max-examples "${BRAVO_OPENAPI_EXAMPLES:-5}" \
-    --seed 1 --generation-deterministic --generation-database none --continue-on-failure --warnings off --no-color \
+    --seed 1 --generation-deterministic --continue-on-failure --warnings off --no-color \
     --request-timeout 10 --header "X-Timeout-Ms: 5000" \
     --exclude-path /api/v1/events --exclude-path "/api/v1/workflows/{id}/events" \
     --exclude-path /api/v1/cluster/members --exclude-path "/api/v1/cluster/members/{id}"

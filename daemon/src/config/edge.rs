@@ -68,7 +68,7 @@ section! {
         key_per_second: u32 = 1_000, int(0, 1_000_000);
         /// Of these, how many may come at once.
         key_burst: u32 = 50, int(1, 1_000_000);
-        /// Requests a minute of all callers together; 0: any number.
+        /// Requests a minute of all callers together, a sixtieth of them at once; 0: any number.
         global_per_minute: u32 = 0, int(0, 100_000_000);
         /// Networks whose addresses have no limit of their own, neither of requests nor of connections.
         exempt: Vec<IpNet> = loopback(), Kind::Networks;

@@ -95,7 +95,7 @@ impl Connection {
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let Shared { front, patience, .. } = &*self.shared;
-        let (peer, certificate) = (Peer { address: self.from }, certificate.map(Arc::new));
+        let peer = Peer { address: self.from };
         let (front, read, outgoing) = (front.clone(), patience.read, Outgoing::new());
         let going = outgoing.clone();
         let service = service_fn(move |request: Request<Incoming>| {

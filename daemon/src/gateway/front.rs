@@ -133,7 +133,7 @@ impl Front {
         if presented {
             return Err(Refusal::new(Code::Unauthenticated, "this API key is not known"));
         }
-        let certified = extensions.get::<Arc<ClientCertificate>>().is_some();
+        let certified = extensions.get::<ClientCertificate>().is_some();
         if self.app.auth_required && !certified {
             return Err(Refusal::new(
                 Code::Unauthenticated,

@@ -26,7 +26,7 @@ pub(crate) struct ClientCertificate {
 
 /// Under what a caller's requests are counted: its key or its certificate, if it has a valid one.
 pub(crate) fn key_id(extensions: &Extensions) -> Option<Arc<str>> {
-    extensions.get::<Arc<ClientCertificate>>().map(|certificate| {
+    extensions.get::<ClientCertificate>().map(|certificate| {
         let project = certificate.project.as_ref().map_or("*", Name::as_str);
         format!("certificate {project}/{}", certificate.name).into()
     })
