@@ -17,7 +17,8 @@ section! {
         request_body_bytes_max: u64 = 12 * MIB, int(64 * KIB, GIB);
         /// Open client connections.
         connections_max: u32 = 10_000, int(16, 1_000_000);
-        /// Of these, connections from one address (of IPv6, from one /64). Those of `rate_limits.exempt` are not counted.
+        /// Of these, connections from one address (of IPv6, from one /64). Those of `rate_limits.exempt` and
+        /// `rate_limits.trusted_proxies` are not counted.
         connections_per_address_max: u32 = 1_024, int(1, 1_000_000);
         /// Requests that are worked on at a time, lease calls that wait for a job not counted.
         /// Further ones are refused with `shed`.
