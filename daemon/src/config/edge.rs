@@ -17,7 +17,8 @@ section! {
         request_body_bytes_max: u64 = 12 * MIB, int(64 * KIB, GIB);
         /// Open client connections.
         connections_max: u32 = 10_000, int(16, 1_000_000);
-        /// Of these, connections from one address (of IPv6, from one /64). Those of `rate_limits.exempt` are not counted.
+        /// Of these, connections from one address (of IPv6, from one /64). Those of `rate_limits.exempt` and
+        /// `rate_limits.trusted_proxies` are not counted.
         connections_per_address_max: u32 = 1_024, int(1, 1_000_000);
         /// Requests that are worked on at a time, lease calls that wait for a job not counted.
         /// Further ones are refused with `shed`.
@@ -68,7 +69,7 @@ section! {
         key_per_second: u32 = 1_000, int(0, 1_000_000);
         /// Of these, how many may come at once.
         key_burst: u32 = 50, int(1, 1_000_000);
-        /// Requests a minute of all callers together; 0: any number.
+        /// Requests a minute of all callers together, a sixtieth of them at once; 0: any number.
         global_per_minute: u32 = 0, int(0, 100_000_000);
         /// Networks whose addresses have no limit of their own, neither of requests nor of connections.
         exempt: Vec<IpNet> = loopback(), Kind::Networks;

@@ -64,29 +64,35 @@ impl Shared {
 impl Connection {
     pub(super) async fn run(self, stream: TcpStream, watcher: Watcher) {
         let _ = stream.set_nodelay(true);
-        let Patience { connect, send, .. } = self.shared.patience;
-        // Who says nothing, or half a greeting, is not waited for.
-        let greeted = match self.shared.tls.clone() {
-            None => match tokio::time::timeout(connect, Wire::greet(stream, send)).await {
-                Ok(Ok(Some(wire))) => Ok(self.serve(wire, None, watcher).await),
-                Ok(_) => Ok(()),
-                Err(late) => Err(late),
-            },
+        let send = self.shared.patience.send;
+        match self.shared.tls.clone() {
+            None => {
+                let greeting = async { anyhow::Ok(Wire::greet(stream, send).await?.map(|wire| (wire, None))) };
+                self.greet(greeting, watcher).await;
+            }
             Some(tls) => {
                 let greeting = async {
                     let (stream, certificate) = tls.accept(stream).await?;
-                    anyhow::Ok((Wire::greet(stream, send).await?, certificate))
+                    anyhow::Ok(Wire::greet(stream, send).await?.map(|wire| (wire, certificate)))
                 };
-                match tokio::time::timeout(connect, greeting).await {
-                    Ok(Ok((Some(wire), certificate))) => Ok(self.serve(wire, certificate, watcher).await),
-                    Ok(Ok((None, _))) => Ok(()),
-                    Ok(Err(error)) => Ok(tracing::debug!(from = %self.from, %error, "a handshake failed")),
-                    Err(late) => Err(late),
-                }
+                self.greet(greeting, watcher).await;
             }
-        };
-        if greeted.is_err() {
-            Evicted { reason: "connect" }.emit();
+        }
+    }
+
+    /// Who says nothing, or half a greeting, is not waited for.
+    async fn greet<T>(
+        &self,
+        greeting: impl Future<Output = anyhow::Result<Option<(Wire<T>, Option<ClientCertificate>)>>>,
+        watcher: Watcher,
+    ) where
+        T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        match tokio::time::timeout(self.shared.patience.connect, greeting).await {
+            Ok(Ok(Some((wire, certificate)))) => self.serve(wire, certificate, watcher).await,
+            Ok(Ok(None)) => {}
+            Ok(Err(error)) => tracing::debug!(from = %self.from, %error, "a handshake failed"),
+            Err(_) => Evicted { reason: "connect" }.emit(),
         }
     }
 
@@ -95,7 +101,7 @@ impl Connection {
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let Shared { front, patience, .. } = &*self.shared;
-        let (peer, certificate) = (Peer { address: self.from }, certificate.map(Arc::new));
+        let peer = Peer { address: self.from };
         let (front, read, outgoing) = (front.clone(), patience.read, Outgoing::new());
         let going = outgoing.clone();
         let service = service_fn(move |request: Request<Incoming>| {

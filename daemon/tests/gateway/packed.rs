@@ -37,7 +37,9 @@ fn unpacked(coding: &str, bytes: &[u8]) -> Vec<u8> {
     plain
 }
 
-const PACKERS: [(&str, fn(&[u8]) -> Vec<u8>); 3] = [("gzip", gzip), ("br", brotli), ("zstd", zstd)];
+type Packer = fn(&[u8]) -> Vec<u8>;
+
+const PACKERS: [(&str, Packer); 3] = [("gzip", gzip), ("br", brotli), ("zstd", zstd)];
 
 #[tokio::test]
 async fn a_packed_body_is_taken_as_what_it_says() {

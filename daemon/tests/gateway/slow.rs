@@ -63,9 +63,14 @@ async fn who_does_not_take_an_answer_is_left() {
     put_large(address).await;
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(b"GET /api/v1/artifacts/p/large HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
-    while !is_counted("send").await {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    // Nothing is read. Whoever writes to a connection that the other side has closed is told so.
+    let closed = async {
+        while stream.write_all(b" ").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(SOON, closed).await.expect("the connection is closed");
+    assert!(is_counted("send").await);
     let mut taken = Vec::new();
     let ended = tokio::time::timeout(SOON, stream.read_to_end(&mut taken)).await.unwrap();
     assert!(ended.is_err() || taken.len() < 32 << 20, "the answer does not come whole");

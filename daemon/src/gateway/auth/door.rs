@@ -63,7 +63,7 @@ impl Door {
         extensions: &Extensions,
     ) -> Result<Caller, Refusal> {
         let Some(presented) = presented(headers) else {
-            if let Some(certificate) = extensions.get::<Arc<ClientCertificate>>() {
+            if let Some(certificate) = extensions.get::<ClientCertificate>() {
                 return certified(certificate);
             }
             if self.required {

@@ -52,7 +52,7 @@ impl<K: Hash + Eq + Clone> ShrinkableKeyedStateStore<K> for Keys<K> {
     fn retain_recent(&self, drop_below: Nanos) {
         self.known.write().retain(|_, state| {
             // Asked and refused: the state is told and stays as it is.
-            let at = state.measure_and_replace(&NotKeyed::NonKey, |at| Err::<((), Nanos), _>(at));
+            let at = state.measure_and_replace(&NotKeyed::NonKey, Err::<((), Nanos), _>);
             at.err().flatten().is_some_and(|at| at > drop_below)
         });
     }

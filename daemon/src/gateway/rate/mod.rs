@@ -125,7 +125,7 @@ impl Standings {
     }
 }
 
-/// Whether connections from there are not counted.
+/// Whether connections from there are not counted: a proxy has those of all whom it speaks for.
 pub(crate) fn is_exempt(config: &RateLimits, address: IpAddr) -> bool {
-    within(&config.exempt, address)
+    within(&config.exempt, address) || within(&config.trusted_proxies, address)
 }

@@ -25,7 +25,9 @@ fn request_header(name: &str) -> Option<Value> {
         "X-Timeout-Ms" => {
             text("How long the caller waits; over it, deadline_exceeded.", json!({ "type": "integer", "minimum": 1 }))
         }
-        "X-Request-Id" => text("Echoed; made if absent.", json!({ "type": "string", "maxLength": 128 })),
+        "X-Request-Id" => {
+            text("Echoed, if it is of up to 128 visible characters; else one is made.", json!({ "type": "string" }))
+        }
         _ => return None,
     })
 }
@@ -52,11 +54,18 @@ pub(super) fn finish(mut page: Value) -> Value {
     page
 }
 
-/// Defaults of null say nothing, and what may be null is not one of two things where any value is the other.
+/// Defaults of null say nothing, numbers from 0 on reach twice as far as their formats say, and what may be null is not one of two things where any value is the other.
 fn tidy(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             fields.retain(|name, value| name != "default" || !value.is_null());
+            let unsigned = fields.get("minimum").is_some_and(|minimum| minimum.as_u64().is_some());
+            if let Some(format @ ("int32" | "int64")) =
+                fields.get("format").and_then(Value::as_str).filter(|_| unsigned)
+            {
+                let format = format!("u{format}");
+                fields.insert("format".into(), format.into());
+            }
             let is_null = |item: &Value| item["type"] == "null";
             if fields.get("oneOf").and_then(Value::as_array).is_some_and(|items| items.iter().any(is_null))
                 && let Some(items) = fields.remove("oneOf")
