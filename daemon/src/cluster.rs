@@ -495,6 +495,7 @@ impl Cluster {
             error: Some("the worker left before the job reached it".into()),
             retry_in_ms: Some(0),
             dead: false,
+            unseen: true,
         };
         let nacks = delivery.jobs.iter().map(|(job, _)| nack(job)).collect();
         let cluster = self.clone();

@@ -119,7 +119,7 @@ pub fn nacks(nacks: Vec<proto::Nack>) -> Result<Vec<Item<command::Nack>>, Refusa
             at.within("retry_in_ms", ms, 0, limits::HORIZON_MS_MAX)?;
         }
         let proto::Nack { lease_token: token, error, retry_in_ms, dead, .. } = nack;
-        Ok((id, command::Nack { seq: id.seq, token, error, retry_in_ms, dead }))
+        Ok((id, command::Nack { seq: id.seq, token, error, retry_in_ms, dead, unseen: false }))
     })
 }
 

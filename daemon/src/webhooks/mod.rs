@@ -191,7 +191,7 @@ impl One {
             Command::Ack(vec![Ack { seq, token, result }])
         };
         let nack = |error: String, retry_in_ms, dead| {
-            Command::Nack(vec![Nack { seq, token, error: Some(error), retry_in_ms, dead }])
+            Command::Nack(vec![Nack { seq, token, error: Some(error), retry_in_ms, dead, unseen: false }])
         };
         match verdict {
             Verdict::Done(status) => ("delivered", ack(format!(r#"{{"status":{}}}"#, status.as_u16()))),
