@@ -345,7 +345,7 @@ mod tests {
         assert_eq!((answer.jobs.len(), answer.more, answer.next_at), (0, false, Some(world.at + 1_000)));
         let mut lease = Lease::new(name("q"), name("w"), 1);
         other(&mut lease);
-        let offer = view::offer(&world.rows, &lease);
+        let offer = view::offer(&world.rows, &lease, world.at);
         assert_eq!((offer.ready, offer.slots, offer.alike), (0, bit("k"), 0));
         let plain = world.add(|_| {});
         assert_eq!(world.lease_as(9, other), [plain], "what looks for nobody goes on");

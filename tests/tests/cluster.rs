@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bravo_daemon::cluster::{Cluster, Repeat};
 use bravo_daemon::dispatch::queue::Sink;
+use bravo_daemon::dispatch::workers::Card;
 use bravo_daemon::dispatch::{Credit, Waiter};
 use bravo_daemon::raft::types::partition_group;
 use bravo_daemon::transport::wire::{Answer, Delivery, Query};
@@ -38,7 +39,7 @@ async fn enqueue(cluster: &Arc<Cluster>, partition: u16, jobs: Vec<NewJob>) -> V
 
 async fn lease(cluster: &Arc<Cluster>, queue: &str, max: u32) -> Delivery {
     let (sender, receiver) = tokio::sync::oneshot::channel();
-    let waiter = Waiter { worker: name("w"), lease_ms: None, credit: Credit::new(max), sink: Sink::Once(sender) };
+    let waiter = Waiter::plain(Card::new(name("w")), Credit::new(max), Sink::Once(sender));
     cluster.dispatcher.wait(cluster, &name(queue), waiter);
     tokio::time::timeout(Duration::from_secs(10), receiver).await.expect("jobs in time").unwrap()
 }

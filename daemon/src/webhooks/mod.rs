@@ -34,6 +34,7 @@ pub(crate) use address::check_url;
 
 use crate::cluster::{Cluster, Repeat};
 use crate::config::Webhooks;
+use crate::dispatch::workers::Card;
 use crate::dispatch::queue::{InLine, Sink};
 use crate::dispatch::{Credit, Waiter};
 use crate::raft::types::{META_GROUP, partition_group};
@@ -59,13 +60,14 @@ pub(crate) async fn run(cluster: Arc<Cluster>, config: Webhooks) {
     };
     let poster = Arc::new(Poster::new(config.allow_private).await);
     let credit = Credit::new(config.in_flight_max);
+    let card = Card::new(worker);
     let in_line: Arc<InLine> = Arc::default();
     let (sender, mut deliveries) = mpsc::unbounded_channel::<Delivery>();
     let mut under_way = JoinSet::new();
     loop {
         if credit.open() > 0 && in_line.step_in() {
             let sink = Sink::Stream(sender.clone(), in_line.clone());
-            let waiter = Waiter { worker: worker.clone(), lease_ms: None, credit: credit.clone(), sink };
+            let waiter = Waiter::plain(card.clone(), credit.clone(), sink);
             cluster.dispatcher.wait(&cluster, &queue, waiter);
         }
         tokio::select! {

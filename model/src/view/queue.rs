@@ -77,9 +77,9 @@ pub fn deliverable(rows: &impl Read, name: &Name) -> u64 {
     stats.open_all().min(free_in_flight(&def, &stats)).min(tokens)
 }
 
-/// What the queue has for an asker.
-pub fn offer(rows: &impl Read, lease: &Lease) -> Offer {
-    pick::offer(rows, lease, deliverable(rows, &lease.queue), super::now(rows))
+/// What the queue has for an asker at a time, which is not before the state's.
+pub fn offer(rows: &impl Read, lease: &Lease, now: Time) -> Offer {
+    pick::offer(rows, lease, deliverable(rows, &lease.queue), now.max(super::now(rows)))
 }
 
 /// All definitions of queues, by name (meta group).

@@ -1,5 +1,6 @@
 //! `/api/v1/cluster…` and `/api/v1/workers`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
@@ -62,7 +63,11 @@ struct WorkerAnswer {
     in_flight: u32,
     node: u64,
     last_heartbeat: Timestamp,
-    breaker: &'static str,
+    breaker: String,
+    set_aside_until: Option<Timestamp>,
+    labels: BTreeMap<String, String>,
+    weight: u32,
+    project_id: Option<String>,
 }
 
 pub(super) async fn workers(State(app): State<Arc<App>>) -> Answered {
@@ -82,7 +87,11 @@ pub(super) async fn workers(State(app): State<Arc<App>>) -> Answered {
             in_flight: seen.in_flight,
             node,
             last_heartbeat: Timestamp(seen.last_heartbeat),
-            breaker: "closed",
+            breaker: seen.breaker,
+            set_aside_until: seen.set_aside_until.map(Timestamp),
+            labels: seen.labels,
+            weight: seen.weight,
+            project_id: seen.project.map(String::from),
         }
     };
     problem::ok(&WorkersAnswer { workers: workers::list(&app).await.into_iter().map(worker).collect() })

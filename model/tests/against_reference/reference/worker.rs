@@ -112,8 +112,17 @@ impl Reference {
             return Vec::new();
         }
         let mut all = self.first_of_lanes(&asked.queue, Some(asked), false, true);
-        let passing = self.first_of_lanes(&asked.queue, Some(asked), false, false);
-        all.extend(passing.into_iter().filter(|seq| !all.contains(seq)).collect::<Vec<_>>());
+        let free = self.open_jobs(&asked.queue, false).into_iter();
+        let free: Vec<_> = free
+            .filter(|job| has_what_it_takes(job, asked) && self.kept_until(job, asked).is_none())
+            .collect();
+        let goes_before = |other: &RefJob, job: &RefJob| {
+            let in_lane = other.lane() == job.lane() && other.priority == job.priority && other.place < job.place;
+            (other.priority > job.priority || in_lane) && !self.slots_are_spoken_for(other, true)
+        };
+        let passing = free.iter().filter(|job| !free.iter().any(|other| goes_before(other, job)));
+        let passing: Vec<u64> = passing.map(|job| job.seq).filter(|seq| !all.contains(seq)).collect();
+        all.extend(passing);
         all
     }
 
