@@ -268,6 +268,8 @@ fn a_job_is_shown_as_it_was_sent() {
         concurrency_key: None,
         fairness_key: None,
         unique_key: None,
+        requirements: [("gpu".to_owned(), "yes".to_owned())].into(),
+        sticky_key: Some("s".into()),
         ready_seq: 1,
     };
     let payload = Payload { json: true, bytes: Bytes::from_static(b"{ \"n\":1.00 }") };
@@ -281,6 +283,7 @@ fn a_job_is_shown_as_it_was_sent() {
     assert_eq!(value["id"], "j2-7");
     assert_eq!(value["state"], "succeeded");
     assert_eq!(value["started_at"], "1970-01-01T00:00:00.001Z");
+    assert_eq!((&value["requirements"]["gpu"], &value["sticky_key"]), (&"yes".into(), &"s".into()));
     assert_eq!(value["result"], Value::Null);
     assert_eq!(value["result_base64"], "AQ==");
 }

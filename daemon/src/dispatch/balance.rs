@@ -261,7 +261,8 @@ impl Balance {
         if outbox.is_empty() {
             return;
         }
-        let of = |((worker, queue), [done, failed, other])| LeasesEnded { worker, queue, done, failed, other };
+        type Sum = ((Name, Name), [u32; 3]);
+        let of = |((worker, queue), [done, failed, other]): Sum| LeasesEnded { worker, queue, done, failed, other };
         let ended: Vec<LeasesEnded> = outbox.into_iter().map(of).collect();
         let others = cluster.members().into_keys().filter(|node| *node != cluster.node);
         let calls = others.map(|node| {

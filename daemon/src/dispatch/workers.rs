@@ -3,11 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bravo_model::{Name, Time};
 use parking_lot::{Mutex, RwLock};
-use tokio::time::Instant;
 
 use super::choice::Load;
 use super::quota::Quota;
@@ -182,14 +181,14 @@ impl Workers {
         described: Described,
         change: impl FnOnce(&mut Entry) -> bool,
     ) -> (Arc<Card>, bool) {
+        let now = Instant::now();
         let mut seen = self.seen.lock();
         if seen.len() >= WORKERS_MAX && !seen.contains_key(worker) {
-            seen.retain(|_, entry| entry.is_there());
+            seen.retain(|_, entry| entry.is_there(now));
             if seen.len() >= WORKERS_MAX {
                 return (Card::new(worker.clone()), false);
             }
         }
-        let now = Instant::now();
         let is_new = !seen.contains_key(worker);
         let entry = seen.entry(worker.clone()).or_insert_with(|| Entry {
             card: Card::new(worker.clone()),
@@ -201,7 +200,7 @@ impl Workers {
             heard: now,
             heard_at: 0,
         });
-        if !entry.is_there() {
+        if !entry.is_there(now) {
             entry.queues.clear();
             entry.card.in_flight.store(0, Ordering::Relaxed);
             *entry.card.joined.lock() = now;
@@ -237,9 +236,13 @@ impl Workers {
 
     /// What other nodes are told of those that are here, by name.
     pub fn roster(&self) -> Vec<RosterEntry> {
+        self.roster_at(Instant::now())
+    }
+
+    fn roster_at(&self, now: Instant) -> Vec<RosterEntry> {
         let mut seen = self.seen.lock();
         let before = seen.len();
-        seen.retain(|_, entry| entry.is_there());
+        seen.retain(|_, entry| entry.is_there(now));
         if seen.len() != before {
             self.changes.fetch_add(1, Ordering::Relaxed);
         }
@@ -252,7 +255,7 @@ impl Workers {
                 weight: entry.card.weight.load(Ordering::Relaxed),
                 labels: entry.alike.0,
                 project: entry.alike.1,
-                is_fresh: entry.streams > 0 || entry.heard.elapsed() < FRESH,
+                is_fresh: entry.streams > 0 || now.duration_since(entry.heard) < FRESH,
             })
             .collect();
         roster.sort_unstable_by(|a, b| a.worker.cmp(&b.worker));
@@ -261,8 +264,9 @@ impl Workers {
 
     /// Those that were heard of lately, by name; how they fare is for others to add.
     pub fn list(&self) -> Vec<WorkerSeen> {
+        let now = Instant::now();
         let mut seen = self.seen.lock();
-        seen.retain(|_, entry| entry.is_there());
+        seen.retain(|_, entry| entry.is_there(now));
         let mut list: Vec<WorkerSeen> = seen
             .iter()
             .map(|(worker, entry)| WorkerSeen {
@@ -285,8 +289,8 @@ impl Workers {
 }
 
 impl Entry {
-    fn is_there(&self) -> bool {
-        self.streams > 0 || self.heard.elapsed() < AGE
+    fn is_there(&self, now: Instant) -> bool {
+        self.streams > 0 || now.duration_since(self.heard) < AGE
     }
 }
 
@@ -303,8 +307,8 @@ mod tests {
         Name::parse("name", text).unwrap()
     }
 
-    #[tokio::test]
-    async fn a_worker_is_remembered_with_its_queues() {
+    #[test]
+    fn a_worker_is_remembered_with_its_queues() {
         let workers = Workers::default();
         let asked = |queue: &str, max| workers.asked(&name("w"), &name(queue), max, Described::default());
         let news = [asked("mail", 5), asked("bills", 3), asked("mail", 1)].map(|(_, news)| news);
@@ -318,20 +322,20 @@ mod tests {
         assert_eq!((seen.queues.len(), seen.capacity, seen.weight, seen.in_flight), (1, 9, 3, 2));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn an_open_stream_is_not_forgotten_and_a_closed_one_leaves_the_roster_at_once() {
+    #[test]
+    fn an_open_stream_is_not_forgotten_and_a_closed_one_leaves_the_roster_at_once() {
         let workers = Workers::default();
         workers.hello(&name("w"), &[name("q")], 0, Described::default());
-        tokio::time::advance(Duration::from_secs(600)).await;
-        assert_eq!((workers.list().len(), workers.roster()[0].is_fresh), (1, true));
+        let later = Instant::now() + Duration::from_secs(600);
+        assert!(workers.roster_at(later)[0].is_fresh);
         let changes = workers.changes();
         workers.bye(&name("w"));
         assert_eq!(workers.roster(), []);
         assert!(workers.changes() > changes);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn what_a_worker_without_a_stream_holds_goes_up_and_down() {
+    #[test]
+    fn what_a_worker_without_a_stream_holds_goes_up_and_down() {
         let workers = Workers::default();
         let (card, _) = workers.asked(&name("w"), &name("q"), 5, Described::default());
         workers.took(&card, 5);
@@ -339,9 +343,9 @@ mod tests {
         assert_eq!((workers.list()[0].in_flight, card.load(1).jobs), (3, 4));
         workers.ended(&name("w"), 9);
         assert_eq!(card.load(0).jobs, 0);
-        tokio::time::advance(Duration::from_secs(11)).await;
-        assert!(!workers.roster()[0].is_fresh);
-        tokio::time::advance(Duration::from_secs(50)).await;
-        assert_eq!(workers.roster(), []);
+        let after = |seconds| Instant::now() + Duration::from_secs(seconds);
+        assert!(workers.roster()[0].is_fresh);
+        assert!(!workers.roster_at(after(11))[0].is_fresh);
+        assert_eq!(workers.roster_at(after(61)), []);
     }
 }

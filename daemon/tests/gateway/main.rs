@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod artifacts;
+mod balancing;
 mod events;
 mod grpc;
 mod harness;
