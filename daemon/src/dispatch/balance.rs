@@ -29,8 +29,6 @@ use crate::raft::clock::wall;
 use crate::raft::types::NodeId;
 use crate::transport::wire::{Request, Response, RosterEntry};
 
-/// Failures settle quotas at once, but no more often than this; else in the next round.
-const SETTLE_MS: u64 = 20;
 /// How often is looked at what time alone changes, and others are told how leases ended.
 const ROUND: Duration = Duration::from_millis(100);
 /// Rounds between two looks at who works at other nodes.
@@ -55,8 +53,6 @@ pub struct Balance {
     /// Changes of workers here and elsewhere of which slots were made.
     slots_of: AtomicU64,
     others_changed: AtomicU64,
-    /// When quotas were brought in line last.
-    settled: AtomicU64,
     began: Instant,
 }
 
@@ -71,7 +67,6 @@ impl Balance {
             others: Mutex::default(),
             slots_of: AtomicU64::new(0),
             others_changed: AtomicU64::new(0),
-            settled: AtomicU64::new(0),
             began: Instant::now(),
         }
     }
@@ -94,12 +89,11 @@ impl Balance {
         for one in ended {
             workers.ended(&one.worker, one.done.saturating_add(one.failed).saturating_add(one.other));
             if one.failed > 0 || !health.is_clean() {
-                health.ended(one, &cluster.agent_type(&one.queue), now);
-                is_news |= one.failed > 0 || one.done > 0;
+                is_news |= health.ended(one, &cluster.agent_type(&one.queue), now);
             }
         }
-        // What comes meanwhile is settled in the next round.
-        if is_news && now >= self.settled.load(Ordering::Relaxed).saturating_add(SETTLE_MS) {
+        // What else there is to it, a probe that went out, waits for the next round.
+        if is_news {
             self.settle(cluster, &mut health, now);
         }
     }
@@ -153,7 +147,6 @@ impl Balance {
 
     /// Brings quotas in line with how all fare.
     fn settle(&self, cluster: &Cluster, health: &mut Health, now: u64) {
-        self.settled.store(now, Ordering::Relaxed);
         health.tell(now);
         let workers = &cluster.dispatcher.workers;
         let roster = workers.roster();
@@ -188,10 +181,9 @@ impl Balance {
     fn settle_types(&self, cluster: &Cluster, health: &mut Health, now: u64) {
         let queues = cluster.dispatcher.queues();
         let mut gates = self.gates.lock();
-        for queue in &queues {
-            let agent_type = cluster.agent_type(queue);
-            if health.type_allows(&agent_type, now) < u32::MAX {
-                gates.entry(agent_type).or_default();
+        for agent_type in health.types_held(now) {
+            if !gates.contains_key(agent_type) {
+                gates.insert(agent_type.clone(), Arc::default());
             }
         }
         let mut opened = Vec::new();

@@ -36,12 +36,15 @@ impl Told {
         }
     }
 
-    fn tell(&mut self, of: &'static str, name: &Name, now: u64) {
+    /// Tells of a change, if there was one; whether there was.
+    fn tell(&mut self, of: &'static str, name: &Name, now: u64) -> bool {
         let state = self.breaker.state(now).as_str();
-        if state != self.told {
+        let changed = state != self.told;
+        if changed {
             self.told = state;
             BreakerChanged { of, name: name.as_str(), state }.emit();
         }
+        changed
     }
 }
 
@@ -86,8 +89,8 @@ impl Health {
         }
     }
 
-    /// Leases ended; their queue's jobs are for agents of that type.
-    pub fn ended(&mut self, ended: &LeasesEnded, agent_type: &Name, now: u64) {
+    /// Leases ended; their queue's jobs are for agents of that type. Whether that changed how anybody stands.
+    pub fn ended(&mut self, ended: &LeasesEnded, agent_type: &Name, now: u64) -> bool {
         let is_news = ended.failed > 0;
         if is_news && self.workers.len() < REMEMBERED_MAX && !self.workers.contains_key(&ended.worker) {
             let standing = Standing { aside: Told::new(self.aside), breaker: Told::new(self.of_worker) };
@@ -103,20 +106,22 @@ impl Health {
         if let Some(told) = self.types.get_mut(agent_type) {
             told.record(ended, now);
         }
-        self.tell(now);
+        self.tell(now)
     }
 
-    /// Says what changed since it was said last, and forgets those who are as good as new.
-    pub fn tell(&mut self, now: u64) {
+    /// Says what changed since it was said last, and forgets those who are as good as new; whether anything changed.
+    pub fn tell(&mut self, now: u64) -> bool {
+        let mut changed = false;
         for (worker, standing) in &mut self.workers {
-            standing.aside.tell("worker_aside", worker, now);
-            standing.breaker.tell("worker", worker, now);
+            changed |= standing.aside.tell("worker_aside", worker, now);
+            changed |= standing.breaker.tell("worker", worker, now);
         }
         for (agent_type, told) in &mut self.types {
-            told.tell("agent_type", agent_type, now);
+            changed |= told.tell("agent_type", agent_type, now);
         }
         self.workers.retain(|_, of| !(of.aside.breaker.is_clean(now) && of.breaker.breaker.is_clean(now)));
         self.types.retain(|_, told| !told.breaker.is_clean(now));
+        changed
     }
 
     /// Whether there is anybody to be watched.
@@ -143,6 +148,11 @@ impl Health {
     pub fn allows(&self, worker: &Name, now: u64) -> u32 {
         let Some(standing) = self.workers.get(worker) else { return u32::MAX };
         standing.aside.breaker.allows(now).min(standing.breaker.breaker.allows(now))
+    }
+
+    /// Types whose queues' jobs may not all be given now.
+    pub fn types_held(&self, now: u64) -> impl Iterator<Item = &Name> {
+        self.types.iter().filter(move |(_, told)| told.breaker.allows(now) < u32::MAX).map(|(agent_type, _)| agent_type)
     }
 
     /// Jobs that may be given of a type's queues.
@@ -196,7 +206,9 @@ mod tests {
     }
 
     fn fail(health: &mut Health, worker: &str, times: u64, from: u64, step: u64) {
-        (0..times).for_each(|n| health.ended(&ended(worker, 0, 1), &name("type"), from + n * step));
+        for n in 0..times {
+            health.ended(&ended(worker, 0, 1), &name("type"), from + n * step);
+        }
     }
 
     fn out<'a>(health: &Health, workers: &'a [Name], now: u64) -> Vec<&'a str> {

@@ -302,19 +302,22 @@ impl QueueDispatch {
             state.shelves[partition].stock = Stock::Hungry;
             return Some(self.peek(cluster, partition as u16));
         }
-        if gate.as_ref().is_some_and(|gate| gate.is_used_up()) {
-            return None;
-        }
-        let (partition, ready, waiter) = loop {
-            if let Some(best) = self.best(cluster, &mut state) {
-                break best;
+        let (partition, ready, waiter, max) = loop {
+            if gate.as_ref().is_some_and(|gate| gate.is_used_up()) {
+                return None;
+            }
+            if let Some((partition, ready, chosen)) = self.best(cluster, &mut state) {
+                match self.reserve(&mut state.waiters, chosen, ready, gate.as_deref()) {
+                    Some((waiter, max)) => break (partition, ready, waiter, max),
+                    // Its credit was taken by another line at this very moment.
+                    None => continue,
+                }
             }
             let has_stock = |shelf: &Shelf| matches!(shelf.stock, Stock::Has(_) | Stock::Kept(..));
             if !state.shelves.iter().any(has_stock) || !Self::step_out(&mut state.waiters) {
                 return None;
             }
         };
-        let (waiter, max) = self.reserve(&mut state.waiters, waiter, ready, gate.as_deref())?;
         let shelf = &mut state.shelves[partition];
         shelf.asks += 1;
         let left = ready.saturating_sub(u64::from(max));
@@ -394,7 +397,7 @@ impl QueueDispatch {
         // What is there is for all who wait; where they are many, a few jobs at a time are still worth one ask.
         let among = u32::try_from(waiters.len()).unwrap_or(u32::MAX).max(1);
         let wanted = wanted.div_ceil(among).max((among / 8).clamp(1, 8)).min(wanted);
-        let waiter = waiters.remove(chosen)?;
+        let waiter = waiters.swap_remove_back(chosen)?;
         let taken = waiter.credit.take(wanted);
         let allowed = waiter.card.quota.take(taken);
         let through = gate.map_or(allowed, |gate| gate.take(allowed));
@@ -506,6 +509,89 @@ impl QueueDispatch {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn line(waiters: Vec<Waiter>) -> (QueueDispatch, VecDeque<Waiter>) {
+        let state = State { waiters: VecDeque::new(), shelves: Vec::new(), draws: Draws::new(1), finished: false };
+        let dispatch = QueueDispatch {
+            queue: Name::parse("queue", "q").unwrap(),
+            profile: Arc::default(),
+            slow_start: Duration::ZERO,
+            sticky_wait_ms: 0,
+            state: Mutex::new(state),
+            wake: Notify::new(),
+        };
+        (dispatch, waiters.into())
+    }
+
+    fn streamed(name: &str, credit: u32) -> (Waiter, mpsc::UnboundedReceiver<Delivery>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let in_line: Arc<InLine> = Arc::default();
+        in_line.step_in();
+        let card = Card::new(Name::parse("worker", name).unwrap());
+        let sticky = Waiter::plain(card, Credit::new(credit), Sink::Stream(sender, in_line));
+        (Waiter { is_sticky: true, ..sticky }, receiver)
+    }
+
+    #[test]
+    fn what_is_there_is_for_all_who_wait() {
+        let open: Vec<_> = (0..4).map(|n| streamed(&format!("w-{n}"), 10)).collect();
+        let (waiters, _receivers): (Vec<_>, Vec<_>) = open.into_iter().unzip();
+        let (line, mut waiters) = line(waiters);
+        let mut draws = Draws::new(7);
+        let mut given = std::collections::BTreeMap::new();
+        let mut left = 12;
+        while left > 0 {
+            let chosen = line.choose(&mut waiters, &mut draws, None).unwrap();
+            let (waiter, jobs) = line.reserve(&mut waiters, chosen, left, None).unwrap();
+            *given.entry(waiter.card.worker.to_string()).or_insert(0) += jobs;
+            left -= u64::from(jobs);
+        }
+        assert_eq!(given.len(), 4, "{given:?}");
+        assert!(given.values().all(|jobs| (1..=5).contains(jobs)), "{given:?}");
+    }
+
+    #[test]
+    fn nobody_is_chosen_whose_standing_lets_nothing_through_and_the_rest_is_bounded_by_it() {
+        let ((bad, _a), (good, _b)) = (streamed("bad", 10), streamed("good", 10));
+        bad.card.quota.renew(|_| 0);
+        good.card.quota.renew(|_| 3);
+        let (line, mut waiters) = line(vec![bad, good]);
+        let gate = Quota::default();
+        gate.renew(|_| 2);
+        let mut draws = Draws::new(3);
+        let chosen = line.choose(&mut waiters, &mut draws, None).unwrap();
+        assert_eq!(waiters[chosen].card.worker.as_str(), "good");
+        let (waiter, jobs) = line.reserve(&mut waiters, chosen, 100, Some(&gate)).unwrap();
+        assert_eq!((jobs, waiter.credit.open(), waiter.credit.asked()), (2, 8, 2));
+        let chosen = line.choose(&mut waiters, &mut draws, None).unwrap();
+        assert!(line.reserve(&mut waiters, chosen, 100, Some(&gate)).is_none(), "the type's is used up");
+        assert_eq!((waiter.card.quota.take(9), waiters.len()), (1, 2));
+    }
+
+    #[test]
+    fn kept_jobs_are_asked_for_by_the_worker_that_they_look_for() {
+        let ((other, _a), (own, _b)) = (streamed("other", 1), streamed("own", 1));
+        let queue = Name::parse("queue", "q").unwrap();
+        other.card.set_slots(&queue, Slots { any: !0b100, alike: 0 });
+        own.card.set_slots(&queue, Slots { any: 0b100, alike: 0 });
+        let (line, mut waiters) = line(vec![other, own]);
+        let kept = Some(Slots { any: 0b100, alike: 0b100 });
+        for seed in 0..20 {
+            let chosen = line.choose(&mut waiters, &mut Draws::new(seed), kept).unwrap();
+            assert_eq!(waiters[chosen].card.worker.as_str(), "own");
+        }
+        waiters.retain(|waiter| waiter.card.worker.as_str() == "other");
+        assert_eq!(line.choose(&mut waiters, &mut Draws::new(1), kept), None);
+    }
+
+    #[test]
+    fn who_has_no_credit_steps_out_and_who_left_is_gone() {
+        let ((spent, _a), (left, b), (waits, _c)) = (streamed("spent", 0), streamed("left", 9), streamed("waits", 9));
+        drop(b);
+        let mut waiters = VecDeque::from([spent, left, waits]);
+        assert!(!QueueDispatch::step_out(&mut waiters));
+        assert_eq!(waiters.iter().map(|waiter| waiter.card.worker.as_str()).collect::<Vec<_>>(), ["waits"]);
+    }
 
     #[tokio::test]
     async fn a_pause_that_is_over_wakes_nobody_when_the_last_worker_has_left() {

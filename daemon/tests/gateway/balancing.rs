@@ -126,7 +126,7 @@ async fn jobs_of_a_sticky_key_go_to_one_worker_and_to_another_when_it_does_not_c
 #[tokio::test]
 async fn the_breaker_of_a_type_opens_is_seen_and_closes_again() {
     let (node, _) = own_node(|config| {
-        config.balancing.breaker_open_ms = 1_500;
+        config.balancing.breaker_open_ms = 4_000;
         config.balancing.aside_failures = 0;
     })
     .await;
