@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bravo_daemon::cluster::{Cluster, Repeat};
 use bravo_daemon::dispatch::queue::Sink;
 use bravo_daemon::dispatch::workers::Card;
-use bravo_daemon::dispatch::{Credit, Waiter};
+use bravo_daemon::dispatch::{Credit, Profile, Waiter};
 use bravo_daemon::raft::types::partition_group;
 use bravo_daemon::transport::wire::{Answer, Delivery, Query};
 use bravo_model::command::{Ack, NewJob};
@@ -42,6 +42,24 @@ async fn lease(cluster: &Arc<Cluster>, queue: &str, max: u32) -> Delivery {
     let waiter = Waiter::plain(Card::new(name("w")), Credit::new(max), Sink::Once(sender));
     cluster.dispatcher.wait(cluster, &name(queue), waiter);
     tokio::time::timeout(Duration::from_secs(10), receiver).await.expect("jobs in time").unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_is_bound_to_a_project_gets_its_jobs_alone() {
+    let embedded = Embedded::start(3).await.unwrap();
+    let (sender, mut receiver) = tokio::sync::oneshot::channel();
+    let plain = Waiter::plain(Card::new(name("bound")), Credit::new(9), Sink::Once(sender));
+    let profile = Profile { project: Some(name("mine")), ..Profile::default() };
+    let worker = embedded.cluster(1);
+    worker.dispatcher.wait(&worker, &name("q"), Waiter { profile: Arc::new(profile), ..plain });
+    let of = |project: &str| NewJob { project: name(project), ..job("q", "1") };
+    enqueue(&embedded.cluster(0), 3, vec![of("other"), of("another"), of("other")]).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(receiver.try_recv().is_err(), "there is nothing for it");
+    let mine = enqueue(&embedded.cluster(0), 3, vec![of("other"), of("mine")]).await[1];
+    let delivery = tokio::time::timeout(Duration::from_secs(10), receiver).await.expect("in time").unwrap();
+    assert_eq!(delivery.jobs.iter().map(|(job, _)| job.seq).collect::<Vec<_>>(), [mine]);
+    assert_eq!(lease(&worker, "q", 9).await.jobs.len(), 4, "the rest is for those who are not bound");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -36,8 +36,8 @@ const ROSTER_ROUNDS: u64 = 10;
 /// Workers and queues whose leases' ends wait to be told. Further ones are not told of.
 const OUTBOX_MAX: usize = 10_000;
 /// Longest call.
-const CALL_MAX: Duration = Duration::from_secs(2);
-/// Workers of a queue for which a newcomer's slots are found at once; with more, in the next round.
+const CALL_MAX: Duration = Duration::from_millis(500);
+/// Workers of a node up to which the slots of a newcomer are found at once; with more, in the next round.
 const AT_ONCE_MAX: usize = 64;
 
 /// One node's side of it.
@@ -137,11 +137,10 @@ impl Balance {
         self.gates.lock().get(&cluster.agent_type(queue)).cloned()
     }
 
-    /// A worker came to a queue: where there are few, the slots of all are found at once.
+    /// A worker came to a queue: where there are few, the slots of all of it are found at once.
     pub(crate) fn came(&self, workers: &Workers, queue: &Name) {
-        let roster = workers.roster();
-        if roster.iter().filter(|entry| entry.queues.contains(queue)).take(AT_ONCE_MAX + 1).count() <= AT_ONCE_MAX {
-            self.find_slots(workers, &roster, Some(queue));
+        if workers.len() <= AT_ONCE_MAX {
+            self.find_slots(workers, &workers.roster(), Some(queue));
         }
     }
 
@@ -302,14 +301,28 @@ pub(crate) fn roster(workers: &Workers, known: u64) -> Response {
 /// Works until it is dropped.
 pub(crate) async fn run(cluster: Arc<Cluster>) {
     let balance = &cluster.dispatcher.balance;
-    let mut rounds = tokio::time::interval(ROUND);
-    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    for round in 0u64.. {
-        rounds.tick().await;
-        balance.tell(&cluster).await;
-        if round % ROSTER_ROUNDS == 0 && !cluster.dispatcher.workers.is_empty() {
-            balance.ask_round(&cluster).await;
+    let interval = || {
+        let mut rounds = tokio::time::interval(ROUND);
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        rounds
+    };
+    let look = async {
+        let mut rounds = interval();
+        loop {
+            rounds.tick().await;
+            balance.round(&cluster);
         }
-        balance.round(&cluster);
-    }
+    };
+    // A node that does not answer keeps nobody waiting but those who talk to it.
+    let talk = async {
+        let mut rounds = interval();
+        for round in 0u64.. {
+            rounds.tick().await;
+            balance.tell(&cluster).await;
+            if round.is_multiple_of(ROSTER_ROUNDS) && cluster.dispatcher.workers.len() > 0 {
+                balance.ask_round(&cluster).await;
+            }
+        }
+    };
+    tokio::join!(look, talk);
 }

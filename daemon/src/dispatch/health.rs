@@ -96,32 +96,34 @@ impl Health {
             let standing = Standing { aside: Told::new(self.aside), breaker: Told::new(self.of_worker) };
             self.workers.insert(ended.worker.clone(), standing);
         }
+        let mut changed = false;
         if let Some(standing) = self.workers.get_mut(&ended.worker) {
             standing.aside.record(ended, now);
             standing.breaker.record(ended, now);
+            changed |= standing.aside.tell("worker_aside", &ended.worker, now);
+            changed |= standing.breaker.tell("worker", &ended.worker, now);
         }
         if is_news && self.types.len() < REMEMBERED_MAX && !self.types.contains_key(agent_type) {
             self.types.insert(agent_type.clone(), Told::new(self.of_type));
         }
         if let Some(told) = self.types.get_mut(agent_type) {
             told.record(ended, now);
+            changed |= told.tell("agent_type", agent_type, now);
         }
-        self.tell(now)
+        changed
     }
 
-    /// Says what changed since it was said last, and forgets those who are as good as new; whether anything changed.
-    pub fn tell(&mut self, now: u64) -> bool {
-        let mut changed = false;
+    /// Says what changed since it was said last, and forgets those who are as good as new.
+    pub fn tell(&mut self, now: u64) {
         for (worker, standing) in &mut self.workers {
-            changed |= standing.aside.tell("worker_aside", worker, now);
-            changed |= standing.breaker.tell("worker", worker, now);
+            standing.aside.tell("worker_aside", worker, now);
+            standing.breaker.tell("worker", worker, now);
         }
         for (agent_type, told) in &mut self.types {
-            changed |= told.tell("agent_type", agent_type, now);
+            told.tell("agent_type", agent_type, now);
         }
         self.workers.retain(|_, of| !(of.aside.breaker.is_clean(now) && of.breaker.breaker.is_clean(now)));
         self.types.retain(|_, told| !told.breaker.is_clean(now));
-        changed
     }
 
     /// Whether there is anybody to be watched.

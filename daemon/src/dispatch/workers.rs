@@ -226,8 +226,8 @@ impl Workers {
         self.changes.load(Ordering::Relaxed)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.seen.lock().is_empty()
+    pub(super) fn len(&self) -> usize {
+        self.seen.lock().len()
     }
 
     pub(super) fn card(&self, worker: &Name) -> Option<Arc<Card>> {
