@@ -88,8 +88,8 @@ async fn one_job_goes_through_raft_quic_log_dispatch_and_ack_on_three_nodes() {
         assert!(matches!(&reply, Reply::Items(items) if items[0].code.is_none()), "{reply:?}");
 
         let answer = embedded.cluster(0).read(group, Query::Job(seq), soon()).await.unwrap();
-        let Answer::Job(Some((job, ..))) = answer else { panic!("the job is known: {answer:?}") };
-        assert_eq!(job.state, JobState::Succeeded);
+        let Answer::Job(Some(found)) = answer else { panic!("the job is known: {answer:?}") };
+        assert_eq!(found.0.state, JobState::Succeeded);
     }
 }
 
@@ -119,7 +119,8 @@ async fn read(cluster: &Arc<Cluster>, group: u32, seq: u64) -> (Option<Payload>,
     let fresh = cluster.read(group, Query::Job(seq), soon()).await.unwrap();
     let stale = cluster.read_stale(group, &Query::Job(seq)).await.unwrap();
     assert_eq!(format!("{fresh:?}"), format!("{stale:?}"));
-    let Answer::Job(Some((_, payload, result))) = fresh else { panic!("the job is known") };
+    let Answer::Job(Some(found)) = fresh else { panic!("the job is known") };
+    let (_, payload, result) = *found;
     (payload, result)
 }
 

@@ -137,10 +137,10 @@ impl Balance {
         self.gates.lock().get(&cluster.agent_type(queue)).cloned()
     }
 
-    /// A worker came to a queue: where there are few, the slots of all of it are found at once.
-    pub(crate) fn came(&self, workers: &Workers, queue: &Name) {
+    /// A worker came to a queue, or to all of its queues: where there are few, their slots are found at once.
+    pub(crate) fn came(&self, workers: &Workers, queue: Option<&Name>) {
         if workers.len() <= AT_ONCE_MAX {
-            self.find_slots(workers, &workers.roster(), Some(queue));
+            self.find_slots(workers, &workers.roster(), queue);
         }
     }
 
@@ -207,7 +207,9 @@ impl Balance {
 
     fn find_slots(&self, workers: &Workers, roster: &[RosterEntry], only: Option<&Name>) {
         let mut queues: BTreeMap<&Name, Vec<Candidate>> = BTreeMap::new();
-        for queue in roster.iter().flat_map(|entry| &entry.queues).filter(|queue| only.is_none_or(|only| only == *queue)) {
+        for queue in
+            roster.iter().flat_map(|entry| &entry.queues).filter(|queue| only.is_none_or(|only| only == *queue))
+        {
             queues.entry(queue).or_default();
         }
         let others = self.others.lock();

@@ -177,7 +177,8 @@ impl Breaker {
     fn is_too_much(&self, now: u64) -> bool {
         let done = self.recent(now).fold(0u32, |sum, part| sum.saturating_add(part.done));
         let failed = self.failures(now);
-        let mut workers: Vec<u64> = self.recent(now).flat_map(|part| part.workers).filter(|worker| *worker > 0).collect();
+        let mut workers: Vec<u64> =
+            self.recent(now).flat_map(|part| part.workers).filter(|worker| *worker > 0).collect();
         workers.sort_unstable();
         workers.dedup();
         let Rules { failures, workers: needed, .. } = self.rules;

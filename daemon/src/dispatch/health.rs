@@ -264,7 +264,10 @@ mod tests {
         for n in 0..1_000 {
             let worker = format!("w-{}", n % 4);
             health.ended(&ended(&worker, 9, 1), &name("type"), n * 10);
-            assert_eq!((health.type_allows(&name("type"), n * 10), health.allows(&name(&worker), n * 10)), (u32::MAX, u32::MAX));
+            assert_eq!(
+                (health.type_allows(&name("type"), n * 10), health.allows(&name(&worker), n * 10)),
+                (u32::MAX, u32::MAX)
+            );
         }
     }
 

@@ -100,7 +100,8 @@ impl Dispatcher {
         let queues = self.queues.lock();
         // Each line is told: whose jobs they are the leader says when it is asked.
         let lines = queues.get(queue).into_iter().flat_map(HashMap::values);
-        lines.fold(false, |waits, line| line.ready(group, ready) || waits)
+        let waiting = lines.filter(|line| line.ready(group, ready)).count();
+        waiting > 0
     }
 
     /// A group has another leader: what the last one remembered is gone.

@@ -175,12 +175,7 @@ impl Workers {
         }
     }
 
-    fn entry(
-        &self,
-        worker: &Name,
-        described: Described,
-        change: impl FnOnce(&mut Entry) -> bool,
-    ) -> (Arc<Card>, bool) {
+    fn entry(&self, worker: &Name, described: Described, change: impl FnOnce(&mut Entry) -> bool) -> (Arc<Card>, bool) {
         let now = Instant::now();
         let mut seen = self.seen.lock();
         if seen.len() >= WORKERS_MAX && !seen.contains_key(worker) {

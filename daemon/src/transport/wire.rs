@@ -308,8 +308,8 @@ pub enum Query {
 /// The answer to a [`Query`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Answer {
-    /// To `Job`: the record, payload and result.
-    Job(Option<(Job, Option<Payload>, Option<Payload>)>),
+    /// To `Job`.
+    Job(Option<Box<JobRead>>),
     /// To `Why`.
     Why(Option<Why>),
     /// To `Jobs`.
@@ -337,7 +337,7 @@ pub enum Answer {
     /// To `Template`.
     Template(Option<TemplateRead>),
     /// To `Workflow`.
-    Workflow(Option<WorkflowRead>),
+    Workflow(Option<Box<WorkflowRead>>),
     /// To `Workflows`.
     Workflows {
         /// The page.
@@ -406,6 +406,9 @@ impl ScheduleRead {
         self
     }
 }
+
+/// A job's record, its payload and its result.
+pub type JobRead = (Job, Option<Payload>, Option<Payload>);
 
 /// Some of a workflow's events.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -34,8 +34,8 @@ pub(crate) use address::check_url;
 
 use crate::cluster::{Cluster, Repeat};
 use crate::config::Webhooks;
-use crate::dispatch::workers::Card;
 use crate::dispatch::queue::{InLine, Sink};
+use crate::dispatch::workers::Card;
 use crate::dispatch::{Credit, Waiter};
 use crate::raft::types::{META_GROUP, partition_group};
 use crate::telemetry::events::WebhookDelivered;

@@ -123,7 +123,7 @@ impl Session {
         let profile = Profile { project: described.project.clone(), labels: worker.labels.clone() };
         let Dispatcher { workers, balance, .. } = &app.cluster.dispatcher;
         let card = workers.hello(id, queues, *in_flight, described);
-        queues.iter().for_each(|queue| balance.came(workers, queue));
+        balance.came(workers, None);
         Self {
             lines: worker.queues.iter().map(|queue| (queue.clone(), Arc::default())).collect(),
             in_flight: worker.in_flight,

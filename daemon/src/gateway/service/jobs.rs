@@ -19,7 +19,7 @@ pub(crate) async fn read(app: &Arc<App>, call: &Call, id: JobId, freshness: Fres
     let query = Query::Job(id.seq);
     let (answer, _) = read_shared(app, call, Kind::Analytics, group(app, id)?, query, freshness).await?;
     let Answer::Job(found) = answer else { return Err(wrong_answer()) };
-    let (job, payload, result) = found.ok_or_else(|| no_job(id))?;
+    let (job, payload, result) = *found.ok_or_else(|| no_job(id))?;
     Ok(convert::jobs::job(id.partition, job, payload, result))
 }
 

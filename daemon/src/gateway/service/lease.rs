@@ -39,7 +39,7 @@ pub(crate) async fn lease(app: &Arc<App>, call: &Call, wanted: LeaseCall) -> Res
         Described { agent_type, capacity, weight, labels: lease.labels.clone(), project: lease.project.clone() };
     let (card, is_news) = workers.asked(&lease.worker, &lease.queue, lease.max, described);
     if is_news {
-        balance.came(workers, &lease.queue);
+        balance.came(workers, Some(&lease.queue));
     }
     let Slots { any: slots, alike } = card.slots(&lease.queue);
     lease.sticky = Some(Sticky { slots, alike, wait_ms: balance.config.sticky_wait_ms });
@@ -107,12 +107,7 @@ async fn wait(
 
 /// Leases from whatever partition has something now. Runs apart from the call, so that what is
 /// leased when the caller leaves is given back.
-async fn sweep(
-    cluster: &Arc<Cluster>,
-    card: &Arc<Card>,
-    mut lease: Lease,
-    skip: Option<u16>,
-) -> Result<Held, Refusal> {
+async fn sweep(cluster: &Arc<Cluster>, card: &Arc<Card>, mut lease: Lease, skip: Option<u16>) -> Result<Held, Refusal> {
     // As far as its own standing and that of the type of agent lets it.
     let gate = cluster.dispatcher.balance.gate(cluster, &lease.queue);
     let allowed = card.quota.take(lease.max);

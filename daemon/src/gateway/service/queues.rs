@@ -193,8 +193,10 @@ pub(crate) async fn list(app: &Arc<App>, call: &Call, page: &Page) -> Result<pro
         totals.entry(name.clone()).or_default();
     }
     let behind = totals.into_iter().filter(|(name, _)| after.as_deref().is_none_or(|after| name.as_str() > after));
-    let mut queues: Vec<proto::Queue> =
-        behind.take(page.limit + 1).map(|(name, total)| message(app, name.clone(), definitions.get(&name), total)).collect();
+    let mut queues: Vec<proto::Queue> = behind
+        .take(page.limit + 1)
+        .map(|(name, total)| message(app, name.clone(), definitions.get(&name), total))
+        .collect();
     let more = queues.len() > page.limit;
     queues.truncate(page.limit);
     let next_cursor = match queues.last() {

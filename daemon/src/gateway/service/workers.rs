@@ -40,7 +40,8 @@ pub(crate) async fn anyone_fits(
     requirements: &BTreeMap<String, String>,
 ) -> Option<bool> {
     let all = list(app).await;
-    let mut serve = all.iter().filter(|(_, worker)| worker.queues.iter().any(|served| served.as_str() == queue)).peekable();
+    let mut serve =
+        all.iter().filter(|(_, worker)| worker.queues.iter().any(|served| served.as_str() == queue)).peekable();
     serve.peek()?;
     let fits = |worker: &WorkerSeen| {
         worker.project.as_ref().is_none_or(|own| own.as_str() == project)

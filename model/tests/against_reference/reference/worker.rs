@@ -113,9 +113,8 @@ impl Reference {
         }
         let mut all = self.first_of_lanes(&asked.queue, Some(asked), false, true);
         let free = self.open_jobs(&asked.queue, false).into_iter();
-        let free: Vec<_> = free
-            .filter(|job| has_what_it_takes(job, asked) && self.kept_until(job, asked).is_none())
-            .collect();
+        let free: Vec<_> =
+            free.filter(|job| has_what_it_takes(job, asked) && self.kept_until(job, asked).is_none()).collect();
         let goes_before = |other: &RefJob, job: &RefJob| {
             let in_lane = other.lane() == job.lane() && other.priority == job.priority && other.place < job.place;
             (other.priority > job.priority || in_lane) && !self.slots_are_spoken_for(other, true)
