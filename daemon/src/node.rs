@@ -83,7 +83,8 @@ impl Node {
         let name = config.cluster.name.clone();
         let (blobs, others, members) = (disk.blobs.clone(), Some(transport.clone()), founders.clone());
         let (tier, pace) = (disk.tier.clone(), Pace::of(&config.artifacts));
-        let own = Own { blobs, chunks: disk.chunks.clone(), tier, pace, feed, tasks: tasks.clone() };
+        let (chunks, balancing) = (disk.chunks.clone(), config.balancing.clone());
+        let own = Own { blobs, chunks, tier, pace, feed, balancing, tasks: tasks.clone() };
         let cluster = Cluster::new(id, name, groups, others, members, own);
         service.ready(cluster.clone(), disk.snapshots);
         tasks.spawn(announce(cluster.clone(), asked));
@@ -100,6 +101,7 @@ impl Node {
         }
         tasks.spawn(group::maintain(cluster.groups().to_vec()));
         tasks.spawn(pulse::run(id, cluster.groups().to_vec(), timing(config)));
+        tasks.spawn(crate::dispatch::balance::run(cluster.clone()));
         crate::keeper::start(cluster.clone());
         crate::blobs::keeper::start(&cluster);
         crate::cold::start(&cluster);
@@ -367,6 +369,15 @@ fn raft_config(config: &Config) -> anyhow::Result<openraft::Config> {
 async fn announce(cluster: Arc<Cluster>, mut effects: mpsc::UnboundedReceiver<(GroupId, Effect)>) {
     let mut batch = Vec::new();
     while effects.recv_many(&mut batch, 256).await > 0 {
+        let mut ended = Vec::new();
+        batch.retain(|(_, effect)| match effect {
+            Effect::LeasesEnded(of) => {
+                ended.push(of.clone());
+                false
+            }
+            _ => true,
+        });
+        cluster.leases_ended(&ended);
         batch.sort();
         batch.dedup();
         let mut cancelled = Vec::new();
@@ -376,7 +387,10 @@ async fn announce(cluster: Arc<Cluster>, mut effects: mpsc::UnboundedReceiver<(G
                 Effect::CancelRequested { seq, token, worker } => {
                     cancelled.push(Cancelled { group, seq, token, worker })
                 }
-                Effect::DefinitionsChanged | Effect::DeliveriesDropped(_) | Effect::WorkflowEnded { .. } => {}
+                Effect::DefinitionsChanged
+                | Effect::DeliveriesDropped(_)
+                | Effect::LeasesEnded(_)
+                | Effect::WorkflowEnded { .. } => {}
             }
         }
         cluster.tell_cancelled(cancelled);

@@ -50,7 +50,7 @@ pub async fn answer(shared: &GroupState, query: &Query) -> Answer {
                 Answer::Templates { changes, templates: Some(templates) }
             }
         },
-        Query::Workflow(seq, from) => Answer::Workflow(workflow(state, *seq, *from)),
+        Query::Workflow(seq, from) => Answer::Workflow(workflow(state, *seq, *from).map(Box::new)),
         Query::Workflows { filter, before, limit } => {
             let (workflows, next) = view::workflows(state, filter, *before, *limit as usize);
             Answer::Workflows { workflows, next }
@@ -151,7 +151,7 @@ async fn job(shared: &GroupState, seq: u64) -> Answer {
     let keys = [view::payload_key(seq), view::result_key(seq)];
     let (job, mut values) = shared.payloads(&keys, |state| view::job(state, seq)).await;
     let (result, payload) = (values.pop().flatten(), values.pop().flatten());
-    Answer::Job(job.map(|job| (job, payload, result)))
+    Answer::Job(job.map(|job| Box::new((job, payload, result))))
 }
 
 /// All queues' counts.

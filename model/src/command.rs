@@ -4,6 +4,8 @@
 //! version. Variants are only ever added at the end. A command that this build cannot decode is
 //! refused, the same on every replica of this build; the cluster's lowest version gates new ones.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -276,6 +278,10 @@ pub struct NewJob {
     pub metadata: Bytes,
     /// The workflow it is a step of.
     pub workflow: Option<Name>,
+    /// See [`crate::job::Job::requirements`].
+    pub requirements: BTreeMap<String, String>,
+    /// See [`crate::job::Job::sticky_key`].
+    pub sticky_key: Option<String>,
 }
 
 impl NewJob {
@@ -296,6 +302,8 @@ impl NewJob {
             fairness_key: None,
             metadata: Bytes::new(),
             workflow: None,
+            requirements: BTreeMap::new(),
+            sticky_key: None,
         }
     }
 }
@@ -322,6 +330,41 @@ pub struct Lease {
     pub bytes_max: u32,
     /// Overrides the queue's.
     pub lease_ms: Option<u64>,
+    /// Jobs of this project only.
+    pub project: Option<Name>,
+    /// What the worker is: it gets jobs whose requirements are among these.
+    pub labels: BTreeMap<String, String>,
+    /// Which jobs with a sticky key look for this worker; none: it takes any.
+    pub sticky: Option<Sticky>,
+}
+
+impl Lease {
+    /// Asks for up to `max` jobs of any project that require nothing, whatever their payloads' size.
+    pub fn new(queue: Name, worker: Name, max: u32) -> Self {
+        Self {
+            queue,
+            worker,
+            max,
+            bytes_max: u32::MAX,
+            lease_ms: None,
+            project: None,
+            labels: BTreeMap::new(),
+            sticky: None,
+        }
+    }
+}
+
+/// Which jobs with a sticky key look for a worker. Bit `n` stands for the keys of slot `n` (see
+/// [`crate::sticky_slot`]). Which worker a slot looks for is for the asker to say; the state only holds
+/// its jobs back from others for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sticky {
+    /// Slots that look for this worker, of all workers of the queue.
+    pub slots: u64,
+    /// Slots that look for it of the workers with its labels: these count for jobs that require something.
+    pub alike: u64,
+    /// How long a ready job waits for the worker that it looks for before anybody may have it.
+    pub wait_ms: u64,
 }
 
 /// Ends a lease with success.
@@ -348,6 +391,8 @@ pub struct Nack {
     pub retry_in_ms: Option<u64>,
     /// No further attempt.
     pub dead: bool,
+    /// The job never reached the worker, which is not to blame.
+    pub unseen: bool,
 }
 
 /// Prolongs a lease.

@@ -1,5 +1,7 @@
 //! The rows that are not a job: what their bytes mean, and how a row is read and written.
 
+use std::collections::BTreeMap;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -55,7 +57,8 @@ pub struct Stats {
     pub vtime: u64,
     /// Lanes with rows of their own.
     pub lanes: u64,
-    /// The lane of jobs without a fairness key, kept here so that they cost no further row.
+    /// The lane of one project's jobs without a key or requirements, kept here so that a queue of one
+    /// project costs no further row.
     pub lane0: Lane,
 }
 
@@ -130,11 +133,19 @@ impl Flow {
     }
 }
 
-/// Jobs of one fairness key, and the work they have had.
+/// Jobs of one project, fairness key and set of requirements, and the work they have had.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lane {
-    /// The fairness key.
-    pub key: String,
+    /// Whose jobs; lane 0 that nobody had yet: nobody's.
+    pub project: String,
+    /// Their fairness key, if they have one.
+    pub key: Option<String>,
+    /// What they ask of their workers.
+    pub requirements: BTreeMap<String, String>,
+    /// The requirements as they stand in keys; 0 if there are none.
+    pub class: u64,
+    /// The project as it stands in keys.
+    pub whose: u64,
     /// Work had, over the key's weight (see `fair`).
     pub vtime: u64,
     /// Its jobs in the ready order, by priority.

@@ -13,10 +13,11 @@ use crate::command::QueueDefinition;
 use crate::happened::Happened;
 use crate::id::Name;
 use crate::job::{Job, JobState};
-use crate::reply::Effect;
+use crate::reply::{Effect, LeasesEnded};
 use crate::row::{self, Flow, Lane, Meta, Stats};
 use crate::table::{self, tag};
 use crate::txn::{Key, Txn, Value};
+use crate::webhook;
 
 /// A queue's rows, and whether they changed.
 #[derive(Clone, Debug)]
@@ -52,6 +53,10 @@ pub(crate) struct State<'a> {
     pub(crate) happened: Option<Vec<Happened>>,
     /// Webhooks, as far as the entry has met them.
     pub(crate) hooks: Hooks,
+    /// Leases that the present command ended, by worker and queue: with success, with failure, otherwise.
+    ended: BTreeMap<(Name, u32), [u32; 3]>,
+    /// The present item ends a lease that its worker never saw.
+    pub(crate) unseen: bool,
     /// Effects of the present command other than woken queues.
     pub(crate) noted: Vec<Effect>,
     /// Chunks that sweeps of the present entry gave up.
@@ -79,6 +84,8 @@ impl<'a> State<'a> {
             over: Vec::new(),
             happened: None,
             hooks: Hooks::default(),
+            ended: BTreeMap::new(),
+            unseen: false,
             noted: Vec::new(),
             chunks_swept: 0,
             scratch: Vec::with_capacity(1024),
@@ -217,6 +224,11 @@ impl<'a> State<'a> {
         &mut self.queue(number).stats
     }
 
+    /// The stats of a queue that was met before.
+    pub(crate) fn stats_of(&self, number: u32) -> Option<&Stats> {
+        self.queues.get(&number).map(|queue| &queue.stats)
+    }
+
     pub(crate) fn define(&mut self, number: u32, def: QueueDefinition) {
         let queue = self.queue(number);
         queue.def = def;
@@ -228,10 +240,38 @@ impl<'a> State<'a> {
         self.woken.insert(number);
     }
 
+    /// Notes how a lease ended; one that ends for good or for another try has failed.
+    pub(crate) fn lease_ended(&mut self, old: &Job, state: JobState) {
+        let Some(worker) = &old.worker else { return };
+        if webhook::is_queue(&old.queue) {
+            return;
+        }
+        let kind = match state {
+            JobState::Succeeded => 0,
+            JobState::Cancelled => 2,
+            _ if self.unseen => 2,
+            _ => 1,
+        };
+        let counts = self.ended.entry((worker.clone(), old.keeping.queue_number)).or_default();
+        counts.iter_mut().skip(kind).take(1).for_each(|count| *count = count.saturating_add(1));
+    }
+
+    /// A task's time was over while its job was leased.
+    pub(crate) fn lease_timed_out(&mut self, job: &Job) {
+        if let Some(worker) = &job.worker {
+            let counts = self.ended.entry((worker.clone(), job.keeping.queue_number)).or_default();
+            counts[1] = counts[1].saturating_add(1);
+        }
+    }
+
     /// What the leader is to do after the present command: queues that were woken and do deliver,
     /// each once per entry, since the leader looks when the whole entry is applied.
     pub(crate) fn effects(&mut self) -> Vec<Effect> {
         let mut effects = std::mem::take(&mut self.noted);
+        for ((worker, number), [done, failed, other]) in std::mem::take(&mut self.ended) {
+            let queue = self.queue(number).def.name.clone();
+            effects.push(Effect::LeasesEnded(LeasesEnded { worker, queue, done, failed, other }));
+        }
         for number in std::mem::take(&mut self.woken) {
             let queue = self.queue(number);
             if queue.stats.open_all() > 0 && !queue.def.paused && queue.free_in_flight() > 0 {

@@ -42,6 +42,7 @@ impl State<'_> {
         let stats = self.stats(job.keeping.queue_number);
         stats.ready_seq = stats.ready_seq.saturating_add(1);
         job.ready_seq = stats.ready_seq;
+        job.keeping.ready_at = self.now();
         job.state = JobState::Ready;
         let hashes = Hashes::of(job);
         self.find_place(job, &hashes);
@@ -110,7 +111,7 @@ impl State<'_> {
         } else if self.is_saturated(job, hashes) {
             Place::Parked
         } else {
-            job.keeping.lane = self.lane_for(job.keeping.queue_number, job.fairness_key.as_deref());
+            job.keeping.lane = self.lane_for(job);
             Place::Open
         };
     }
@@ -151,7 +152,7 @@ impl State<'_> {
             let Some(old) = front.and_then(|(_, seq)| self.job(row::decode(&seq)?)) else { return };
             let mut new = old.clone();
             new.keeping.place = Place::Returned;
-            new.keeping.lane = self.lane_for(queue, old.fairness_key.as_deref());
+            new.keeping.lane = self.lane_for(&old);
             self.write(Some(&old), Some(&new), &Hashes::of(&old));
         }
     }
@@ -213,6 +214,9 @@ impl State<'_> {
             if leased(old) && !leased(new) {
                 let now = self.now();
                 self.lane_ended(job, now);
+                if let Some(new) = new {
+                    self.lease_ended(job, new.state);
+                }
                 if self.queue(queue).def.config.max_in_flight.is_some() {
                     self.wake(queue);
                 }

@@ -1,5 +1,7 @@
 //! `POST /api/v1/jobs`.
 
+use std::collections::BTreeMap;
+
 use bravo_model::command::NewJob;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -48,6 +50,10 @@ pub struct EnqueueBody {
     pub concurrency_key: Option<String>,
     /// Shares the queue fairly between keys.
     pub fairness_key: Option<String>,
+    /// Labels that a worker must have, with their values, to get the job; up to 8.
+    pub requirements: Option<BTreeMap<String, String>>,
+    /// Jobs of one key go to the worker that has the key's state, if it takes them soon.
+    pub sticky_key: Option<String>,
     /// A JSON object, returned as it was sent.
     #[schema(value_type = Option<Object>)]
     pub metadata: Option<RawJson>,
@@ -113,6 +119,8 @@ impl EnqueueBody {
             order_key: self.order_key,
             concurrency_key: self.concurrency_key,
             fairness_key: self.fairness_key,
+            requirements: self.requirements.unwrap_or_default(),
+            sticky_key: self.sticky_key,
             metadata: self.metadata.map(|metadata| metadata.0).unwrap_or_default(),
         })
     }

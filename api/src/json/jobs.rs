@@ -1,5 +1,7 @@
 //! `GET /api/v1/jobs…`, cancel, retry, why.
 
+use std::collections::BTreeMap;
+
 use bravo_model::JobState;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::{IntoParams, ToSchema};
@@ -141,6 +143,12 @@ pub struct JobAnswer {
     pub workflow_id: Option<String>,
     /// A caller wants it cancelled.
     pub cancel_requested: bool,
+    /// Labels that a worker must have to get it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub requirements: BTreeMap<String, String>,
+    /// Jobs of one key go to one worker, if it takes them soon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sticky_key: Option<String>,
     /// What the worker gets: JSON; absent in lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<RawJson>,
@@ -174,6 +182,8 @@ impl From<proto::Job> for JobAnswer {
             metadata: RawJson::object(job.metadata),
             workflow_id: job.workflow_id,
             cancel_requested: job.cancel_requested,
+            requirements: job.requirements,
+            sticky_key: job.sticky_key,
             payload,
             payload_base64,
         }

@@ -1,5 +1,7 @@
 //! `POST /api/v1/queues/{queue}/lease`, `POST /api/v1/jobs/ack`, `/nack`, `/extend`.
 
+use std::collections::BTreeMap;
+
 use bravo_model::command;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -22,17 +24,30 @@ pub struct LeaseBody {
     pub wait_ms: Option<u64>,
     /// Overrides the queue's.
     pub lease_ms: Option<u64>,
+    /// The type that scaling counts the worker under; the queue's own if absent.
+    pub agent_type: Option<String>,
+    /// How many jobs it works on at once; the most that it asked for if absent.
+    pub capacity: Option<u64>,
+    /// What the worker is: it gets jobs whose requirements are among these; up to 32.
+    pub labels: Option<BTreeMap<String, String>>,
+    /// Its weight beside others of its capacity, 1 to 1,000; 1 if absent.
+    pub weight: Option<u64>,
 }
 
 impl LeaseBody {
     /// The call, checked.
     pub fn into_model(self, queue: String) -> Result<LeaseCall, Refusal> {
+        let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
         leases::lease(proto::LeaseRequest {
             queue,
             worker_id: self.worker_id.unwrap_or_default(),
-            max: self.max.map(|max| u32::try_from(max).unwrap_or(u32::MAX)),
+            max: self.max.map(small),
             wait_ms: self.wait_ms.unwrap_or(0),
             lease_ms: self.lease_ms,
+            agent_type: self.agent_type.unwrap_or_default(),
+            capacity: self.capacity.map(small),
+            labels: self.labels.unwrap_or_default(),
+            weight: self.weight.map(small),
         })
     }
 }

@@ -151,6 +151,8 @@ pub struct QueueAnswer {
     pub dead: u64,
     /// How long the oldest ready job has waited; null if there is none.
     pub oldest_ready_ms: Option<u64>,
+    /// The breaker of its type of agent, as the node that answers sees it.
+    pub breaker: String,
 }
 
 impl From<proto::Queue> for QueueAnswer {
@@ -167,6 +169,7 @@ impl From<proto::Queue> for QueueAnswer {
             leased: counts.leased,
             dead: counts.dead,
             oldest_ready_ms: counts.oldest_ready_ms,
+            breaker: queue.breaker,
         }
     }
 }

@@ -11,6 +11,7 @@
 //! Keys are declared once, with `section!`; `docs/configuration.md` is made from the same table.
 
 mod artifacts;
+mod balancing;
 mod check;
 mod docs;
 mod edge;
@@ -24,6 +25,7 @@ mod validate;
 mod value;
 
 pub use artifacts::{Artifacts, Cold};
+pub use balancing::Balancing;
 pub use check::check;
 pub use docs::reference;
 pub use edge::{Format, Level, Limits, Log, Queues, RateLimits, Reads, Shutdown, Webhooks, Workflows};
@@ -66,6 +68,8 @@ pub struct Config {
     pub reads: Reads,
     /// Queues.
     pub queues: Queues,
+    /// How jobs are shared out among workers.
+    pub balancing: Balancing,
     /// Workflows.
     pub workflows: Workflows,
     /// Deliveries to webhooks.
@@ -92,6 +96,7 @@ pub const SECTIONS: &[SectionDoc] = &[
     RateLimits::DOC,
     Reads::DOC,
     Queues::DOC,
+    Balancing::DOC,
     Workflows::DOC,
     Webhooks::DOC,
     Log::DOC,

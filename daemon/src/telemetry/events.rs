@@ -87,6 +87,44 @@ impl KeyUsesLost<'_> {
     }
 }
 
+/// The breaker of a worker or of a type of agent changed its state, or a worker was set aside or is back.
+#[derive(Debug)]
+pub struct BreakerChanged<'a> {
+    /// What it is of.
+    pub of: &'static str,
+    /// Whose it is.
+    pub name: &'a str,
+    /// The state now.
+    pub state: &'static str,
+}
+
+impl BreakerChanged<'_> {
+    /// Counts it; that of a type is worth a line.
+    pub fn emit(&self) {
+        let Self { of, name, state } = *self;
+        counter!(metric::BREAKER_CHANGES, "of" => of, "state" => state).increment(1);
+        if of == "agent_type" {
+            warn!(agent_type = name, state, "breaker changed");
+        } else {
+            debug!(of, worker = name, state, "breaker changed");
+        }
+    }
+}
+
+/// A worker was chosen for the next jobs.
+#[derive(Debug)]
+pub struct WorkerPicked {
+    /// `two` or `only`.
+    pub of: &'static str,
+}
+
+impl WorkerPicked {
+    /// Counts it.
+    pub fn emit(&self) {
+        counter!(metric::WORKERS_PICKED, "of" => self.of).increment(1);
+    }
+}
+
 /// A workflow that is no other's part came to its end.
 #[derive(Debug)]
 pub struct WorkflowEnded<'a> {

@@ -103,6 +103,11 @@ metrics! {
     JOBS_NACKED = "bravo_jobs_nacked_total", Counter, "jobs", ["queue"];
     /// Leases granted to workers.
     LEASES_GRANTED = "bravo_leases_granted_total", Counter, "leases", ["queue"];
+    /// Choices of the worker that is given the next jobs: of `two` that were drawn, or the `only` one that waited.
+    WORKERS_PICKED = "bravo_workers_picked_total", Counter, "choices", ["of"];
+    /// Changes of breakers, by what they are of (`worker`, `agent_type`, and `worker_aside` for workers that are set
+    /// aside) and the state they changed to, as this node sees them.
+    BREAKER_CHANGES = "bravo_breaker_changes_total", Counter, "changes", ["of", "state"];
     /// Leases that ran out before their worker acked, nacked or extended them.
     LEASES_EXPIRED = "bravo_leases_expired_total", Counter, "leases", ["queue"];
     /// 1 where this node leads the partition, else 0.

@@ -15,7 +15,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// Protocol and version of what is spoken on the connection.
-const ALPN: &[u8] = b"bravo-peer/2";
+const ALPN: &[u8] = b"bravo-peer/3";
 
 /// TLS for dialling and for listening.
 pub struct PeerTls {

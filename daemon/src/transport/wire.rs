@@ -5,7 +5,7 @@ use bravo_model::audit;
 use bravo_model::command::{Idempotency, Lease, ListFilter};
 use bravo_model::key::ApiKey;
 use bravo_model::lifecycle::{Lifecycle, Stays, VersionId};
-use bravo_model::reply::LeasedJob;
+use bravo_model::reply::{LeasedJob, LeasesEnded};
 use bravo_model::row::{Flow, PRIORITIES};
 use bravo_model::schedule::{Schedule, Target};
 use bravo_model::template::{Template, TemplateVersion};
@@ -131,6 +131,10 @@ pub enum Request {
     PutCold(ColdName, Bytes),
     /// Asks for a chunk of the node's cold tier.
     GetCold(ColdName),
+    /// How leases ended in partitions that the asker leads.
+    Ended(Vec<LeasesEnded>),
+    /// Asks who works at the node, unless it is still as this hash says.
+    Roster(u64),
 }
 
 /// A leased job that a caller wants cancelled.
@@ -182,6 +186,8 @@ pub enum Response {
     /// To `StaleQuery`: the answer, and a moment of which it holds everything that was acknowledged before it;
     /// none: the replica is too old.
     Seen(Option<Box<(Answer, Time)>>),
+    /// To `Roster`: the hash of it; it itself unless the asker knows it.
+    Roster(u64, Option<Vec<RosterEntry>>),
 }
 
 /// Leased jobs on their way to a worker.
@@ -195,6 +201,27 @@ pub struct Delivery {
     pub retry_in_ms: Option<u64>,
     /// The partition that they are in.
     pub partition: u16,
+    /// Slots of sticky keys whose jobs are kept for other workers, and may go to anybody when `retry_in_ms` is over.
+    pub kept: u64,
+    /// The same of jobs that require something.
+    pub kept_alike: u64,
+}
+
+/// A worker as other nodes need to know it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RosterEntry {
+    /// The worker.
+    pub worker: bravo_model::Name,
+    /// The queues that it works for.
+    pub queues: Vec<bravo_model::Name>,
+    /// Its weight.
+    pub weight: u32,
+    /// A hash of its labels.
+    pub labels: u64,
+    /// A hash of the project whose jobs alone it gets; 0: of any.
+    pub project: u64,
+    /// Whether it can be counted on to take jobs.
+    pub is_fresh: bool,
 }
 
 /// A read of one group's state.
@@ -299,8 +326,8 @@ pub enum Query {
 /// The answer to a [`Query`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Answer {
-    /// To `Job`: the record, payload and result.
-    Job(Option<(Job, Option<Payload>, Option<Payload>)>),
+    /// To `Job`.
+    Job(Option<Box<JobRead>>),
     /// To `Why`.
     Why(Option<Why>),
     /// To `Jobs`.
@@ -328,7 +355,7 @@ pub enum Answer {
     /// To `Template`.
     Template(Option<TemplateRead>),
     /// To `Workflow`.
-    Workflow(Option<WorkflowRead>),
+    Workflow(Option<Box<WorkflowRead>>),
     /// To `Workflows`.
     Workflows {
         /// The page.
@@ -401,6 +428,9 @@ impl ScheduleRead {
         self
     }
 }
+
+/// A job's record, its payload and its result.
+pub type JobRead = (Job, Option<Payload>, Option<Payload>);
 
 /// Some of a workflow's events.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -511,6 +541,16 @@ pub struct WorkerSeen {
     pub in_flight: u32,
     /// When it was heard of last, by the node's wall clock.
     pub last_heartbeat: Time,
+    /// What it says it is.
+    pub labels: std::collections::BTreeMap<String, String>,
+    /// Its weight.
+    pub weight: u32,
+    /// The project whose jobs alone it gets.
+    pub project: Option<bravo_model::Name>,
+    /// Its breaker, as the node sees it.
+    pub breaker: String,
+    /// Until when the node sets it aside, by its wall clock.
+    pub set_aside_until: Option<Time>,
 }
 
 /// Encodes a message.

@@ -3,6 +3,7 @@
 
 mod access;
 mod artifacts;
+mod balancing;
 mod events;
 mod grpc;
 mod harness;

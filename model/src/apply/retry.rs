@@ -143,7 +143,10 @@ mod tests {
             world.ask(Command::Enqueue(jobs));
         }
         let seqs = [world.lease(1_000), world.lease(1_000)].concat();
-        let nack = |seq: &u64| crate::command::Nack { seq: *seq, token: 1, error: None, retry_in_ms: None, dead: true };
+        let nack = |seq: &u64| {
+            let (seq, error, retry_in_ms) = (*seq, None, None);
+            crate::command::Nack { seq, token: 1, error, retry_in_ms, dead: true, unseen: false }
+        };
         for seqs in seqs.chunks(1_000) {
             world.ask(Command::Nack(seqs.iter().map(nack).collect()));
         }

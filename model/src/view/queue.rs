@@ -2,9 +2,11 @@
 
 use crate::Time;
 use crate::bucket;
-use crate::command::QueueDefinition;
+use crate::command::{Lease, QueueDefinition};
 use crate::id::Name;
 use crate::job::JobState;
+use crate::pick;
+pub use crate::pick::Offer;
 use crate::queue::QueueConfig;
 use crate::row::{self, Flow, PRIORITIES, Stats};
 use crate::state::free_in_flight;
@@ -77,6 +79,11 @@ pub fn deliverable(rows: &impl Read, name: &Name) -> u64 {
     let now = super::now(rows);
     let tokens = def.config.rate_limit.as_ref().map_or(u64::MAX, |rate| bucket::tokens(&stats, rate, now));
     stats.open_all().min(free_in_flight(&def, &stats)).min(tokens)
+}
+
+/// What the queue has for an asker at a time, which is not before the state's.
+pub fn offer(rows: &impl Read, lease: &Lease, now: Time) -> Offer {
+    pick::offer(rows, lease, deliverable(rows, &lease.queue), now.max(super::now(rows)))
 }
 
 /// All definitions of queues, by name (meta group).

@@ -26,7 +26,8 @@ use tonic::{Status, Streaming};
 
 use crate::dispatch::queue::{InLine, Sink};
 use crate::dispatch::streams::{OpenStream, Unwanted};
-use crate::dispatch::{Credit, Waiter};
+use crate::dispatch::workers::{Card, Described};
+use crate::dispatch::{Credit, Dispatcher, Profile, Waiter};
 use crate::gateway::app::App;
 use crate::gateway::call::Call;
 use crate::gateway::service::{held::Held, items};
@@ -101,6 +102,8 @@ struct Session {
     /// Credit that stands in line or is on its way as jobs.
     exposed: u32,
     credit: Arc<Credit>,
+    card: Arc<Card>,
+    profile: Arc<Profile>,
     lines: Vec<(Name, Arc<InLine>)>,
     sender: mpsc::UnboundedSender<Delivery>,
     deliveries: mpsc::UnboundedReceiver<Delivery>,
@@ -116,12 +119,24 @@ struct Session {
 impl Session {
     fn new(app: Arc<App>, call: Call, worker: Worker, out: mpsc::Sender<Result<proto::WorkResponse, Status>>) -> Self {
         let (sender, deliveries) = mpsc::unbounded_channel();
-        let Worker { id, queues, agent_type, capacity, in_flight, .. } = &worker;
-        app.cluster.dispatcher.workers.hello(id, queues, agent_type.as_ref(), *capacity, *in_flight);
+        let Worker { id, queues, capacity, in_flight, .. } = &worker;
+        let described = Described {
+            agent_type: worker.agent_type.clone(),
+            capacity: Some(*capacity),
+            weight: worker.weight,
+            labels: worker.labels.clone(),
+            project: call.caller.project.clone(),
+        };
+        let profile = Profile { project: described.project.clone(), labels: worker.labels.clone() };
+        let Dispatcher { workers, balance, .. } = &app.cluster.dispatcher;
+        let card = workers.hello(id, queues, *in_flight, described);
+        balance.came(workers, None);
         Self {
             lines: worker.queues.iter().map(|queue| (queue.clone(), Arc::default())).collect(),
             in_flight: worker.in_flight,
             opened: app.cluster.dispatcher.streams.open(id),
+            card,
+            profile: Arc::new(profile),
             app,
             call,
             worker,
@@ -141,6 +156,7 @@ impl Session {
         if let Err(End::Refused(refusal)) = self.serve(asks).await {
             let _ = tokio::time::timeout(UNREAD_MAX, self.out.send(Err(status_of(refusal)))).await;
         }
+        self.app.cluster.dispatcher.workers.bye(&self.worker.id);
         // What was leased for it and not sent goes to others.
         self.credit.close();
         self.deliveries.close();
@@ -203,7 +219,7 @@ impl Session {
             Some(Asked::Hello(_)) => return Err(Refusal::new(Code::InvalidArgument, "hello: only once").into()),
             None => return Err(Refusal::new(Code::InvalidArgument, "a message of a kind that is not known").into()),
         }
-        self.app.cluster.dispatcher.workers.holds(&self.worker.id, self.in_flight);
+        self.app.cluster.dispatcher.workers.holds(&self.card, self.in_flight);
         Ok(())
     }
 
@@ -259,7 +275,9 @@ impl Session {
         for (queue, in_line) in &self.lines {
             if in_line.step_in() {
                 let waiter = Waiter {
-                    worker: self.worker.id.clone(),
+                    card: self.card.clone(),
+                    profile: self.profile.clone(),
+                    is_sticky: true,
                     lease_ms: self.worker.lease_ms,
                     credit: self.credit.clone(),
                     sink: Sink::Stream(self.sender.clone(), in_line.clone()),
@@ -295,7 +313,7 @@ impl Session {
         room.send(Ok(proto::WorkResponse { message: Some(message) }));
         self.exposed = self.exposed.saturating_sub(jobs);
         self.in_flight = self.in_flight.saturating_add(jobs);
-        self.app.cluster.dispatcher.workers.holds(&self.worker.id, self.in_flight);
+        self.app.cluster.dispatcher.workers.holds(&self.card, self.in_flight);
         self.stand_in_line();
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! `/api/v1/cluster…` and `/api/v1/workers`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
@@ -117,7 +118,15 @@ struct WorkerAnswer {
     /// When it was heard of last.
     last_heartbeat: Timestamp,
     /// `closed`, `open` or `half_open`.
-    breaker: &'static str,
+    breaker: String,
+    /// Until when it is given nothing, since it failed too often lately.
+    set_aside_until: Option<Timestamp>,
+    /// What it has, for the requirements of jobs.
+    labels: BTreeMap<String, String>,
+    /// Its share against others of the same capacity.
+    weight: u32,
+    /// The project whose jobs alone it gets.
+    project_id: Option<String>,
 }
 
 /// Agents that were heard of in the last minute.
@@ -145,7 +154,11 @@ pub(super) async fn workers(State(app): State<Arc<App>>) -> Answered {
             in_flight: seen.in_flight,
             node,
             last_heartbeat: Timestamp(seen.last_heartbeat),
-            breaker: "closed",
+            breaker: seen.breaker,
+            set_aside_until: seen.set_aside_until.map(Timestamp),
+            labels: seen.labels,
+            weight: seen.weight,
+            project_id: seen.project.map(String::from),
         }
     };
     problem::ok(&WorkersAnswer { workers: workers::list(&app).await.into_iter().map(worker).collect() })

@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn items_find_their_partitions_and_keep_their_places() {
-        let nack = |seq| Nack { seq, token: 1, error: None, retry_in_ms: None, dead: false };
+        let nack = |seq| Nack { seq, token: 1, error: None, retry_in_ms: None, dead: false, unseen: false };
         let item = |partition, seq| Ok((JobId { partition, seq }, nack(seq)));
         let bad = Err(Refusal::new(Code::PayloadTooLarge, "result"));
         let items = vec![item(1, 10), bad, item(0, 20), item(9, 30), item(1, 40)];

@@ -120,7 +120,7 @@ pub(crate) async fn read(
     if definition.is_none() && counts.is_none() {
         return Err(no_queue(name));
     }
-    Ok(message(name.clone(), definition.as_ref(), counts.unwrap_or_default()))
+    Ok(message(app, name.clone(), definition.as_ref(), counts.unwrap_or_default()))
 }
 
 /// A queue's jobs over all partitions.
@@ -169,7 +169,8 @@ async fn counts(
     Ok((totals, oldest.unwrap_or_default()))
 }
 
-fn message(name: Name, definition: Option<&QueueDefinition>, total: Total) -> proto::Queue {
+fn message(app: &App, name: Name, definition: Option<&QueueDefinition>, total: Total) -> proto::Queue {
+    let breaker = app.cluster.dispatcher.balance.breaker_of(&app.cluster, &name).0.to_owned();
     let config = definition.map_or_else(QueueConfig::default, |definition| definition.config.clone());
     proto::Queue {
         name: name.into(),
@@ -177,6 +178,7 @@ fn message(name: Name, definition: Option<&QueueDefinition>, total: Total) -> pr
         paused: definition.is_some_and(|definition| definition.paused),
         draining: definition.is_some_and(|definition| definition.draining),
         counts: Some(total.counts),
+        breaker,
     }
 }
 
@@ -193,8 +195,10 @@ pub(crate) async fn list(app: &Arc<App>, call: &Call, page: &Page) -> Result<pro
         totals.entry(name.clone()).or_default();
     }
     let behind = totals.into_iter().filter(|(name, _)| after.as_deref().is_none_or(|after| name.as_str() > after));
-    let mut queues: Vec<proto::Queue> =
-        behind.take(page.limit + 1).map(|(name, total)| message(name.clone(), definitions.get(&name), total)).collect();
+    let mut queues: Vec<proto::Queue> = behind
+        .take(page.limit + 1)
+        .map(|(name, total)| message(app, name.clone(), definitions.get(&name), total))
+        .collect();
     let more = queues.len() > page.limit;
     queues.truncate(page.limit);
     let next_cursor = match queues.last() {

@@ -196,7 +196,7 @@ pub(crate) async fn read(
         let (answer, _) = read_shared(app, call, Kind::WorkflowStatus, group, query, freshness).await?;
         let Answer::Workflow(found) = answer else { return Err(wrong_answer()) };
         let found = found.filter(|found| call.caller.sees(&found.workflow.project));
-        let WorkflowRead { workflow, input, tasks, next } = found.ok_or_else(|| no_workflow(id))?;
+        let WorkflowRead { workflow, input, tasks, next } = *found.ok_or_else(|| no_workflow(id))?;
         let whole = whole.get_or_insert_with(|| proto::Workflow { input, ..convert::summary(id.partition, workflow) });
         whole.tasks.extend(tasks.into_iter().map(|task| convert::task(id.partition, task)));
         from = next;

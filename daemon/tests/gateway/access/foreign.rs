@@ -171,6 +171,23 @@ async fn one_idempotency_key_of_two_projects_stands_for_two_calls() {
 }
 
 #[tokio::test]
+async fn a_worker_of_one_project_gets_the_jobs_of_that_project_alone() {
+    let worker = key(Some("bound"), &["work"]).await;
+    let jobs = ["other", "bound", "other", "bound"].map(|project| json!({"queue": "shared", "project_id": project}));
+    post("/api/v1/jobs", json!({"jobs": jobs}).to_string()).await.ok();
+    let mut got = Vec::new();
+    for _ in 0..3 {
+        let lease = json!({"worker_id": "bound-1", "max": 10, "wait_ms": 1_000}).to_string();
+        let leased = ask(&worker, Method::POST, "/api/v1/queues/shared/lease", lease).await.ok();
+        got.extend(leased["jobs"].as_array().unwrap().iter().map(|job| job["project_id"].clone()));
+    }
+    assert_eq!(got, ["bound", "bound"]);
+    let lease = json!({"worker_id": "any-1", "max": 10, "wait_ms": 1_000}).to_string();
+    let leased = post("/api/v1/queues/shared/lease", lease).await.ok();
+    assert_eq!(leased["jobs"].as_array().unwrap().len(), 2, "the others' jobs are still there");
+}
+
+#[tokio::test]
 async fn a_lease_of_another_project_is_not_ended() {
     let worker = key(Some("own"), &["work"]).await;
     let job = json!({"queue": "fenced", "project_id": "foreign", "payload": 1}).to_string();
