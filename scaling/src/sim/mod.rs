@@ -1,0 +1,49 @@
+//! The backtest: a trace is replayed before a simulated pool, and a controller is judged by what it costs and
+//! which jobs come late.
+
+mod clairvoyant;
+mod hpa;
+mod pool;
+
+pub use clairvoyant::{World, clairvoyant};
+pub use hpa::Hpa;
+pub use pool::{Jobs, Pool};
+
+use crate::Observation;
+
+/// What one controller did with the jobs of a backtest.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct Score {
+    /// Jobs that count.
+    pub jobs: usize,
+    /// Jobs that waited longer than the objective allows.
+    pub late: usize,
+    /// Agent-seconds that were paid.
+    pub agent_seconds: f64,
+}
+
+impl Score {
+    /// Late jobs as a share of all.
+    pub fn late_fraction(&self) -> f64 {
+        self.late as f64 / self.jobs.max(1) as f64
+    }
+}
+
+/// Runs `decide` over the jobs; it gets each observation with the busy seconds of the tick before.
+pub fn simulate(jobs: &Jobs, world: &World, warmup: f64, mut decide: impl FnMut(&Observation, f64) -> u32) -> Score {
+    let score_from_s = jobs.end_s * warmup;
+    let mut pool = Pool::new(jobs, world.boot_s, score_from_s);
+    let mut t = 0.0;
+    while t < jobs.end_s {
+        let (seen, busy_s) = pool.observe(t);
+        let want = decide(&seen, busy_s).clamp(world.min, world.max);
+        pool.scale(t, want as usize);
+        pool.run(t + world.tick_s);
+        t += world.tick_s;
+    }
+    let (mut waits, agent_seconds) = pool.finish();
+    waits.extend(jobs.arrivals[waits.len()..].iter().map(|arrival| jobs.end_s - arrival).collect::<Vec<_>>());
+    let first = jobs.arrivals.partition_point(|arrival| *arrival < score_from_s);
+    let late = waits[first..].iter().filter(|wait| **wait > world.late_s).count();
+    Score { jobs: waits.len() - first, late, agent_seconds }
+}
