@@ -1,6 +1,6 @@
 //! Predictive scaling, the pure part.
 
-pub mod sim;
+pub mod sim; pub mod erlang; pub mod histogram; pub mod controller;
 
 /// What a controller is told at each tick.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
