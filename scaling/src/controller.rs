@@ -1,250 +1,275 @@
-//! research
+//! The controller of one agent type: observations in, recommendations out. The daemon, the evaluator and the
+//! backtest all run this code.
+
+use serde::{Deserialize, Serialize};
+
 use crate::Observation;
-use crate::erlang::{normal, waiting_chance};
-use crate::histogram::{BINS, Histogram, bin, ratio};
-use std::collections::VecDeque;
+use crate::advice::{Point, Recommendation};
+use crate::behaviour::Brake;
+use crate::boot::Boot;
+use crate::forecast::{self, Chance, Model, WINDOW, quantile};
+use crate::history::{History, ROLLUP_TICKS};
+use crate::judge::Judge;
+use crate::plan::{Job, Plan, Planner, Question};
+use crate::reactive::{Reactive, USE_AIM};
+use crate::service::Service;
+use crate::settings::{Policy, Settings};
+use crate::shadow::Shadow;
+use crate::threshold;
+use crate::usage::Usage;
 
-#[derive(Clone, Debug)]
-pub struct Tuning {
-    pub x: f64,       // late job cost
-    pub w: usize,     // window ticks
-    pub eta: f64,
-    pub score_keep: f64,
-    pub keep: f32,
-    pub strength: f64,
-    pub near: f64,
-    pub x1: f64,
-    pub late_s: f64,
-    pub tailx: f64,
-    pub lo: f64, pub beta: f64, pub pstr: f64, pub pkeep: f32, pub zclip: f64, pub zmin: f64, pub phase: bool, pub pe: Vec<f64>, pub psk: f64, pub clear: f64,
-    pub ewmas: Vec<f64>,
-}
-impl Default for Tuning {
-    fn default() -> Self {
-        Self { x: 20.0, w: 2, eta: 1.0, score_keep: 0.99, keep: 0.9995, strength: 4.0, near: 1.0, x1: 30.0, late_s: 30.0, tailx: 1.0, lo: 0.0, beta: 0.3, pstr: 4.0, pkeep: 0.99, zclip: 16.0, zmin: 12.0, phase: true, pe: vec![0.0, 1.0], psk: 0.97, clear: 30.0, ewmas: vec![2.0, 6.0, 20.0, 80.0, 400.0, 2000.0] }
-    }
-}
+/// Ticks until a forecast rests on anything.
+const TICKS_MIN: u64 = 8;
+/// Ticks that one late observation may stand for.
+const GAP_TICKS_MAX: u32 = 240;
+const LEAD_MAX: usize = 40;
+const HORIZON_S: f64 = 900.0;
 
-const LEVELS: usize = 14;
-const GRID: usize = 40;
-fn axis(i: usize) -> f64 { (-2.5 + i as f64 * 0.15).exp() - 0.05 }
-/// A table of residuals by phase (and level when the period is short) over a short average.
-pub struct PhaseTable { period: usize, e: usize, phases: Vec<Histogram>, leaves: Vec<Histogram>, scores: Vec<f64> }
-const COARSE: usize = 7;
-impl PhaseTable {
-    fn new(period: usize, e: usize) -> Self { Self { period, e, phases: vec![Histogram::default(); period], leaves: if period <= 64 { vec![Histogram::default(); period * COARSE] } else { Vec::new() }, scores: Vec::new() } }
-    fn shares(&self, phase: usize, lv: usize, prior: &[f64; BINS], k: &Tuning) -> [f64; BINS] {
-        let p = self.phases[phase].shares(prior, k.pstr);
-        if self.leaves.is_empty() { p } else { self.leaves[phase * COARSE + lv / 2].shares(&p, k.pstr) }
-    }
-    fn learn(&mut self, phase: usize, lv: usize, b: usize, k: &Tuning) {
-        self.phases[phase].learn(b, k.pkeep);
-        if !self.leaves.is_empty() { self.leaves[phase * COARSE + lv / 2].learn(b, k.pkeep) }
-    }
-}
-/// The lags at which sudden changes repeat.
-pub fn periods(counts: &[f64], k: &Tuning) -> Vec<usize> {
-    const WIN: usize = 4;
-    let n = counts.len();
-    if n < 240 { return Vec::new() }
-    let mut sums = vec![0.0; n + 1];
-    for i in 0..n { sums[i + 1] = sums[i] + counts[i] }
-    let mut z: Vec<f64> = (WIN..n - WIN).map(|i| { let a = sums[i + WIN] - sums[i]; let b = sums[i] - sums[i - WIN]; let u = ((a - b) / (a + b + 1.0).sqrt()).max(0.0); (u * u - 4.0).clamp(0.0, 25.0) }).collect();
-    let m = z.iter().sum::<f64>() / z.len() as f64;
-    for x in &mut z { *x -= m }
-    let v: f64 = z.iter().map(|x| x * x).sum();
-    if v <= 1e-9 { return Vec::new() }
-    let reach = 1920.min(z.len() / 2);
-    let r: Vec<f64> = (0..=reach).map(|lag| z[lag..].iter().zip(&z).map(|(a, b)| a * b).sum::<f64>() / v).collect();
-    let root = (z.len() as f64).sqrt();
-    let top = 960.min(z.len() / 6);
-    let score: Vec<f64> = (0..=top).map(|p| if p < 4 { 0.0 } else { let j = 8.min(reach / p).max(1); (1..=j).map(|j| r[j * p]).sum::<f64>() / (j as f64).sqrt() * root }).collect();
-    let best = (4..=top).max_by(|a, b| score[*a].total_cmp(&score[*b])).unwrap_or(0);
-    if best == 0 || score[best] < k.zmin { return Vec::new() }
-    let small = (4..=top).find(|p| score[*p] >= 0.6 * score[best]).unwrap_or(best);
-    if small == best { vec![best] } else { vec![small, best] }
+/// All that must outlive a process: bounded, and the same on every replica that gets it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// Arrivals.
+    pub history: History,
+    service: Service,
+    boot: Boot,
+    near: Judge,
+    far: Judge,
+    reactive: Reactive,
+    shadow: Shadow,
+    brake: Brake,
+    usage: Usage,
+    last: Option<(f64, u32)>,
 }
 
-pub struct Candidate { by_level: Vec<Histogram>, all: Histogram, score: f64, past: VecDeque<(f64, usize)> }
+/// The controller.
+#[derive(Debug)]
 pub struct Controller {
-    pub k: Tuning,
-    counts: VecDeque<f64>,
-    ewma: Vec<(f64, f64)>,
-    cand: Vec<Candidate>,
-    service: (f64, f64, f64, f64),
-    boots: VecDeque<(f64, u32)>,
-    pub ticks: usize,
-    last_booting: u32, table: Vec<f64>, key: (f64, f64), pub found: Vec<usize>, tables: Vec<PhaseTable>, pscore: Vec<Vec<f64>>, ratios: Vec<f64>, prior: [f64; BINS],
+    settings: Settings,
+    state: State,
+    model: Model,
+    planner: Planner,
+    p90s: (f64, f64),
 }
-fn level(f: f64) -> usize { ((f + 0.5).log2() * 1.5 + 2.0).clamp(0.0, (LEVELS - 1) as f64) as usize }
 
 impl Controller {
-    pub fn new(k: Tuning) -> Self {
-        let n = k.ewmas.len();
-        Self { counts: VecDeque::new(), ewma: vec![(0.0, 0.0); n], cand: (0..n).map(|_| Candidate { by_level: vec![Histogram::default(); LEVELS], all: Histogram::default(), score: 0.0, past: VecDeque::new() }).collect(),
-            service: (20.0 * 3.0, 3.0, 400.0 * 3.0, 3.0), boots: VecDeque::new(), ticks: 0, last_booting: 0, table: Vec::new(), key: (0.0, 0.0), found: Vec::new(), tables: Vec::new(), pscore: Vec::new(), ratios: (0..BINS).map(ratio).collect(), prior: Self::prior(), k }
+    /// A controller that knows nothing yet.
+    pub fn new(settings: Settings) -> Self {
+        let state = State {
+            history: History::default(),
+            service: Service::new(settings.service_s),
+            boot: Boot::new(settings.boot_s),
+            near: Judge::default(),
+            far: Judge::default(),
+            reactive: Reactive::default(),
+            shadow: Shadow::default(),
+            brake: Brake::default(),
+            usage: Usage::default(),
+            last: None,
+        };
+        Self::resume(settings, state)
     }
-    fn cell(&self, a: f64) -> usize { (((a + 0.05).ln() + 2.5) / 0.15).round().clamp(0.0, (GRID - 1) as f64) as usize }
-    fn prior() -> [f64; BINS] {
-        let mut p: [f64; BINS] = std::array::from_fn(|i| { let x = ratio(i).ln(); (-x.abs() / 0.4).exp() });
-        let s: f64 = p.iter().sum();
-        for q in &mut p { *q /= s }
-        p
+
+    /// A controller that goes on from what another one, or an earlier process, had learned. The model is fitted anew.
+    pub fn resume(settings: Settings, state: State) -> Self {
+        let mut own = Self { settings, state, model: Model::new(1), planner: Planner::default(), p90s: (0.0, 0.0) };
+        own.model = forecast::refit(&own.state.history, own.lead());
+        own
     }
-    fn shares(&self, c: usize, lv: usize) -> [f64; BINS] {
-        let all = self.cand[c].all.shares(&self.prior, 10.0);
-        self.cand[c].by_level[lv].shares(&all, self.k.strength)
+
+    /// What must outlive the process.
+    pub fn state(&self) -> &State {
+        &self.state
     }
-    fn replay(&mut self, counts: &[f64]) {
-        let k = self.k.clone();
-        self.tables = self.found.iter().flat_map(|p| k.pe.iter().map(|e| PhaseTable::new(*p, *e as usize))).collect();
-        let Some(&p0) = self.found.first() else { return };
-        self.pscore = vec![vec![0.0; p0]; self.cand.len()];
-        for t in &mut self.tables { t.scores = vec![0.0; p0] }
-        let mut e = vec![(0.0, 0.0); self.ewma.len()];
-        let first = self.ticks - 1 - counts.len(); // counts[i] is known at tick first + i + 1
-        let lag = 4 + k.w;
-        let mut past: VecDeque<Vec<f64>> = VecDeque::new();
-        for (i, x) in counts.iter().enumerate() {
-            for (e, w) in e.iter_mut().zip(&k.ewmas) { let a: f64 = 1.0 - 1.0 / w; e.0 = e.0 * a + x; e.1 = e.1 * a + 1.0; }
-            past.push_back(e.iter().map(|e: &(f64, f64)| e.0 / e.1 * k.w as f64).collect());
-            if past.len() <= lag { continue }
-            let then = past.pop_front().unwrap();
-            let origin = first + i + 1 - lag;
-            let y: f64 = counts[i + 1 - k.w..=i].iter().sum();
-            let ph0 = origin % p0;
-            for c in 0..self.cand.len() {
-                let f = then[c]; let lv = level(f); let b = bin((y + 0.5) / (f + 0.5));
-                let p = self.shares(c, lv);
-                let sc = &mut self.pscore[c][ph0]; *sc = *sc * k.psk + p[b].ln();
+
+    /// The shares of windows that stayed below the upper quantile, of the short and of the long forecast, and the cost
+    /// relative to the reactive rule.
+    pub fn coverage(&self) -> (f64, f64, f64) {
+        (self.state.near.coverage(), self.state.far.coverage(), self.state.shadow.cost_ratio())
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Changes the settings; what was learned stays.
+    pub fn configure(&mut self, settings: Settings) {
+        self.settings = settings;
+    }
+
+    /// The model, for those who want to look.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Ticks from a decision until its agents serve.
+    pub fn lead(&self) -> usize {
+        ((self.state.boot.mean_s() / self.settings.tick_s).round() as usize).clamp(1, LEAD_MAX)
+    }
+
+    /// Whether `refit(&state.history, lead)` should be run, wherever there is time for it.
+    pub fn wants_refit(&self) -> bool {
+        self.model.is_stale(&self.state.history, self.lead())
+    }
+
+    /// Takes a model that was fitted elsewhere, and brings it up to date.
+    pub fn adopt(&mut self, mut model: Model) {
+        model.catch_up(&self.state.history);
+        self.model = model;
+    }
+
+    /// One tick, refitting in place where that is due: what a backtest does.
+    pub fn tick(&mut self, seen: &Observation) -> Recommendation {
+        if self.wants_refit() {
+            let model = forecast::refit(&self.state.history, self.lead());
+            self.adopt(model);
+        }
+        self.step(seen)
+    }
+
+    /// One tick on the hot path.
+    pub fn step(&mut self, seen: &Observation) -> Recommendation {
+        self.learn(seen);
+        let chances = self.model.near();
+        let to_load = self.state.service.mean_s() / (WINDOW as f64 * self.settings.tick_s);
+        let upper = quantile(&chances, self.state.near.calibration.level());
+        self.state.near.bet(upper, self.model.level() * WINDOW as f64 / USE_AIM);
+        self.p90s.0 = upper * to_load;
+        let (min, max) = self.bounds();
+        let now = seen.replicas.max(1);
+        let busy_s = self.busy_s(seen);
+        let reactive = self.state.reactive.decide(seen, busy_s, self.settings.tick_s, min, max);
+        let mut advice = Recommendation { p50: quantile(&chances, 0.5) * to_load, p90: self.p90s.0, ..Recommendation::default() };
+        let early = self.state.history.seen < TICKS_MIN;
+        advice.fallback = early || self.state.near.verdict().is_some();
+        (advice.replicas, advice.why) = match self.settings.policy {
+            Policy::Threshold => threshold::decide(seen, min, max),
+            Policy::Reactive => (reactive, format!("{reactive} agents: 70 % use is aimed at, {} of {now} are busy and {} jobs wait", seen.busy, seen.queue)),
+            Policy::Predictive if advice.fallback => (reactive, self.excuse(reactive)),
+            Policy::Predictive => {
+                let plan = self.plan(seen, &chances);
+                (plan.agents, self.reason(seen, &plan, &advice))
             }
-            for t in 0..self.tables.len() {
-                let f = then[self.tables[t].e]; let lv = level(f); let b = bin((y + 0.5) / (f + 0.5));
-                let ph = origin % self.tables[t].period;
-                let prior = self.shares(self.tables[t].e, lv);
-                let p = self.tables[t].shares(ph, lv, &prior, &k);
-                let sc = &mut self.tables[t].scores[ph0]; *sc = *sc * k.psk + p[b].ln();
-                self.tables[t].learn(ph, lv, b, &k);
+        };
+        let wish = advice.replicas;
+        let own_brake = self.settings.policy == Policy::Reactive || (self.settings.policy == Policy::Predictive && advice.fallback);
+        if !own_brake {
+            advice.replicas = self.state.brake.apply(seen.t, now, wish, &self.settings.behaviour);
+        }
+        if advice.replicas != wish {
+            advice.why = format!("{}; only {} for now, since the pool may not change faster", advice.why, advice.replicas);
+        }
+        self.state.boot.request(seen, advice.replicas);
+        self.state.last = Some((seen.t, seen.busy));
+        advice
+    }
+
+    fn bounds(&self) -> (u32, u32) {
+        let max = self.settings.max.clamp(1, 1000);
+        (self.settings.min.min(max), max)
+    }
+
+    fn busy_s(&self, seen: &Observation) -> f64 {
+        let before = self.state.last.map_or(0, |(_, busy)| busy);
+        f64::from(before + seen.busy) / 2.0 * self.settings.tick_s
+    }
+
+    fn learn(&mut self, seen: &Observation) {
+        let (tick_s, state) = (self.settings.tick_s, &mut self.state);
+        state.service.learn(seen.completed, seen.service_sum);
+        state.boot.learn(seen);
+        state.usage.learn(seen);
+        // The first observation counts from nobody knows when.
+        let Some((last, _)) = state.last else { return };
+        let ticks = ((seen.t - last) / tick_s).round().clamp(1.0, f64::from(GAP_TICKS_MAX)) as u32;
+        for i in 0..ticks {
+            let arrivals = seen.arrivals * (i + 1) / ticks - seen.arrivals * i / ticks;
+            let rollup = state.history.push(arrivals);
+            self.model.catch_up(&state.history);
+            state.near.learn(f64::from(arrivals), self.model.lead(), WINDOW);
+            if let Some(rollup) = rollup {
+                state.far.learn(rollup, 2, 1);
+                let upper = quantile(&self.model.far(), state.far.calibration.level());
+                state.far.bet(upper, rollup / USE_AIM);
+                self.p90s.1 = upper * state.service.mean_s() / (ROLLUP_TICKS as f64 * tick_s);
             }
+        }
+        let (min, max) = self.bounds();
+        let state = &mut self.state;
+        state.shadow.step(seen, tick_s, state.boot.mean_s(), state.service.mean_s(), min, max);
+    }
+
+    /// The price of a late job: lower where ours already costs more than the plain rule would.
+    fn price(&self) -> f64 {
+        let over = (self.state.shadow.cost_ratio() - self.settings.dear).max(0.0);
+        self.settings.late_job_price * (1.0 - over * 5.0).max(0.3)
+    }
+
+    fn plan(&mut self, seen: &Observation, chances: &[Chance]) -> Plan {
+        let (min, max) = self.bounds();
+        let (tick_s, boot_s) = (self.settings.tick_s, self.state.boot.mean_s());
+        let job = Job { service_s: self.state.service.mean_s(), scv: self.state.service.scv() };
+        let serving = |step: usize| seen.ready + self.state.boot.ready_by(seen.t, step as f64 * tick_s).min(seen.booting);
+        let agents: Vec<u32> = (0..self.lead()).map(serving).collect();
+        let window_s = WINDOW as f64 * tick_s;
+        let known = |from: f64, to: f64| seen.due_between(from, to) * job.service_s / (to - from);
+        self.planner.plan(&Question {
+            chances,
+            window_s,
+            job,
+            now: self.model.level() / tick_s * job.service_s,
+            queue: f64::from(seen.queue),
+            agents: &agents,
+            tick_s,
+            late_s: self.settings.late_s(),
+            price: self.price(),
+            known: (known(0.0, boot_s.max(tick_s)), known(boot_s, boot_s + window_s)),
+            min,
+            max,
+        })
+    }
+
+    fn excuse(&self, agents: u32) -> String {
+        match self.state.near.verdict() {
+            Some(ratio) => format!("{agents} agents by the plain reactive rule: lately the forecast did {ratio:.2} times as badly as it"),
+            None => format!("{agents} agents by the plain reactive rule: {} ticks are too little to forecast from", self.state.history.seen),
         }
     }
-    pub fn decide(&mut self, o: &Observation) -> u32 {
-        let k = self.k.clone();
-        // service
-        let keep = 0.995f64.powf(f64::from(o.completed));
-        let s = &mut self.service;
-        s.0 = s.0 * keep + o.service_sum; s.1 = s.1 * keep + f64::from(o.completed);
-        let mean = s.0 / s.1;
-        if o.completed > 0 { let n = f64::from(o.completed); let d = o.service_sum - n * mean; s.2 = s.2 * 0.99 + d * d / n; s.3 = s.3 * 0.99 + 1.0; }
-        let var = s.2 / s.3;
-        let cv2 = (var / mean / mean).clamp(0.2, 4.0);
-        // count
-        if self.ticks > 0 {
-            self.counts.push_back(f64::from(o.arrivals));
-            if self.counts.len() > 23040 { self.counts.pop_front(); }
-            for (e, w) in self.ewma.iter_mut().zip(&k.ewmas) { let a: f64 = 1.0 - 1.0 / w; e.0 = e.0 * a + f64::from(o.arrivals); e.1 = e.1 * a + 1.0; }
-        }
-        self.ticks += 1;
-        // learn
-        let lag = 4 + k.w;
-        if self.counts.len() > lag {
-            let y: f64 = self.counts.iter().rev().take(k.w).sum();
-            for c in 0..self.cand.len() {
-                if self.cand[c].past.len() >= lag {
-                    let (f, lv) = self.cand[c].past[self.cand[c].past.len() - lag];
-                    let b = bin((y + 0.5) / (f + 0.5));
-                    let p = self.shares(c, lv);
-                    let cd = &mut self.cand[c];
-                    cd.score = cd.score * k.score_keep + p[b].ln();
-                    cd.all.learn(b, k.keep); cd.by_level[lv].learn(b, k.keep);
-                    if self.found.len() > 0 { let ph = (self.ticks - 1 - lag) % self.found[0]; let sc = &mut self.pscore[c][ph]; *sc = *sc * k.psk + p[b].ln(); }
-                }
-            }
-            for t in 0..self.tables.len() {
-                let e = self.tables[t].e;
-                let past = &self.cand[e].past;
-                if past.len() < lag { continue }
-                let (f, lv) = past[past.len() - lag];
-                let b = bin((y + 0.5) / (f + 0.5));
-                let ph = (self.ticks - 1 - lag) % self.tables[t].period;
-                let prior = self.shares(e, lv);
-                let p = self.tables[t].shares(ph, lv, &prior, &k);
-                let ph0 = (self.ticks - 1 - lag) % self.found[0];
-                let sc = &mut self.tables[t].scores[ph0]; *sc = *sc * k.psk + p[b].ln();
-                self.tables[t].learn(ph, lv, b, &k);
-            }
-        }
-        if k.phase && (self.ticks == 480 || self.ticks % 960 == 0) {
-            let c: Vec<f64> = self.counts.iter().copied().collect();
-            let found = periods(&c, &k);
-            if found != self.found {
-                self.found = found;
-                self.replay(&c);
-            }
-        }
-        // forecast
-        let best = if self.found.is_empty() { self.cand.iter().map(|c| c.score).fold(f64::MIN, f64::max) } else { let ph = (self.ticks - 1) % self.found[0]; self.pscore.iter().map(|s| s[ph]).chain(self.tables.iter().map(|t| t.scores[ph])).fold(f64::MIN, f64::max) };
-        let mut wsum = 0.0; let mut pts: Vec<(f64, f64)> = Vec::new();
-        for c in 0..self.cand.len() {
-            let f = if self.ewma[c].1 > 0.0 { self.ewma[c].0 / self.ewma[c].1 * k.w as f64 } else { 0.0 };
-            let lv = level(f);
-            self.cand[c].past.push_back((f, lv)); if self.cand[c].past.len() > 32 { self.cand[c].past.pop_front(); }
-            let wt = (k.eta * ((if self.found.is_empty() { self.cand[c].score } else { self.pscore[c][(self.ticks - 1) % self.found[0]] }) - best)).exp();
-            if wt < 1e-3 { continue }
-            wsum += wt;
-            for (i, p) in self.shares(c, lv).iter().enumerate() { if *p > 1e-5 { pts.push((((f + 0.5) * self.ratios[i] - 0.5).max(0.0) / k.w as f64 / 15.0 * mean, p * wt)); } }
-        }
-        for t in 0..self.tables.len() {
-            let tb = &self.tables[t];
-            let wt = (k.eta * (tb.scores[(self.ticks - 1) % self.found[0]] - best)).exp();
-            if wt < 1e-3 { continue }
-            wsum += wt;
-            let (f, lv) = *self.cand[tb.e].past.back().unwrap();
-            let prior = self.shares(tb.e, lv);
-            for (i, p) in tb.shares((self.ticks - 1) % tb.period, lv, &prior, &k).iter().enumerate() { if *p > 1e-5 { pts.push((((f + 0.5) * self.ratios[i] - 0.5).max(0.0) / k.w as f64 / 15.0 * mean, p * wt)); } }
-        }
-        for p in &mut pts { p.1 /= wsum }
-        // compress
-        let mut grid = [0.0f64; GRID];
-        for (a, p) in pts { grid[self.cell(a)] += p; }
-        let level_now = if self.ewma[1].1 > 0.0 { self.ewma[1].0 / self.ewma[1].1 / 15.0 * mean } else { 0.0 };
-        if o.booting > self.last_booting { self.boots.push_back((o.t, o.booting - self.last_booting)); }
-        if self.table.is_empty() || (self.key.0 / mean - 1.0).abs() > 0.03 || (self.key.1 / cv2 - 1.0).abs() > 0.1 {
-            self.key = (mean, cv2);
-            self.table = (0..GRID).flat_map(|i| (0..=20).map(move |n| late(0.0, axis(i), f64::from(n.max(1)), mean, cv2, k.x1, k.late_s))).collect();
-        }
-        let mut bestn = (f64::MAX, 2);
-        let q0 = f64::from(o.queue) * mean;
-        for n in 2..=20u32 {
-            let mut loss = 0.0;
-            for (i, &p) in grid.iter().enumerate() {
-                if p < 1e-5 { continue }
-                let a = axis(i);
-                let an = (a + level_now) / 2.0;
-                let mut w = q0;
-                let mut near = 0.0;
-                for j in 0..4 {
-                    let arriving = if j == 0 { 0 } else { o.booting }; // rough
-                    let c = f64::from(n.min(o.ready + arriving * j / 4));
-                    if j == 2 && k.near > 0.0 { near = if w == 0.0 { self.table[self.cell(an) * 21 + (c as usize).min(20)] } else { late(w, an, c, mean, cv2, k.x1, k.late_s) }; }
-                    w = (w + (an - c) * 15.0).max(0.0);
-                }
-                let nf = f64::from(n);
-                let far = if w == 0.0 { self.table[i * 21 + n as usize] } else { late(w, a, nf, mean, cv2, k.x1, k.late_s) };
-                let end = (w + (a - nf) * k.clear).max(0.0) / k.clear;
-                loss += p * (a * far + k.near * an * near + k.beta * end);
-            }
-            let cost = f64::from(n) + k.x * loss;
-            if cost < bestn.0 { bestn = (cost, n) }
-        }
-        self.last_booting = o.booting;
-        bestn.1
+
+    fn reason(&self, seen: &Observation, plan: &Plan, advice: &Recommendation) -> String {
+        let in_s = self.state.boot.mean_s() + self.settings.tick_s;
+        format!(
+            "{} agents: in {in_s:.0} s {:.1} agents' worth of jobs of {:.1} s is expected, {:.1} at most nine times in ten, and {} wait; {:.1} % would start later than {:.0} s, with one agent less {:.1} %",
+            plan.agents, advice.p50, self.state.service.mean_s(), advice.p90, seen.queue,
+            plan.late * 100.0, self.settings.late_s(), plan.late_with_less * 100.0,
+        )
     }
-}
-fn late(w0: f64, a: f64, c: f64, s: f64, cv2: f64, x: f64, wait: f64) -> f64 {
-    if a <= 0.0 && w0 <= 0.0 { return 0.0 }
-    let thr = c * wait; let m = a - c; let sd = (a.max(0.05) * s * (1.0 + cv2) * x).sqrt();
-    let first = normal((w0 + m * x - thr) / sd);
-    let second = if m < 0.0 { waiting_chance(a, c as u32) * (2.0 * m * wait / (s * (1.0 + cv2))).exp() * normal((-thr - w0 - m * x) / sd) } else { 0.0 };
-    (first + second).min(1.0)
+
+    /// What is expected until a quarter of an hour from now.
+    pub fn predict_load(&self) -> Vec<Point> {
+        let (tick_s, service_s) = (self.settings.tick_s, self.state.service.mean_s());
+        let near = (quantile(&self.model.near(), 0.5) * service_s / (WINDOW as f64 * tick_s), self.p90s.0);
+        let far = (quantile(&self.model.far(), 0.5) * service_s / (ROLLUP_TICKS as f64 * tick_s), self.p90s.1);
+        let far = if self.state.history.seen < 3 * ROLLUP_TICKS { near } else { far };
+        let first_s = self.lead() as f64 * tick_s + tick_s;
+        let (min, max) = self.bounds();
+        let point = |i: u32| {
+            let part = f64::from(i) / 4.0;
+            let at = |of: (f64, f64)| of.0 * (1.0 - part) + of.1 * part;
+            let (p50, p90) = (at((near.0, far.0)), at((near.1, far.1)).max(at((near.0, far.0))));
+            let of = crate::erlang::Variability { arrivals: 1.0, service: self.state.service.scv() };
+            let agents = crate::erlang::smallest_pool(p90, service_s, of, self.settings.late_s(), 0.05, min, max);
+            let used = p50.min(f64::from(agents)) / f64::from(agents.max(1));
+            Point {
+                in_s: at((first_s, HORIZON_S.max(first_s))),
+                p50,
+                p90,
+                cpu: (used * self.state.usage.cpu_each()).min(1.0),
+                memory: (used * self.state.usage.memory_each()).min(1.0),
+                workflows: p50 * self.state.usage.workflows_each(),
+                agents,
+            }
+        };
+        (0..=4).map(point).collect()
+    }
 }

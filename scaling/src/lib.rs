@@ -1,29 +1,41 @@
-//! Predictive scaling, the pure part.
+//! Predictive scaling, the pure part: from what arrived to how many agents are needed, and why.
+//!
+//! There is no IO here but the loop of [`serve`], no clock and no randomness: the same observations give the same
+//! recommendations wherever they are replayed. That is why it is a crate of its own. The daemon runs it; the command
+//! line replays it on traces; and neither depends on the other.
+//!
+//! ```text
+//! Observation ─► History ─► refit (elsewhere) ─► Model ─► chances of arrivals ─┐
+//!      │                                                                       ├─► Plan ─► Brake ─► Recommendation
+//!      └────► Service, Boot, known jobs ───────────────────────────────────────┘
+//! ```
 
-pub mod sim; pub mod erlang; pub mod histogram; pub mod controller;
+mod advice;
+pub mod behaviour;
+mod boot;
+mod controller;
+pub mod erlang;
+pub mod forecast;
+mod history;
+mod judge;
+mod observation;
+mod plan;
+mod reactive;
+mod serve;
+mod service;
+mod settings;
+mod shadow;
+pub mod sim;
+mod threshold;
+mod usage;
 
-/// What a controller is told at each tick.
-#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
-#[serde(default)]
-pub struct Observation {
-    /// Seconds on a clock that never goes back.
-    pub t: f64,
-    /// Jobs that arrived since the last tick.
-    pub arrivals: u32,
-    /// Jobs that were completed since then.
-    pub completed: u32,
-    /// Seconds that these took to serve.
-    pub service_sum: f64,
-    /// Jobs that wait.
-    pub queue: u32,
-    /// Agents that serve one.
-    pub busy: u32,
-    /// Agents that could.
-    pub ready: u32,
-    /// Agents that start.
-    pub booting: u32,
-    /// All agents that were asked for.
-    pub replicas: u32,
-    /// Whether this is the end of the trace.
-    pub last: bool,
-}
+pub use advice::{Point, Recommendation};
+pub use controller::{Controller, State};
+pub use forecast::{Model, refit};
+pub use history::{History, ROLLUPS_MAX, TICKS_MAX};
+pub use judge::{Calibration, Judge};
+pub use observation::{Due, Observation};
+pub use reactive::Reactive;
+pub use serve::serve;
+pub use service::Service;
+pub use settings::{Behaviour, Block, Policy, Settings};

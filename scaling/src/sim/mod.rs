@@ -2,11 +2,11 @@
 //! which jobs come late.
 
 mod clairvoyant;
-mod hpa;
+
 mod pool;
 
 pub use clairvoyant::{World, clairvoyant};
-pub use hpa::Hpa;
+
 pub use pool::{Jobs, Pool};
 
 use crate::Observation;
