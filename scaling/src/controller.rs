@@ -71,6 +71,7 @@ impl Controller {
 
     /// A controller that goes on from what another one, or an earlier process, had learned. The model is fitted anew.
     pub fn resume(settings: Settings, state: State) -> Self {
+        let settings = settings.within_limits();
         let mut own = Self { settings, state, model: Model::new(1), planner: Planner::default(), p90s: (0.0, 0.0) };
         own.model = forecast::refit(&own.state.history, own.lead());
         own
@@ -94,7 +95,7 @@ impl Controller {
 
     /// Changes the settings; what was learned stays.
     pub fn configure(&mut self, settings: Settings) {
-        self.settings = settings;
+        self.settings = settings.within_limits();
     }
 
     /// The model, for those who want to look.
@@ -139,12 +140,19 @@ impl Controller {
         let now = seen.replicas.max(1);
         let busy_s = self.busy_s(seen);
         let reactive = self.state.reactive.decide(seen, busy_s, self.settings.tick_s, min, max);
-        let mut advice = Recommendation { p50: quantile(&chances, 0.5) * to_load, p90: self.p90s.0, ..Recommendation::default() };
+        let mut advice =
+            Recommendation { p50: quantile(&chances, 0.5) * to_load, p90: self.p90s.0, ..Recommendation::default() };
         let early = self.state.history.seen < TICKS_MIN;
         advice.fallback = early || self.state.near.verdict().is_some();
         (advice.replicas, advice.why) = match self.settings.policy {
             Policy::Threshold => threshold::decide(seen, min, max),
-            Policy::Reactive => (reactive, format!("{reactive} agents: 70 % use is aimed at, {} of {now} are busy and {} jobs wait", seen.busy, seen.queue)),
+            Policy::Reactive => (
+                reactive,
+                format!(
+                    "{reactive} agents: 70 % use is aimed at, {} of {now} are busy and {} jobs wait",
+                    seen.busy, seen.queue
+                ),
+            ),
             Policy::Predictive if advice.fallback => (reactive, self.excuse(reactive)),
             Policy::Predictive => {
                 let plan = self.plan(seen, &chances);
@@ -152,12 +160,16 @@ impl Controller {
             }
         };
         let wish = advice.replicas;
-        let own_brake = self.settings.policy == Policy::Reactive || (self.settings.policy == Policy::Predictive && advice.fallback);
+        let own_brake =
+            self.settings.policy == Policy::Reactive || (self.settings.policy == Policy::Predictive && advice.fallback);
         if !own_brake {
             advice.replicas = self.state.brake.apply(seen.t, now, wish, &self.settings.behaviour);
         }
+        // Whatever a rule or a block makes of a pool that is out of its bounds.
+        advice.replicas = advice.replicas.clamp(min, max);
         if advice.replicas != wish {
-            advice.why = format!("{}; only {} for now, since the pool may not change faster", advice.why, advice.replicas);
+            advice.why =
+                format!("{}; only {} for now, since the pool may not change faster", advice.why, advice.replicas);
         }
         self.state.boot.request(seen, advice.replicas);
         self.state.last = Some((seen.t, seen.busy));
@@ -165,13 +177,12 @@ impl Controller {
     }
 
     fn bounds(&self) -> (u32, u32) {
-        let max = self.settings.max.clamp(1, 1000);
-        (self.settings.min.min(max), max)
+        (self.settings.min, self.settings.max)
     }
 
     fn busy_s(&self, seen: &Observation) -> f64 {
         let before = self.state.last.map_or(0, |(_, busy)| busy);
-        f64::from(before + seen.busy) / 2.0 * self.settings.tick_s
+        (f64::from(before) + f64::from(seen.busy)) / 2.0 * self.settings.tick_s
     }
 
     fn learn(&mut self, seen: &Observation) {
@@ -183,7 +194,8 @@ impl Controller {
         let Some((last, _)) = state.last else { return };
         let ticks = ((seen.t - last) / tick_s).round().clamp(1.0, f64::from(GAP_TICKS_MAX)) as u32;
         for i in 0..ticks {
-            let arrivals = seen.arrivals * (i + 1) / ticks - seen.arrivals * i / ticks;
+            let until = |n: u32| u64::from(seen.arrivals) * u64::from(n) / u64::from(ticks);
+            let arrivals = u32::try_from(until(i + 1) - until(i)).unwrap_or(u32::MAX);
             let rollup = state.history.push(arrivals);
             self.model.catch_up(&state.history);
             state.near.learn(f64::from(arrivals), self.model.lead(), WINDOW);
@@ -202,14 +214,16 @@ impl Controller {
     /// The price of a late job: lower where ours already costs more than the plain rule would.
     fn price(&self) -> f64 {
         let over = (self.state.shadow.cost_ratio() - self.settings.dear).max(0.0);
-        self.settings.late_job_price * (1.0 - over * 5.0).max(0.3)
+        self.settings.late_job_price * (1.0 - over * 8.0).max(0.25)
     }
 
     fn plan(&mut self, seen: &Observation, chances: &[Chance]) -> Plan {
         let (min, max) = self.bounds();
         let (tick_s, boot_s) = (self.settings.tick_s, self.state.boot.mean_s());
         let job = Job { service_s: self.state.service.mean_s(), scv: self.state.service.scv() };
-        let serving = |step: usize| seen.ready + self.state.boot.ready_by(seen.t, step as f64 * tick_s).min(seen.booting);
+        let serving = |step: usize| {
+            seen.ready.saturating_add(self.state.boot.ready_by(seen.t, step as f64 * tick_s).min(seen.booting))
+        };
         let agents: Vec<u32> = (0..self.lead()).map(serving).collect();
         let window_s = WINDOW as f64 * tick_s;
         let known = |from: f64, to: f64| seen.due_between(from, to) * job.service_s / (to - from);
@@ -231,8 +245,13 @@ impl Controller {
 
     fn excuse(&self, agents: u32) -> String {
         match self.state.near.verdict() {
-            Some(ratio) => format!("{agents} agents by the plain reactive rule: lately the forecast did {ratio:.2} times as badly as it"),
-            None => format!("{agents} agents by the plain reactive rule: {} ticks are too little to forecast from", self.state.history.seen),
+            Some(ratio) => format!(
+                "{agents} agents by the plain reactive rule: lately the forecast did {ratio:.2} times as badly as it"
+            ),
+            None => format!(
+                "{agents} agents by the plain reactive rule: {} ticks are too little to forecast from",
+                self.state.history.seen
+            ),
         }
     }
 
@@ -240,8 +259,14 @@ impl Controller {
         let in_s = self.state.boot.mean_s() + self.settings.tick_s;
         format!(
             "{} agents: in {in_s:.0} s {:.1} agents' worth of jobs of {:.1} s is expected, {:.1} at most nine times in ten, and {} wait; {:.1} % would start later than {:.0} s, with one agent less {:.1} %",
-            plan.agents, advice.p50, self.state.service.mean_s(), advice.p90, seen.queue,
-            plan.late * 100.0, self.settings.late_s(), plan.late_with_less * 100.0,
+            plan.agents,
+            advice.p50,
+            self.state.service.mean_s(),
+            advice.p90,
+            seen.queue,
+            plan.late * 100.0,
+            self.settings.late_s(),
+            plan.late_with_less * 100.0,
         )
     }
 

@@ -11,8 +11,8 @@ const KEEP: f64 = 0.995;
 /// Verdicts before the forecast may be sent away.
 const TRIAL_MIN: f64 = 40.0;
 /// How much worse than the plain rule a forecast must be to be sent away, and to be called back.
-const WORSE: f64 = 1.25;
-const WELL: f64 = 1.05;
+const WORSE: f64 = 1.5;
+const WELL: f64 = 1.2;
 
 /// Asks for that level of the forecast's distribution below which reality stays 90 % of the time, whatever the
 /// distribution itself claims (adaptive conformal inference, Gibbs and Candès).

@@ -11,7 +11,7 @@
 //! ```
 
 mod advice;
-pub mod behaviour;
+mod behaviour;
 mod boot;
 mod controller;
 pub mod erlang;
@@ -30,6 +30,7 @@ mod threshold;
 mod usage;
 
 pub use advice::{Point, Recommendation};
+pub use behaviour::Brake;
 pub use controller::{Controller, State};
 pub use forecast::{Model, refit};
 pub use history::{History, ROLLUPS_MAX, TICKS_MAX};
@@ -38,4 +39,4 @@ pub use observation::{Due, Observation};
 pub use reactive::Reactive;
 pub use serve::serve;
 pub use service::Service;
-pub use settings::{Behaviour, Block, Policy, Settings};
+pub use settings::{AGENTS_MAX, Behaviour, Block, Policy, Settings};

@@ -87,13 +87,30 @@ impl Default for Settings {
             tick_s: 15.0,
             boot_s: 60.0,
             service_s: 20.0,
-            late_job_price: 18.0,
-            dear: 1.0,
+            late_job_price: 22.0,
+            dear: 0.98,
         }
     }
 }
 
+/// Agents of one type that can be planned for.
+pub const AGENTS_MAX: u32 = 200;
+
 impl Settings {
+    /// The same settings, with each number brought to what can be computed with.
+    pub fn within_limits(mut self) -> Self {
+        let within = |n: f64, low: f64, high: f64| if n.is_finite() { n.clamp(low, high) } else { low };
+        self.max = self.max.clamp(1, AGENTS_MAX);
+        self.min = self.min.min(self.max);
+        self.tick_s = within(self.tick_s, 1.0, 3600.0);
+        self.boot_s = within(self.boot_s, 0.0, 3600.0);
+        self.service_s = within(self.service_s, 0.001, 1e6);
+        self.late_job_price = within(self.late_job_price, 0.0, 1e4);
+        self.dear = within(self.dear, 0.1, 10.0);
+        self.start_delay_p95_ms = self.start_delay_p95_ms.max(1);
+        self
+    }
+
     /// The wait from which a job is late, in seconds.
     pub fn late_s(&self) -> f64 {
         f64::from(self.start_delay_p95_ms) / 1000.0

@@ -38,7 +38,7 @@ impl Usage {
     pub fn learn(&mut self, seen: &Observation) {
         self.cpu.learn(seen.cpu, f64::from(seen.busy));
         self.memory.learn(seen.memory, f64::from(seen.busy));
-        self.workflows.learn(f64::from(seen.workflows), f64::from(seen.busy + seen.queue));
+        self.workflows.learn(f64::from(seen.workflows), f64::from(seen.busy) + f64::from(seen.queue));
     }
 
     /// Processor use of one agent at work; all of it, where nobody measures.

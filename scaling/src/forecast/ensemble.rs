@@ -58,9 +58,9 @@ impl Ensemble {
         let first = rhythms.first().copied();
         let experts = memories.len() + OUTSIDE;
         // The two fastest averages carry the phases: one that follows a rise at once and a calmer one.
-        let phases = rhythms.iter().flat_map(|period| {
-            (0..2.min(memories.len())).map(move |of| (of, Phases::new(*period), Score::new(first)))
-        });
+        let phases = rhythms
+            .iter()
+            .flat_map(|period| (0..2.min(memories.len())).map(move |of| (of, Phases::new(*period), Score::new(first))));
         Self {
             lead,
             window,
@@ -141,9 +141,9 @@ impl Ensemble {
         let mut voice = |score: &Score, forecast: f64, shares: Shares| {
             let weight = (score.at(self.tick) - best).exp();
             all += weight;
-            chances.extend(shares.iter().zip(&self.ratios).filter(|(share, _)| **share > 1e-5).map(|(share, ratio)| {
-                Chance { arrivals: ((forecast + 0.5) * ratio - 0.5).max(0.0), share: share * weight }
-            }));
+            chances.extend(shares.iter().zip(&self.ratios).filter(|(share, _)| **share > 1e-5).map(
+                |(share, ratio)| Chance { arrivals: ((forecast + 0.5) * ratio - 0.5).max(0.0), share: share * weight },
+            ));
         };
         let heard = |score: &Score| score.at(self.tick) > best - BEHIND_MAX;
         for (i, forecast) in said.iter().enumerate() {

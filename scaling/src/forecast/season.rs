@@ -36,9 +36,11 @@ pub(crate) fn seasons(counts: &[f64]) -> Vec<usize> {
     let best = peaks.iter().map(|lag| echoes[*lag]).fold(0.0, f64::max);
     let Some(first) = peaks.iter().copied().find(|lag| echoes[*lag] >= 0.6 * best) else { return Vec::new() };
     // A longer one counts when it repeats clearly better, as a week does over a day.
-    let longer = peaks.iter().copied().filter(|lag| *lag > first + wide(first)).find(|lag| {
-        echoes[*lag] >= 0.97 * best && echoes[*lag] > echoes[first] + 0.08
-    });
+    let longer = peaks
+        .iter()
+        .copied()
+        .filter(|lag| *lag > first + wide(first))
+        .find(|lag| echoes[*lag] >= 0.97 * best && echoes[*lag] > echoes[first] + 0.08);
     std::iter::once(first).chain(longer).collect()
 }
 

@@ -101,7 +101,8 @@ impl<'a> Pool<'a> {
 
     /// Brings the pool to `want` agents at `t`.
     pub fn scale(&mut self, t: f64, want: usize) {
-        let (stays, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut self.draining).into_iter().partition(|agent| agent.free > t);
+        let (stays, gone): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.draining).into_iter().partition(|agent| agent.free > t);
         self.draining = stays;
         for agent in gone {
             self.pay(agent.born, agent.free);

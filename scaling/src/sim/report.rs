@@ -92,7 +92,8 @@ pub fn backtest(trace: &Trace, ask: &Backtest) -> Result<Report, TraceError> {
     let of = &ask.settings;
     let world = World { boot_s: ask.boot_s, late_s: of.late_s(), tick_s: of.tick_s, min: of.min, max: of.max };
     let mut rule = Reactive::default();
-    let reactive = simulate(&jobs, &world, ask.warmup, |seen, busy_s| rule.decide(seen, busy_s, of.tick_s, of.min, of.max));
+    let reactive =
+        simulate(&jobs, &world, ask.warmup, |seen, busy_s| rule.decide(seen, busy_s, of.tick_s, of.min, of.max));
     let hindsight = clairvoyant(&jobs, &world);
     let mut wishes = hindsight.iter().copied();
     let best = simulate(&jobs, &world, ask.warmup, |_, _| wishes.next().unwrap_or(of.min));

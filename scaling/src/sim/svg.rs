@@ -40,8 +40,19 @@ impl Panel {
 
 fn axis(svg: &mut String, panel: &Panel, name: &str) {
     let bottom = panel.top + panel.height;
-    let _ = writeln!(svg, r##"<path d="M{LEFT} {:.0}V{bottom:.0}H{:.0}" stroke="#888" fill="none"/>"##, panel.top, WIDTH - 12.0);
-    let _ = writeln!(svg, r#"<text x="{:.0}" y="{:.0}" text-anchor="end">{:.0}</text>"#, LEFT - 6.0, panel.top + 10.0, panel.max);
+    let _ = writeln!(
+        svg,
+        r##"<path d="M{LEFT} {:.0}V{bottom:.0}H{:.0}" stroke="#888" fill="none"/>"##,
+        panel.top,
+        WIDTH - 12.0
+    );
+    let _ = writeln!(
+        svg,
+        r#"<text x="{:.0}" y="{:.0}" text-anchor="end">{:.0}</text>"#,
+        LEFT - 6.0,
+        panel.top + 10.0,
+        panel.max
+    );
     let _ = writeln!(svg, r#"<text x="{:.0}" y="{bottom:.0}" text-anchor="end">0</text>"#, LEFT - 6.0);
     let _ = writeln!(svg, r#"<text x="{:.0}" y="{:.0}">{name}</text>"#, LEFT + 6.0, panel.top + 12.0);
 }
@@ -66,14 +77,20 @@ pub fn svg(report: &Report, title: &str) -> String {
     let _ = writeln!(
         out,
         r#"<text x="{LEFT}" y="36">late: ours {:.2} %, Kubernetes {:.2} %, hindsight {:.2} %; agent-seconds {:.3} times those of Kubernetes; grey: learning, not scored</text>"#,
-        percent(&report.ours), percent(&report.reactive), percent(&report.clairvoyant), report.cost_ratio()
+        percent(&report.ours),
+        percent(&report.reactive),
+        percent(&report.clairvoyant),
+        report.cost_ratio()
     );
     let learned = pools.x(report.score_from_s) - LEFT;
     let _ = writeln!(out, r##"<rect x="{LEFT}" y="{TOP}" width="{learned:.0}" height="{UPPER}" fill="#f3f3f3"/>"##);
     let band: String = pools.points(steps, |s| s.p90);
     let back: Vec<Step> = steps.iter().rev().copied().collect();
-    let _ = writeln!(out, r##"<polygon points="{band}{}" fill="#9ecae1" opacity="0.6"/>"##, pools.points(&back, |s| s.p50));
-    for (of, colour) in [((|s| s.demand) as fn(&Step) -> f64, "#555"), (|s| s.pool_reactive, "#e6853c"), (|s| s.pool, "#1f6fb2")] {
+    let _ =
+        writeln!(out, r##"<polygon points="{band}{}" fill="#9ecae1" opacity="0.6"/>"##, pools.points(&back, |s| s.p50));
+    for (of, colour) in
+        [((|s| s.demand) as fn(&Step) -> f64, "#555"), (|s| s.pool_reactive, "#e6853c"), (|s| s.pool, "#1f6fb2")]
+    {
         let _ = writeln!(out, r#"<polyline points="{}" fill="none" stroke="{colour}"/>"#, pools.points(steps, of));
     }
     for (of, colour) in [((|s| s.late_reactive) as fn(&Step) -> f64, "#e6853c"), (|s| s.late, "#1f6fb2")] {
@@ -81,6 +98,11 @@ pub fn svg(report: &Report, title: &str) -> String {
     }
     axis(&mut out, &pools, "agents: grey demand, light blue forecast (50 to 90 %), blue ours, orange Kubernetes");
     axis(&mut out, &late, "late jobs");
-    let _ = writeln!(out, r#"<text x="{:.0}" y="462" text-anchor="end">{:.1} days</text></svg>"#, WIDTH - 12.0, end_s / 86_400.0);
+    let _ = writeln!(
+        out,
+        r#"<text x="{:.0}" y="462" text-anchor="end">{:.1} days</text></svg>"#,
+        WIDTH - 12.0,
+        end_s / 86_400.0
+    );
     out
 }

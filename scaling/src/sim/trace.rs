@@ -88,7 +88,8 @@ impl Trace {
         let (mut trace, mut times) = (Self::default(), Vec::new());
         for (i, line) in lines.enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             let fields: Vec<&str> = line.split(',').map(str::trim).collect();
-            let number = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).filter(|n| n.is_finite());
+            let number =
+                |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).filter(|n| n.is_finite());
             times.push(number(time).ok_or(TraceError::Line(i + 2))?);
             trace.counts.push(number(arrivals).filter(|n| *n >= 0.0).ok_or(TraceError::Line(i + 2))?);
             trace.services.push(service.and_then(number).filter(|mean| *mean > 0.0));
