@@ -24,6 +24,12 @@ const TICKS_MIN: u64 = 8;
 const GAP_TICKS_MAX: u32 = 240;
 const LEAD_MAX: usize = 40;
 const HORIZON_S: f64 = 900.0;
+/// Below this cost relative to the plain rule the price of a late job rises, by so much for each unit below.
+const CHEAP: f64 = 0.92;
+const CHEAP_STEEPNESS: f64 = 3.0;
+/// By how much it falls for each unit above `Settings::dear`, and what share of it is left at least.
+const DEAR_STEEPNESS: f64 = 8.0;
+const PRICE_SHARE_MIN: f64 = 0.25;
 
 /// All that must outlive a process: bounded, and the same on every replica that gets it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -211,10 +217,13 @@ impl Controller {
         state.shadow.step(seen, tick_s, state.boot.mean_s(), state.service.mean_s(), min, max);
     }
 
-    /// The price of a late job: lower where ours already costs more than the plain rule would.
+    /// The price of a late job: lower where ours already costs more than the plain rule would, higher where it
+    /// saves so much that some of it is better spent.
     fn price(&self) -> f64 {
-        let over = (self.state.shadow.cost_ratio() - self.settings.dear).max(0.0);
-        self.settings.late_job_price * (1.0 - over * 8.0).max(0.25)
+        let ratio = self.state.shadow.cost_ratio();
+        let over = (ratio - self.settings.dear).max(0.0);
+        let spared = (CHEAP - ratio).max(0.0);
+        self.settings.late_job_price * (1.0 - over * DEAR_STEEPNESS).max(PRICE_SHARE_MIN) * (1.0 + spared * CHEAP_STEEPNESS)
     }
 
     fn plan(&mut self, seen: &Observation, chances: &[Chance]) -> Plan {
