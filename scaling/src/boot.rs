@@ -9,14 +9,14 @@ const PENDING_MAX: usize = 256;
 
 /// Requests on their way, and the estimate.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Boot {
+pub(crate) struct Boot {
     mean_s: f64,
     pending: VecDeque<(f64, u32)>,
 }
 
 impl Boot {
     /// Begins with a guess.
-    pub fn new(guess_s: f64) -> Self {
+    pub(crate) fn new(guess_s: f64) -> Self {
         Self { mean_s: guess_s, pending: VecDeque::new() }
     }
 
@@ -26,7 +26,7 @@ impl Boot {
 
     /// Notes what was decided at `t` after `seen`: agents that are new are on their way; those that were dropped
     /// were the newest.
-    pub fn request(&mut self, seen: &Observation, want: u32) {
+    pub(crate) fn request(&mut self, seen: &Observation, want: u32) {
         if want > seen.replicas && self.pending.len() < PENDING_MAX {
             self.pending.push_back((seen.t, want - seen.replicas));
         }
@@ -42,7 +42,7 @@ impl Boot {
     }
 
     /// Learns from those that are no longer starting: the oldest were ready first.
-    pub fn learn(&mut self, seen: &Observation) {
+    pub(crate) fn learn(&mut self, seen: &Observation) {
         while self.on_the_way() > seen.booting {
             let ready = self.on_the_way() - seen.booting;
             let Some(oldest) = self.pending.front_mut() else { break };
@@ -60,12 +60,12 @@ impl Boot {
     }
 
     /// The estimate in seconds.
-    pub fn mean_s(&self) -> f64 {
+    pub(crate) fn mean_s(&self) -> f64 {
         self.mean_s
     }
 
     /// The agents that will be ready `in_s` seconds from `now`, besides those that are.
-    pub fn ready_by(&self, now: f64, in_s: f64) -> u32 {
+    pub(crate) fn ready_by(&self, now: f64, in_s: f64) -> u32 {
         let done = |asked: &f64| asked + self.mean_s <= now + in_s + 1e-9;
         self.pending.iter().filter(|(asked, _)| done(asked)).map(|(_, agents)| agents).sum()
     }

@@ -26,7 +26,7 @@ const LEAD_MAX: usize = 40;
 const HORIZON_S: f64 = 900.0;
 /// Below this cost relative to the plain rule the price of a late job rises, by so much for each unit below.
 const CHEAP: f64 = 0.92;
-const CHEAP_STEEPNESS: f64 = 3.0;
+const CHEAP_STEEPNESS: f64 = 2.0;
 /// By how much it falls for each unit above `Settings::dear`, and what share of it is left at least.
 const DEAR_STEEPNESS: f64 = 8.0;
 const PRICE_SHARE_MIN: f64 = 0.25;
@@ -223,7 +223,9 @@ impl Controller {
         let ratio = self.state.shadow.cost_ratio();
         let over = (ratio - self.settings.dear).max(0.0);
         let spared = (CHEAP - ratio).max(0.0);
-        self.settings.late_job_price * (1.0 - over * DEAR_STEEPNESS).max(PRICE_SHARE_MIN) * (1.0 + spared * CHEAP_STEEPNESS)
+        self.settings.late_job_price
+            * (1.0 - over * DEAR_STEEPNESS).max(PRICE_SHARE_MIN)
+            * (1.0 + spared * CHEAP_STEEPNESS)
     }
 
     fn plan(&mut self, seen: &Observation, chances: &[Chance]) -> Plan {

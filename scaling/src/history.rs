@@ -10,7 +10,7 @@ pub const TICKS_MAX: usize = 23_040;
 /// Roll-ups that are kept: four weeks of five minutes.
 pub const ROLLUPS_MAX: usize = 8_064;
 /// Ticks of one roll-up.
-pub const ROLLUP_TICKS: u64 = 20;
+pub(crate) const ROLLUP_TICKS: u64 = 20;
 
 /// Arrivals by tick and by five minutes.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]

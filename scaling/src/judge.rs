@@ -5,14 +5,14 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 /// The share of windows that are to stay below the upper quantile.
-pub const UPPER: f64 = 0.9;
+pub(crate) const UPPER: f64 = 0.9;
 const STEP: f64 = 0.01;
 const KEEP: f64 = 0.995;
 /// Verdicts before the forecast may be sent away.
 const TRIAL_MIN: f64 = 40.0;
 /// How much worse than the plain rule a forecast must be to be sent away, and to be called back.
-const WORSE: f64 = 1.5;
-const WELL: f64 = 1.2;
+const WORSE: f64 = 2.0;
+const WELL: f64 = 1.6;
 
 /// Asks for that level of the forecast's distribution below which reality stays 90 % of the time, whatever the
 /// distribution itself claims (adaptive conformal inference, Gibbs and Candès).

@@ -14,7 +14,7 @@ const BOOTING_MAX: usize = 64;
 
 /// The shadow.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Shadow {
+pub(crate) struct Shadow {
     rule: Reactive,
     ready: f64,
     booting: VecDeque<(f64, f64)>,
@@ -25,7 +25,7 @@ pub struct Shadow {
 
 impl Shadow {
     /// One tick on: the same jobs come, and the rule decides. Limits are those of the pool itself.
-    pub fn step(&mut self, seen: &Observation, tick_s: f64, boot_s: f64, service_s: f64, min: u32, max: u32) {
+    pub(crate) fn step(&mut self, seen: &Observation, tick_s: f64, boot_s: f64, service_s: f64, min: u32, max: u32) {
         while self.booting.front().is_some_and(|(asked, _)| asked + boot_s <= seen.t + 1e-9) {
             self.ready += self.booting.pop_front().map_or(0.0, |(_, agents)| agents);
         }
@@ -67,7 +67,7 @@ impl Shadow {
     }
 
     /// Our cost relative to that of the rule, lately; 1 while there is too little to tell.
-    pub fn cost_ratio(&self) -> f64 {
+    pub(crate) fn cost_ratio(&self) -> f64 {
         let weight = self.theirs / (self.theirs + 500.0);
         1.0 + weight * (self.ours / self.theirs.max(1.0) - 1.0)
     }

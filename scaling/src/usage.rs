@@ -27,7 +27,7 @@ impl Ratio {
 
 /// The ratios.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Usage {
+pub(crate) struct Usage {
     cpu: Ratio,
     memory: Ratio,
     workflows: Ratio,
@@ -35,24 +35,24 @@ pub struct Usage {
 
 impl Usage {
     /// Learns from what is seen.
-    pub fn learn(&mut self, seen: &Observation) {
+    pub(crate) fn learn(&mut self, seen: &Observation) {
         self.cpu.learn(seen.cpu, f64::from(seen.busy));
         self.memory.learn(seen.memory, f64::from(seen.busy));
         self.workflows.learn(f64::from(seen.workflows), f64::from(seen.busy) + f64::from(seen.queue));
     }
 
     /// Processor use of one agent at work; all of it, where nobody measures.
-    pub fn cpu_each(&self) -> f64 {
+    pub(crate) fn cpu_each(&self) -> f64 {
         self.cpu.get(1.0)
     }
 
     /// Memory use of one agent at work.
-    pub fn memory_each(&self) -> f64 {
+    pub(crate) fn memory_each(&self) -> f64 {
         self.memory.get(1.0)
     }
 
     /// Workflows for each job that waits or is served.
-    pub fn workflows_each(&self) -> f64 {
+    pub(crate) fn workflows_each(&self) -> f64 {
         self.workflows.get(1.0)
     }
 }

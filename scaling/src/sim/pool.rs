@@ -10,7 +10,7 @@ use std::collections::BinaryHeap;
 use crate::Observation;
 
 /// The jobs of a backtest, in order of arrival.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Jobs {
     /// Arrival times in seconds.
     pub arrivals: Vec<f64>,

@@ -8,9 +8,9 @@ use std::fmt;
 use super::pool::Jobs;
 
 /// Bins that a trace may have.
-pub const BINS_MAX: usize = 2_000_000;
+pub(crate) const BINS_MAX: usize = 2_000_000;
 /// Jobs that are made of a trace.
-pub const JOBS_MAX: f64 = 20_000_000.0;
+pub(crate) const JOBS_MAX: f64 = 20_000_000.0;
 
 /// Why a trace cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
