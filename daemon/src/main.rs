@@ -32,6 +32,8 @@ enum Command {
     },
     /// Runs an embedded cluster in this process, with throw-away certificates and open access on loopback.
     Dev(dev::Options),
+    /// Recommends pool sizes: one JSON observation a line on standard input, one number of agents a line on standard output.
+    ScalingController,
 }
 
 fn main() -> ExitCode {
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
     match (args.command, args.config) {
         (Some(Command::Check { config }), _) => config::check(&config),
         (Some(Command::Dev(options)), _) => finish(block_on(dev::run(options))),
+        (Some(Command::ScalingController), _) => finish(recommend()),
         (None, Some(path)) => match Config::load(&path, std::env::vars()) {
             Ok(config) => finish(block_on(run::run(config))),
             Err(errors) => {
@@ -49,10 +52,16 @@ fn main() -> ExitCode {
             }
         },
         (None, None) => {
-            eprintln!("bravod: --config FILE is needed (or a command: check, dev; see --help)");
+            eprintln!("bravod: --config FILE is needed (or a command: check, dev, scaling-controller; see --help)");
             ExitCode::from(2)
         }
     }
+}
+
+/// The code that recommends in a running node, with its default settings, on whatever comes through the pipe.
+fn recommend() -> anyhow::Result<()> {
+    let (input, output) = (std::io::stdin().lock(), std::io::stdout().lock());
+    Ok(bravo_scaling::serve(bravo_scaling::Settings::default(), input, output)?)
 }
 
 fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {

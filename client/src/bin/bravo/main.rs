@@ -54,6 +54,8 @@ commands! {
     worker => Worker,
     /// Look at the cluster and change its members
     cluster => Cluster,
+    /// Replay a trace of arrivals with the scaling of agents
+    scaling => Scaling,
     /// Make the certificates of a cluster's nodes
     certs => Certs,
     /// Make, list and revoke API keys, and read who did what
