@@ -3,6 +3,7 @@
 use bravo_model::audit;
 use bravo_model::command::QueueDefinition;
 use bravo_model::key::ApiKey;
+use bravo_model::quota::{Quota, Usage};
 use bravo_model::workflow::Event;
 use bravo_model::{JobState, Name, Read, view};
 
@@ -75,6 +76,8 @@ pub async fn answer(shared: &GroupState, query: &Query) -> Answer {
         Query::Lifecycles => Answer::Lifecycles(view::lifecycles(state)),
         Query::Stays(ids) => Answer::Stays(ids.iter().map(|id| view::stays(state, id)).collect()),
         Query::Key(id) => Answer::Keys(view::key(state, id).into_iter().collect()),
+        Query::Quota(project) => Answer::Quotas(view::quota(state, project).into_iter().collect()),
+        Query::Quotas => Answer::Quotas(view::quotas(state)),
         Query::Keys => Answer::Keys(view::keys(state)),
         Query::Audit { after, since, actor, limit } => {
             let wanted = |entry: &audit::Entry| actor.as_ref().is_none_or(|actor| *actor == entry.of.actor);
@@ -167,6 +170,16 @@ pub fn template_changes(shared: &GroupState) -> u64 {
 /// One API key (meta).
 pub fn key(shared: &GroupState, id: &Name) -> Option<ApiKey> {
     view::key(&*shared.state.read(), id)
+}
+
+/// A project's quota (meta).
+pub fn quota(shared: &GroupState, project: &Name) -> Option<Quota> {
+    view::quota(&*shared.state.read(), project)
+}
+
+/// What a project has in a partition.
+pub fn usage(shared: &GroupState, project: &Name) -> Usage {
+    view::usage(&*shared.state.read(), project)
 }
 
 /// All queues' definitions (meta).

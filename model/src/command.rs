@@ -19,6 +19,7 @@ use crate::key::NewKey;
 use crate::lifecycle::{Lifecycle, Rule, Stay, VersionId};
 use crate::limits;
 use crate::queue::QueueConfig;
+use crate::quota::Quota;
 use crate::schedule::NewSchedule;
 use crate::template::{Expected, PutTemplate};
 use crate::webhook::{PutWebhook, Subscription};
@@ -230,6 +231,10 @@ pub enum Command {
     UseKeys(Vec<(Name, Time)>),
     /// Meta: appends to the audit log, up to [`crate::limits::AUDIT_APPEND_MAX`] entries a command.
     AppendAudit(Vec<NewEntry>),
+    /// Meta: makes or replaces a project's quota.
+    PutQuota(Box<Quota>),
+    /// Meta: deletes a project's quota.
+    DeleteQuota(Name),
 }
 
 /// Adds tasks to a running workflow.
@@ -521,6 +526,7 @@ mod tests {
             (37, Command::ForgetWebhook { project: name("p"), name: name("w"), version: 0 }),
             (41, Command::MoveVersion { id, to: Stay::default() }),
             (45, Command::AppendAudit(Vec::new())),
+            (47, Command::DeleteQuota(name("p"))),
         ];
         for (number, command) in numbered {
             let bytes = Envelope::plain(command.clone()).encode();

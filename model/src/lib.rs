@@ -35,6 +35,7 @@ pub mod lifecycle;
 pub mod limits;
 mod pick;
 pub mod queue;
+pub mod quota;
 pub mod reply;
 pub mod row;
 pub mod schedule;

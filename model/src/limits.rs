@@ -168,6 +168,8 @@ pub const WEBHOOK_SECRET_BYTES_MAX: usize = 64;
 /// Deliveries of one webhook that wait or are under way in one partition; what happens beyond it is not told.
 pub const DELIVERIES_MAX: u64 = 100_000;
 
+/// Projects that have quotas.
+pub const QUOTAS_MAX: u64 = 10_000;
 /// API keys of one cluster.
 pub const KEYS_MAX: u64 = 10_000;
 /// Uses of keys that one command tells.

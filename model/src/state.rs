@@ -13,6 +13,7 @@ use crate::command::QueueDefinition;
 use crate::happened::Happened;
 use crate::id::Name;
 use crate::job::{Job, JobState};
+use crate::quota::Usage;
 use crate::reply::{Effect, LeasesEnded};
 use crate::row::{self, Flow, Lane, Meta, Stats};
 use crate::table::{self, tag};
@@ -37,6 +38,8 @@ pub(crate) struct State<'a> {
     pub(crate) meta: Meta,
     queues: BTreeMap<u32, Queue>,
     numbers: BTreeMap<Name, u32>,
+    /// What projects have here, as far as the entry changed it.
+    pub(crate) usages: BTreeMap<Name, Usage>,
     /// None: dropped in this entry.
     pub(crate) lanes: BTreeMap<(u32, u64), Option<Lane>>,
     /// Queues in which something became deliverable by the present command.
@@ -76,6 +79,7 @@ impl<'a> State<'a> {
             meta,
             queues: BTreeMap::new(),
             numbers: BTreeMap::new(),
+            usages: BTreeMap::new(),
             lanes: BTreeMap::new(),
             woken: BTreeSet::new(),
             told: BTreeSet::new(),
@@ -106,6 +110,10 @@ impl<'a> State<'a> {
             if queue.flow_stored != queue.flow {
                 self.put(table::by_queue(tag::FLOW, number), &queue.flow);
             }
+        }
+        for (project, usage) in std::mem::take(&mut self.usages) {
+            let key = table::of_project(tag::USAGE, &project);
+            if usage == Usage::default() { self.txn.delete(&key) } else { self.put(key, &usage) }
         }
         for ((number, id), lane) in std::mem::take(&mut self.lanes) {
             match lane {

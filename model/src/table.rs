@@ -85,6 +85,9 @@
 //! | 92 API_KEY | h16(id) | [`ApiKey`] | meta group; until deleted |
 //! | 93 API_KEYS | - | `u64` how many there are | meta group; for ever |
 //! | 96 FLOW | #q | [`Flow`]: what has gone through the queue | as the queue |
+//! | 97 QUOTA | h16(project) | [`Quota`] | meta group; until deleted |
+//! | 98 QUOTAS | - | `u64` how many there are | meta group; for ever |
+//! | 99 USAGE | h16(project) | [`Usage`]: what it has here | while it has any |
 //! | 94 AUDIT | seq | [`audit::Entry`] | meta group; while it is one of the newest |
 //! | 95 AUDIT_HEAD | - | [`audit::Head`] | meta group; for ever |
 
@@ -97,6 +100,7 @@ use crate::job::{Job, JobState, Place};
 use crate::key::ApiKey;
 use crate::lifecycle::{Class, Life, Lifecycle};
 use crate::limits;
+use crate::quota::{Quota, Usage};
 use crate::row::{Flow, Kept, Lane, Meta, Slot, Stats, Unique};
 use crate::schedule::{Schedule, Target};
 use crate::template::{Template, TemplateVersion, Templates};
@@ -117,7 +121,7 @@ pub type ArtifactRows = (Artifact, ArtifactVersion, ChunkRefs, CodedRefs, Lifecy
 pub type WebhookRows = (Webhook, Subscription);
 
 #[doc(hidden)]
-pub type AccessRows = (ApiKey, audit::Entry, audit::Head, Flow);
+pub type AccessRows = (ApiKey, audit::Entry, audit::Head, Flow, Quota, Usage);
 
 /// A hash that stands for strings in keys.
 pub type H16 = [u8; 16];
@@ -197,6 +201,9 @@ pub mod tag {
     pub const AUDIT: u8 = 0x94;
     pub const AUDIT_HEAD: u8 = 0x95;
     pub const FLOW: u8 = 0x96;
+    pub const QUOTA: u8 = 0x97;
+    pub const QUOTAS: u8 = 0x98;
+    pub const USAGE: u8 = 0x99;
 }
 
 /// Kinds of due rows.
@@ -506,6 +513,11 @@ pub(crate) fn chunk_refs(hash: &[u8; 32]) -> Key {
 /// CODED.
 pub(crate) fn coded(id: &[u8; 32]) -> Key {
     key(tag::CODED, &[&id[..30]])
+}
+
+/// QUOTA and USAGE.
+pub(crate) fn of_project(tag: u8, project: &Name) -> Key {
+    by_hash(tag, &h16(&[project.as_str()]))
 }
 
 /// API_KEY.

@@ -174,6 +174,7 @@ impl State<'_> {
         }
         self.count(old, new);
         self.count_flow(old, new);
+        self.count_usage(old, new);
         self.count_slot(old, new, hashes)
     }
 

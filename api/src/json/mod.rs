@@ -13,6 +13,7 @@ mod keys;
 mod leases;
 mod lifecycle;
 mod queues;
+mod quotas;
 mod raw;
 mod schedules;
 mod templates;
@@ -39,6 +40,7 @@ pub use queues::{
     BackoffBody, FairnessBody, ListQueuesQuery, PurgeAnswer, QueueAnswer, QueueConfigBody, QueueListAnswer,
     QueueSwitchesAnswer, RateLimitBody, RedriveAnswer,
 };
+pub use quotas::{QuotaAnswer, QuotaBody, QuotaListAnswer};
 pub use raw::RawJson;
 pub use schedules::{ScheduleAnswer, ScheduleBody, ScheduleListAnswer};
 pub use templates::{

@@ -10,6 +10,7 @@ use super::body::Budget;
 use super::service::artifacts::Turns;
 use super::service::definitions::Definitions;
 use super::service::placement::Placement;
+use super::service::quotas::Rates;
 use super::service::templates::{Catalog, Compiled};
 use crate::cluster::Cluster;
 use crate::config::{Config, Limits, RateLimits};
@@ -29,6 +30,8 @@ pub(crate) struct App {
     pub(crate) door: Door,
     /// What is noted of what they change.
     pub(crate) audit: Audit,
+    /// Rates of projects that have one.
+    pub(crate) quota_rates: Rates,
     /// Whether webhooks may name private addresses.
     pub(crate) allow_private: bool,
     /// How long a workflow is kept once it is over, where neither it nor its template says.
@@ -66,6 +69,7 @@ impl App {
             rate_limits: config.rate_limits.clone(),
             door: Door::new(&config.auth)?,
             audit: Audit::default(),
+            quota_rates: Rates::default(),
             workflow_retention_ms: config.workflows.retention_ms,
             reads: Spread::new(&config.reads, cluster.groups().len()),
             allow_private: config.webhooks.allow_private,

@@ -5,6 +5,7 @@ use bravo_model::audit;
 use bravo_model::command::{Idempotency, Lease, ListFilter};
 use bravo_model::key::ApiKey;
 use bravo_model::lifecycle::{Lifecycle, Stays, VersionId};
+use bravo_model::quota::Quota;
 use bravo_model::reply::{LeasedJob, LeasesEnded};
 use bravo_model::row::{Flow, PRIORITIES};
 use bravo_model::schedule::{Schedule, Target};
@@ -310,6 +311,10 @@ pub enum Query {
     Key(bravo_model::Name),
     /// Meta: all API keys.
     Keys,
+    /// Meta: a project's quota.
+    Quota(bravo_model::Name),
+    /// Meta: all quotas.
+    Quotas,
     /// Meta: a page of the audit log.
     Audit {
         /// Behind this number.
@@ -387,6 +392,8 @@ pub enum Answer {
     Stays(Vec<Option<Stays>>),
     /// To `Key` and `Keys`.
     Keys(Vec<ApiKey>),
+    /// To `Quota` and `Quotas`.
+    Quotas(Vec<Quota>),
     /// To `Audit`.
     Audit(Vec<audit::Entry>, Option<u64>),
 }

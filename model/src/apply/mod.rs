@@ -18,6 +18,7 @@ mod lifecycle;
 mod nack;
 mod purge;
 mod queue;
+mod quotas;
 mod retry;
 mod schedules;
 mod templates;
@@ -130,6 +131,8 @@ impl State<'_> {
             Command::RevokeKey(id) => self.revoke_key(&id),
             Command::UseKeys(uses) => self.use_keys(uses),
             Command::AppendAudit(entries) => self.append_audit(entries),
+            Command::PutQuota(quota) => self.put_quota(*quota),
+            Command::DeleteQuota(project) => self.delete_quota(&project),
         }
     }
 

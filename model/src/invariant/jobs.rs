@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Census, differences};
 use crate::footprint::Footprint;
 use crate::job::{JobState, Place};
-use crate::row::{Flow, Stats};
+use crate::quota::Usage;
+use crate::row::{self, Flow, Stats};
 use crate::table::{self, due, tag};
 use crate::txn::Key;
 
@@ -107,6 +108,20 @@ pub(super) fn counts_match_rows(census: &Census) -> Vec<String> {
         wrong.push(format!("{} queues are counted, {} are there", census.meta.queues, census.queues.len()));
     }
     wrong
+}
+
+/// What projects are counted to have is what they have.
+pub(super) fn usage_is_counted(census: &Census) -> Vec<String> {
+    let mut expected: BTreeMap<Key, Usage> = BTreeMap::new();
+    for job in census.jobs.values() {
+        let usage = expected.entry(table::of_project(tag::USAGE, &job.project)).or_default();
+        usage.jobs += u64::from(!job.state.is_final());
+        usage.bytes += u64::from(job.keeping.payload_bytes);
+    }
+    expected.retain(|_, usage| *usage != Usage::default());
+    let found = census.table(tag::USAGE).into_iter();
+    let found: BTreeMap<Key, Usage> = found.filter_map(|(key, value)| Some((key, row::decode(&value)?))).collect();
+    if expected == found { Vec::new() } else { vec![format!("counted {found:?}, there is {expected:?}")] }
 }
 
 /// Each job has a payload; payloads and results have jobs; only what succeeded has a result.

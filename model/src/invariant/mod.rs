@@ -31,13 +31,14 @@ pub struct Violation {
 type Invariant = (&'static str, fn(&Census) -> Vec<String>);
 
 /// Every invariant.
-const ALL: [Invariant; 24] = [
+const ALL: [Invariant; 25] = [
     ("rows_decode", jobs::rows_decode),
     ("one_place_per_job", jobs::one_place_per_job),
     ("index_rows_follow_from_jobs", jobs::index_rows_follow_from_jobs),
     ("leased_have_due", jobs::leased_have_due),
     ("tokens_grow", jobs::tokens_grow),
     ("counts_match_rows", jobs::counts_match_rows),
+    ("usage_is_counted", jobs::usage_is_counted),
     ("no_orphan_rows", jobs::no_orphan_rows),
     ("order_heads_only_move", keys::order_heads_only_move),
     ("slots_match", keys::slots_match),

@@ -1,10 +1,11 @@
-//! API keys and the audit log (meta group).
+//! API keys, quotas and the audit log (meta group), and what projects have in a partition.
 
 use crate::Time;
 use crate::audit::{Entry, Head};
 use crate::id::Name;
 use crate::key::ApiKey;
 use crate::limits;
+use crate::quota::{Quota, Usage};
 use crate::row;
 use crate::table::{self, tag};
 use crate::txn::Read;
@@ -12,6 +13,28 @@ use crate::txn::Read;
 /// One key.
 pub fn key(rows: &impl Read, id: &Name) -> Option<ApiKey> {
     row::read(rows, &table::api_key(id))
+}
+
+/// What a project may have, if that is bounded.
+pub fn quota(rows: &impl Read, project: &Name) -> Option<Quota> {
+    row::read(rows, &table::of_project(tag::QUOTA, project))
+}
+
+/// All quotas, by project.
+pub fn quotas(rows: &impl Read) -> Vec<Quota> {
+    let prefix = table::key(tag::QUOTA, &[]);
+    let mut found: Vec<Quota> = Vec::new();
+    row::walk(rows, &prefix, &prefix, &mut |_, value| {
+        found.extend(row::decode::<Quota>(value));
+        true
+    });
+    found.sort_by(|a, b| a.project.cmp(&b.project));
+    found
+}
+
+/// What a project has in this partition.
+pub fn usage(rows: &impl Read, project: &Name) -> Usage {
+    row::read(rows, &table::of_project(tag::USAGE, project)).unwrap_or_default()
 }
 
 /// All keys, the oldest first.

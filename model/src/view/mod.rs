@@ -9,8 +9,8 @@
 //!   artifacts    artifact, artifacts, chunks, coded, is_referred, is_whole, lifecycle, lifecycles, moves, put_away,
 //!                shard_refs, stays
 //!   the clock    now, next_due
-//!   meta group   audit, definition, definitions, formed, key, keys, nodes, template, templates, webhook, webhooks
-//!   partitions   subscriptions
+//!   meta group   audit, definition, definitions, formed, key, keys, nodes, quota, quotas, template, templates, webhook, webhooks
+//!   partitions   subscriptions, usage
 //!   all of it    digest
 //! ```
 
@@ -24,7 +24,7 @@ mod webhook;
 mod why;
 mod workflow;
 
-pub use access::{audit, key, keys};
+pub use access::{audit, key, keys, quota, quotas, usage};
 pub use artifact::{
     Found, artifact, artifacts, chunks, coded, is_referred, is_whole, lifecycle, lifecycles, moves, put_away,
     shard_refs, stays,

@@ -175,6 +175,10 @@ table! {
     "key.list" ADMIN own, [GET "/api/v1/keys"], -;
     "key.make" ADMIN own, [POST "/api/v1/keys"], -;
     "key.revoke" ADMIN own, [DELETE "/api/v1/keys/{id}"], -;
+    "quota.list" READ own, [GET "/api/v1/quotas"], -;
+    "quota.read" READ own, [GET "/api/v1/quotas/{project_id}"], -;
+    "quota.put" ADMIN all, [PUT "/api/v1/quotas/{project_id}"], -;
+    "quota.delete" ADMIN all, [DELETE "/api/v1/quotas/{project_id}"], -;
     "audit.list" ADMIN all, [GET "/api/v1/audit"], -;
 
     "page.openapi" NOBODY own, [GET "/api/openapi.json"], -;

@@ -16,6 +16,7 @@ pub(crate) mod openapi;
 pub(super) mod pack;
 mod pages;
 mod queues;
+mod quotas;
 mod schedules;
 mod templates;
 mod webhooks;
@@ -85,6 +86,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/cluster/transfer", post(cluster::transfer))
         .route("/api/v1/keys", get(keys::list).post(keys::make))
         .route("/api/v1/keys/{id}", delete(keys::revoke))
+        .route("/api/v1/quotas", get(quotas::list))
+        .route("/api/v1/quotas/{project_id}", get(quotas::read).put(quotas::put).delete(quotas::delete))
         .route("/api/v1/audit", get(audit::list))
         .route("/api/openapi.json", get(pages::openapi))
         .route("/", get(pages::dashboard))

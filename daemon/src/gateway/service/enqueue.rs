@@ -10,16 +10,18 @@
 //! are cancelled before the refusal is answered, so that nothing of the call is delivered later; a
 //! worker may have got some of them in between.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bravo_api::convert::jobs::enqueued;
 use bravo_api::proto;
 use bravo_model::command::{Idempotency, NewJob};
 use bravo_model::reply::Enqueued;
-use bravo_model::{Code, Command, Envelope, Refusal, Reply};
+use bravo_model::{Code, Command, Envelope, Name, Refusal, Reply};
 use futures_util::future::join_all;
 
 use super::placement::{Part, split};
+use super::quotas;
 use super::wrong_reply;
 use crate::cluster::Repeat;
 use crate::gateway::app::App;
@@ -39,6 +41,7 @@ pub(crate) async fn enqueue(
     digest: impl FnOnce() -> [u8; 16],
 ) -> Result<proto::EnqueueResponse, Refusal> {
     jobs.iter().try_for_each(|job| call.caller.may_write(&job.project))?;
+    check_quotas(app, &jobs)?;
     let texts = jobs.iter().filter(|job| job.payload.json).map(|job| job.payload.bytes.as_ref());
     depth::check_text("payload", texts.chain(jobs.iter().map(|job| job.metadata.as_ref())))?;
     let named = jobs.iter().enumerate().map(|(place, job)| (format!("jobs[{place}].queue"), &job.queue));
@@ -59,6 +62,16 @@ pub(crate) async fn enqueue(
         Ok([part]) => keyed.spread(vec![part], total).await,
         Err(parts) => keyed.spread(parts, total).await,
     }
+}
+
+/// Each project's share of the call is held against its quota.
+fn check_quotas(app: &App, jobs: &[NewJob]) -> Result<(), Refusal> {
+    let mut shares: BTreeMap<&Name, (usize, usize)> = BTreeMap::new();
+    for job in jobs {
+        let share = shares.entry(&job.project).or_default();
+        *share = (share.0 + 1, share.1 + job.payload.bytes.len());
+    }
+    shares.into_iter().try_for_each(|(project, (jobs, bytes))| quotas::check(app, project, jobs, bytes))
 }
 
 /// Without a key: jobs that may go anywhere try another partition when one has too much to do.

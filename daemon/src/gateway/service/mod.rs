@@ -18,6 +18,7 @@ pub(crate) mod lifecycle;
 pub(crate) mod list;
 pub(crate) mod placement;
 pub(crate) mod queues;
+pub(crate) mod quotas;
 pub(crate) mod readiness;
 pub(crate) mod reads;
 pub(crate) mod schedules;

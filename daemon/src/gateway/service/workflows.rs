@@ -17,6 +17,7 @@ use futures_util::future::join_all;
 use serde_json::Value;
 
 use super::list::{Cursor, merge};
+use super::quotas;
 use super::reads::{Kind, earlier, or_stale, read as read_group, read_shared, wrong_answer};
 use super::templates::{blocking, parts, ready};
 use super::wrong_reply;
@@ -37,6 +38,7 @@ pub(crate) async fn start(
 ) -> Result<proto::WorkflowStatusResponse, Rejection> {
     let project = convert::project(&request.project_id)?;
     call.caller.may_write(&project)?;
+    quotas::check(app, &project, 1, 0)?;
     let prepared = prepare(app, call, request).await;
     let partition = match &call.key {
         Some(key) => routing::key_home(project.as_str(), key.text(), app.cluster.partitions()),

@@ -34,8 +34,8 @@ fn needs(operation: &str) -> Needs {
         "startWorkflow" | "cancelWorkflow" | "pauseWorkflow" | "resumeWorkflow" | "retryWorkflow"
         | "signalWorkflow" | "deleteArtifact" => ENQUEUE,
         "ack" | "nack" | "extend" | "lease" | "addTasks" => WORK,
-        "listJobs" | "listQueues" | "listSchedules" | "getSchedule" | "listWebhooks" | "getWebhook"
-        | "listWorkflows" | "events" | "getLifecycle" => READ,
+        "listJobs" | "listQueues" | "listSchedules" | "getSchedule" | "listWebhooks" | "getWebhook" | "listQuotas"
+        | "getQuota" | "listWorkflows" | "events" | "getLifecycle" => READ,
         "getJob" | "why" | "getQueue" | "listTemplates" | "getTemplate" | "previewTemplate" | "getWorkflow"
         | "workflowEvents" | "listArtifacts" | "getArtifact" => LOOK,
         "putArtifact" => MAKE,
@@ -43,7 +43,8 @@ fn needs(operation: &str) -> Needs {
         | "putLifecycle" | "deleteLifecycle" | "listKeys" | "makeKey" | "revokeKey" => OWN_ADMIN,
         "listWorkers" | "getCluster" | "compareDigests" => WHOLE_READ,
         "putQueue" | "deleteQueue" | "pauseQueue" | "resumeQueue" | "drainQueue" | "purgeQueue" | "redriveQueue"
-        | "putTemplate" | "deleteTemplate" | "addMember" | "removeMember" | "transferLeadership" | "listAudit" => ADMIN,
+        | "putTemplate" | "deleteTemplate" | "addMember" | "removeMember" | "transferLeadership" | "putQuota"
+        | "deleteQuota" | "listAudit" => ADMIN,
         "health" | "ready" | "metrics" | "openapi" => ANYBODY,
         unknown => panic!("{unknown}: nobody has said yet who may make this call"),
     }

@@ -3,6 +3,7 @@
 mod foreign;
 mod keys;
 mod matrix;
+mod quotas;
 
 use http::{Method, StatusCode};
 use serde_json::json;

@@ -1,0 +1,84 @@
+//! What one project may have.
+
+use http::Method;
+use serde_json::{Value, json};
+
+use super::{ask, key};
+use crate::harness::{Answer, call_at, get, nodes, post, put};
+
+async fn enqueue(project: &str, jobs: usize, payload: &str) -> Answer {
+    let job = json!({"queue": "quotas", "project_id": project, "payload": payload});
+    post("/api/v1/jobs", json!({"jobs": vec![job; jobs]}).to_string()).await
+}
+
+async fn quota(project: &str, body: Value) -> Answer {
+    put(&format!("/api/v1/quotas/{project}"), body.to_string()).await
+}
+
+#[tokio::test]
+async fn a_project_has_as_many_jobs_as_its_quota_says_and_others_any_number() {
+    quota("bounded", json!({"jobs_max": 3})).await.ok();
+    assert!(enqueue("bounded", 3, "x").await.status.is_success());
+    let mut refused = enqueue("bounded", 1, "x").await;
+    for _ in 0..100 {
+        // A replica counts a moment later what its leader took in.
+        if !refused.status.is_success() {
+            break;
+        }
+        refused = enqueue("bounded", 1, "x").await;
+    }
+    assert_eq!((refused.status.as_u16(), refused.code().as_str()), (429, "rate_limited"));
+    assert!(refused.json()["detail"].as_str().unwrap().contains("of at most 3"), "{}", refused.text);
+    assert!(enqueue("unbounded", 20, "x").await.status.is_success());
+    let workflow = json!({"project_id": "bounded", "tasks": [{"id": "a", "queue": "quotas"}]}).to_string();
+    assert_eq!(post("/api/v1/workflows", workflow).await.code(), "rate_limited");
+
+    let listed = get("/api/v1/jobs?project_id=bounded&consistency=linearizable").await.ok();
+    for job in listed["jobs"].as_array().unwrap() {
+        post(&format!("/api/v1/jobs/{}/cancel", job["id"].as_str().unwrap()), "").await.ok();
+    }
+    let mut taken = enqueue("bounded", 1, "x").await;
+    for _ in 0..100 {
+        if taken.status.is_success() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        taken = enqueue("bounded", 1, "x").await;
+    }
+    assert!(taken.status.is_success(), "what was cancelled makes room: {}", taken.text);
+}
+
+#[tokio::test]
+async fn a_projects_payload_bytes_and_its_rate_are_bounded() {
+    quota("bytes", json!({"bytes_max": 1_000})).await.ok();
+    assert_eq!(enqueue("bytes", 2, &"x".repeat(600)).await.code(), "rate_limited");
+    assert!(enqueue("bytes", 1, &"x".repeat(600)).await.status.is_success());
+    quota("slow", json!({"jobs_per_second": 3})).await.ok();
+    let mut refusals = 0;
+    for _ in 0..20 {
+        let answer = enqueue("slow", 1, "x").await;
+        if !answer.status.is_success() {
+            assert_eq!(answer.code(), "rate_limited");
+            assert!(answer.headers.contains_key("retry-after"));
+            refusals += 1;
+        }
+    }
+    assert!(refusals > 0, "a node takes its share of the rate, one a second");
+    assert_eq!(quota("slow", json!({"jobs_per_second": 0})).await.code(), "invalid_argument");
+}
+
+#[tokio::test]
+async fn a_quota_is_looked_at_listed_and_deleted() {
+    quota("seen", json!({"jobs_max": 7, "bytes_max": 9})).await.ok();
+    let mut shown = get("/api/v1/quotas/seen").await.ok();
+    shown.as_object_mut().unwrap().sort_keys();
+    let expected =
+        json!({"bytes": 0, "bytes_max": 9, "jobs": 0, "jobs_max": 7, "jobs_per_second": null, "project_id": "seen"});
+    assert_eq!(shown, expected);
+    let reader = key(Some("seen"), &["read"]).await;
+    let listed = ask(&reader, Method::GET, "/api/v1/quotas", "").await.ok();
+    assert_eq!(listed["quotas"], json!([expected]), "one's own alone");
+    let gone = call_at(nodes()[0], Method::DELETE, "/api/v1/quotas/seen", &[], "").await;
+    assert_eq!(gone.status.as_u16(), 204);
+    assert_eq!(get("/api/v1/quotas/seen").await.code(), "not_found");
+}
