@@ -21,6 +21,7 @@ mod service;
 mod stored;
 mod testing;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -54,7 +55,13 @@ struct Args {
     key: Option<String>,
     /// The CA of https:// servers, as PEM
     #[arg(long, env = "BRAVO_CA", value_name = "FILE")]
-    ca: Option<std::path::PathBuf>,
+    ca: Option<PathBuf>,
+    /// The client certificate for https:// servers, as PEM
+    #[arg(long, env = "BRAVO_CERT", value_name = "FILE", requires = "cert_key")]
+    cert: Option<PathBuf>,
+    /// The private key of that certificate, as PEM
+    #[arg(long, env = "BRAVO_CERT_KEY", value_name = "FILE", requires = "cert")]
+    cert_key: Option<PathBuf>,
     /// Jobs at a time
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     concurrency: u16,
@@ -126,9 +133,15 @@ fn client(args: &Args) -> Result<Client, Error> {
     if let Some(key) = &args.key {
         builder = builder.api_key(key);
     }
-    if let Some(path) = &args.ca {
+    let read = |path: &PathBuf| {
         let pem = std::fs::read_to_string(path);
-        builder = builder.ca_pem(pem.map_err(|error| Error::Invalid(format!("{}: {error}", path.display())))?);
+        pem.map_err(|error| Error::Invalid(format!("{}: {error}", path.display())))
+    };
+    if let Some(path) = &args.ca {
+        builder = builder.ca_pem(read(path)?);
+    }
+    if let (Some(cert), Some(key)) = (&args.cert, &args.cert_key) {
+        builder = builder.identity_pem(read(cert)?, read(key)?);
     }
     builder.build()
 }

@@ -6,7 +6,7 @@ use bravo_api::problem::refusal_of;
 use bravo_api::proto::{self, jobs_client::JobsClient};
 use bravo_model::Code;
 use http::{Method, StatusCode};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tonic::transport::Channel;
 
@@ -111,17 +111,21 @@ async fn all_callers_together_have_a_limit_where_one_is_set() {
 async fn an_address_has_so_many_connections_and_the_next_one_is_told() {
     let limits = |config: &mut bravo_daemon::config::Config| {
         config.rate_limits.exempt = Vec::new();
+        // Those that are held ask nothing more.
+        config.limits.header_read_timeout_ms = 60_000;
         config.limits.connections_per_address_max = 4;
     };
     let (address, _) = own_node(limits).await;
     let mut held = Vec::new();
     let told = loop {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        let mut answer = Vec::new();
-        // One that was taken in says nothing.
-        let read = tokio::time::timeout(std::time::Duration::from_millis(300), stream.read_to_end(&mut answer)).await;
-        if read.is_ok() {
-            break String::from_utf8(answer).unwrap();
+        // One that was taken in answers; one that was not was told why, whether or not it asked.
+        let _ = stream.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        let mut answer = vec![0; 4_096];
+        let count = stream.read(&mut answer).await.unwrap();
+        let answer = String::from_utf8_lossy(&answer[..count]).into_owned();
+        if !answer.starts_with("HTTP/1.1 200 ") {
+            break answer;
         }
         held.push(stream);
         assert!(held.len() <= 4, "more than the bound were taken in");

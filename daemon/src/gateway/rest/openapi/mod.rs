@@ -8,6 +8,7 @@
 //! `docs/openapi.json` is the same text, kept by a test.
 
 mod finish;
+mod shared;
 
 use std::sync::LazyLock;
 
