@@ -26,7 +26,7 @@ const LEAD_MAX: usize = 40;
 const HORIZON_S: f64 = 900.0;
 /// Below this cost relative to the plain rule the price of a late job rises, by so much for each unit below.
 const CHEAP: f64 = 0.92;
-const CHEAP_STEEPNESS: f64 = 2.0;
+const CHEAP_STEEPNESS: f64 = 3.0;
 /// By how much it falls for each unit above `Settings::dear`, and what share of it is left at least.
 const DEAR_STEEPNESS: f64 = 8.0;
 const PRICE_SHARE_MIN: f64 = 0.25;
