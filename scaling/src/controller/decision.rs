@@ -8,7 +8,7 @@ use crate::plan::{Job, Plan, Question};
 
 /// Below this cost relative to the plain rule the price of a late job rises, by so much for each unit below.
 const CHEAP: f64 = 0.92;
-const CHEAP_STEEPNESS: f64 = 3.0;
+const CHEAP_STEEPNESS: f64 = 2.0;
 /// By how much it falls for each unit above `Settings::dear`, and what share of it is left at least.
 const DEAR_STEEPNESS: f64 = 8.0;
 const PRICE_SHARE_MIN: f64 = 0.25;
