@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Installs from Debian what the fault tests need beyond a Rust toolchain: a wall clock that jumps and
-# calls that fail. Does nothing where it is all there already.
+# Installs from Debian what the tests need beyond a Rust toolchain: a wall clock that jumps, calls that fail,
+# and Python for openapi.sh. Does nothing where it is all there already.
 set -euo pipefail
-packages=(libfaketime fiu-utils libfiu0 e2fsprogs mount util-linux)
+packages=(libfaketime fiu-utils libfiu0 e2fsprogs mount util-linux curl)
+python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3 python3-venv)
 missing=()
 for package in "${packages[@]}"; do
     dpkg-query --show --showformat='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")

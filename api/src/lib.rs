@@ -14,7 +14,9 @@
 pub mod certs;
 pub mod convert;
 pub mod json;
+pub mod keys;
 pub mod problem;
+mod schema;
 #[cfg(feature = "templates")]
 pub mod template;
 pub mod time;

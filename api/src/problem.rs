@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tonic::Status;
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+use utoipa::ToSchema;
 
 use crate::proto;
 use crate::{Code, Refusal};
@@ -49,7 +50,7 @@ impl From<Refusal> for Rejection {
 }
 
 /// An `application/problem+json` body.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
     /// A URI that names the kind of problem; one per code.
     #[serde(rename = "type")]
@@ -71,7 +72,7 @@ pub struct Problem {
 }
 
 /// One of several things that are wrong with a definition.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FieldError {
     /// Where, such as `tasks[2].depends_on[0]`.
     pub path: String,

@@ -12,6 +12,7 @@ use bravo_model::{Name, limits};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use crate::json::RawJson;
 use crate::problem::{FieldError, Rejection};
@@ -32,42 +33,74 @@ pub struct Part {
 /// Templates by name, for sub-workflows.
 pub type Parts = BTreeMap<String, Part>;
 
-/// A task as it is sent.
-#[derive(Clone, Debug, Deserialize)]
+/// A task as it is sent. Exactly one of `queue`, `workflow`, `wait_signal`, `timer_ms` and `approval` says what it is.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct TaskBody {
+pub struct TaskBody {
+    /// Its name within the workflow.
     id: String,
+    /// Tasks that must have ended well, or been skipped, before it begins.
     #[serde(default)]
     depends_on: Vec<String>,
+    /// It is a job of this queue, with the built input as payload.
     queue: Option<String>,
+    /// It is a workflow of its own; the results of its tasks by id are the task's result.
     workflow: Option<SubWorkflowBody>,
+    /// It waits for this signal, whose payload is its result.
     wait_signal: Option<String>,
+    /// It waits so long.
     timer_ms: Option<u64>,
+    /// It waits for the signal of its own name; false, or an object whose `approved` is false, rejects.
     approval: Option<bool>,
+    /// Null if absent. Strings may hold `{{ … }}` over `input`, `tasks.ID.result` and, with `foreach`, `item` and
+    /// `index`; a string that is one expression keeps the value's type.
     input: Option<RawJson>,
+    /// An expression; the task is skipped where it is false.
+    #[schema(value_type = Option<RawJson>)]
     when: Option<Value>,
+    /// An expression that gives a list, or the list: the task is done once for each item.
+    #[schema(value_type = Option<RawJson>)]
     foreach: Option<Value>,
+    /// Items at once.
+    #[schema(minimum = 1)]
     max_parallel: Option<u32>,
+    /// Goes with `queue`, whose own it overrides.
+    #[schema(minimum = 1, maximum = 10000)]
     max_attempts: Option<u32>,
+    /// How long it may take, attempts included.
     timeout_ms: Option<u64>,
+    /// Goes with `queue`.
+    #[schema(minimum = 0, maximum = 9)]
     priority: Option<u8>,
+    /// A job that undoes it when the workflow fails later.
     compensate: Option<CompensateBody>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+/// A workflow as a task.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct SubWorkflowBody {
+    /// Its newest version.
     template: Option<String>,
+    /// Instead of a template.
+    #[schema(value_type = Option<Vec<TaskBody>>, no_recursion)]
     tasks: Option<RawJson>,
+    /// As the task's own input, one of which is enough.
     input: Option<RawJson>,
+    /// Goes with `tasks`.
+    #[schema(value_type = Option<TaskBody>, no_recursion)]
     on_failure: Option<RawJson>,
+    /// How long it may take.
     deadline_ms: Option<u64>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+/// What undoes a task.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct CompensateBody {
+    /// The queue of its job.
     queue: String,
+    /// May also use the task's own `result`, and `error`.
     input: Option<RawJson>,
 }
 

@@ -223,6 +223,7 @@ fn a_queue_is_shown_flat() {
         paused: true,
         draining: false,
         counts: Some(proto::QueueCounts { ready: 2, oldest_ready_ms: Some(7), ..Default::default() }),
+        breaker: "closed".into(),
     };
     let shown = serde_json::to_value(json::QueueAnswer::from(queue)).unwrap();
     assert_eq!(
@@ -233,7 +234,7 @@ fn a_queue_is_shown_flat() {
             "lease_ms": 30_000, "rate_limit": null, "max_in_flight": null, "concurrency_per_key": 1,
             "fairness": {"weights": {}}, "retention_ms": 604_800_000, "dead_letter": null,
             "max_ready": limits::MAX_READY_DEFAULT, "agent_type": null, "paused": true, "draining": false,
-            "ready": 2, "scheduled": 0, "blocked": 0, "leased": 0, "dead": 0, "oldest_ready_ms": 7,
+            "ready": 2, "scheduled": 0, "blocked": 0, "leased": 0, "dead": 0, "oldest_ready_ms": 7, "breaker": "closed",
         })
     );
 }
@@ -268,6 +269,8 @@ fn a_job_is_shown_as_it_was_sent() {
         concurrency_key: None,
         fairness_key: None,
         unique_key: None,
+        requirements: [("gpu".to_owned(), "yes".to_owned())].into(),
+        sticky_key: Some("s".into()),
         ready_seq: 1,
     };
     let payload = Payload { json: true, bytes: Bytes::from_static(b"{ \"n\":1.00 }") };
@@ -281,6 +284,7 @@ fn a_job_is_shown_as_it_was_sent() {
     assert_eq!(value["id"], "j2-7");
     assert_eq!(value["state"], "succeeded");
     assert_eq!(value["started_at"], "1970-01-01T00:00:00.001Z");
+    assert_eq!((&value["requirements"]["gpu"], &value["sticky_key"]), (&"yes".into(), &"s".into()));
     assert_eq!(value["result"], Value::Null);
     assert_eq!(value["result_base64"], "AQ==");
 }

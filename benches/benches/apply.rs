@@ -19,7 +19,7 @@ fn one(rows: &mut Rows, at: u64, command: Command) -> Reply {
 
 fn lease() -> Command {
     let (queue, worker) = (name("bench"), name("worker"));
-    Command::Lease(Lease { queue, worker, max: JOBS, bytes_max: u32::MAX, lease_ms: None })
+    Command::Lease(Lease::new(queue, worker, JOBS))
 }
 
 fn filled() -> Rows {

@@ -8,6 +8,7 @@ use bravo_benches::{job, name};
 use bravo_daemon::cluster::{Cluster, Repeat};
 use bravo_daemon::dev;
 use bravo_daemon::dispatch::queue::Sink;
+use bravo_daemon::dispatch::workers::Card;
 use bravo_daemon::dispatch::{Credit, Waiter};
 use bravo_daemon::node::Node;
 use bravo_daemon::raft::types::partition_group;
@@ -46,7 +47,7 @@ async fn enqueue(cluster: &Arc<Cluster>, count: usize) {
 
 async fn lease(cluster: &Arc<Cluster>, max: u32) -> Delivery {
     let (sender, receiver) = tokio::sync::oneshot::channel();
-    let waiter = Waiter { worker: name("w"), lease_ms: None, credit: Credit::new(max), sink: Sink::Once(sender) };
+    let waiter = Waiter::plain(Card::new(name("w")), Credit::new(max), Sink::Once(sender));
     cluster.dispatcher.wait(cluster, &name("bench"), waiter);
     receiver.await.expect("a delivery")
 }

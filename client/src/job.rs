@@ -163,6 +163,18 @@ impl NewJob {
         self
     }
 
+    /// A label that a worker must have, with this value, to get the job.
+    pub fn requirement(mut self, label: impl Into<String>, value: impl Into<String>) -> Self {
+        self.0.requirements.insert(label.into(), value.into());
+        self
+    }
+
+    /// Jobs of this key go to the worker that has the key's state, if it takes them soon.
+    pub fn sticky_key(mut self, key: impl Into<String>) -> Self {
+        self.0.sticky_key = Some(key.into());
+        self
+    }
+
     /// A JSON object as text, returned as it was sent.
     pub fn metadata_text(mut self, text: impl Into<Bytes>) -> Self {
         self.0.metadata = text.into();

@@ -68,6 +68,7 @@ impl Client {
             max: Some(max),
             wait_ms: millis(wait),
             lease_ms: lease.map(millis),
+            ..Default::default()
         };
         let patient = self.with_deadline(self.deadline() + wait);
         let send = |link: crate::net::Link, request| async move { link.jobs().lease(request).await };

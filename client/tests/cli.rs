@@ -265,7 +265,25 @@ async fn certificates_are_made_once() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().to_str().unwrap();
     let (code, stdout, _) = finish(bravo("", &["certs", "init", path])).await;
-    assert_eq!((code, stdout), (0, format!("{path}/ca.pem\n{path}/ca.key\n")));
+    let made = ["ca", "client-ca"].map(|ca| format!("{path}/{ca}.pem\n{path}/{ca}.key\n")).concat();
+    assert_eq!((code, stdout), (0, made));
+    let (code, _, stderr) = finish(bravo("", &["certs", "init", path])).await;
+    assert_eq!(code, 2, "{stderr}");
+    assert!(stderr.contains("ca.pem"), "{stderr}");
+    for name in ["ca.pem", "ca.key"] {
+        std::fs::rename(dir.path().join(format!("client-{name}")), dir.path().join(name)).unwrap();
+    }
+    let (code, stdout, _) = finish(bravo("", &["certs", "init", path])).await;
+    assert_eq!((code, stdout), (0, format!("{path}/client-ca.pem\n{path}/client-ca.key\n")), "what lacks is made");
+    let server = ["certs", "server", path, "--host", "127.0.0.1", "--host", "localhost"];
+    let client = ["certs", "client", path, "--name", "ci", "--project", "shop", "--roles", "enqueue,read"];
+    for (arguments, file) in [(&server[..], "server-127.0.0.1.key"), (&client[..], "client-ci.pem")] {
+        let (code, _, stderr) = finish(bravo("", arguments)).await;
+        assert_eq!(code, 0, "{stderr}");
+        assert!(dir.path().join(file).exists());
+    }
+    let wrong = ["certs", "client", path, "--name", "other", "--roles", "root"];
+    assert_eq!(finish(bravo("", &wrong)).await.0, 2);
     let node = ["certs", "node", path, "--id", "1", "--host", "127.0.0.1", "--host", "localhost"];
     assert_eq!(finish(bravo("", &node)).await.0, 0);
     assert!(dir.path().join("node-1.key").exists());

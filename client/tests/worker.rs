@@ -244,6 +244,21 @@ async fn an_ack_that_the_daemon_cannot_take_now_is_repeated() {
 }
 
 #[tokio::test]
+async fn a_worker_says_what_it_is_and_takes_ten_jobs_at_a_time_unless_told_otherwise() {
+    let mut node = Node::start().await;
+    let builder = Worker::builder(&client(&[&node]), ["q"]).label("gpu", "yes").label("zone", "a").weight(3);
+    let running = start(builder, |_| async { Ok(Output::none()) });
+    let mut stream = node.work_stream().await;
+    let hello = stream.hello().await;
+    let labels: Vec<_> = hello.labels.iter().map(|(label, value)| (label.as_str(), value.as_str())).collect();
+    assert_eq!(labels, [("gpu", "yes"), ("zone", "a")]);
+    assert_eq!((hello.weight, hello.capacity), (Some(3), 10));
+    running.stop.cancel();
+    see_off(stream).await;
+    assert_eq!(running.summary().await, Summary::default());
+}
+
+#[tokio::test]
 async fn a_graceful_stop_finishes_what_is_held() {
     let mut node = Node::start().await;
     let gate = Arc::new(Semaphore::new(0));

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bravo_model::command::{Lease, Nack};
+use bravo_model::reply::LeasesEnded;
+use bravo_model::view::Offer;
 use bravo_model::{Code, Command, Envelope, JobId, Name, Refusal, Reply, view};
 use bravo_storage::blob::BlobStore;
 use bytes::Bytes;
@@ -14,17 +16,18 @@ use tokio::sync::Semaphore;
 
 use crate::blobs::{self, ChunkCache, ChunkCall, Pace};
 use crate::cold::Tier;
-use crate::dispatch::Dispatcher;
+use crate::config::Balancing;
 use crate::dispatch::hungry::Hungry;
 use crate::dispatch::streams::Unwanted;
+use crate::dispatch::{Dispatcher, balance};
 use crate::events::Feed;
 use crate::membership;
 use crate::query;
 use crate::raft::group::Group;
 use crate::raft::proposer::ProposeError;
-use crate::raft::types::{Batch, GroupId, Member, NodeId, partition_group};
+use crate::raft::types::{Batch, GroupId, META_GROUP, Member, NodeId, partition_group};
 use crate::tasks::Tasks;
-use crate::transport::wire::{Answer, Cancelled, Delivery, Query, Request, Response};
+use crate::transport::wire::{Answer, Cancelled, Delivery, Query, Request, Response, WorkerSeen};
 use crate::transport::{Transport, TransportError};
 
 /// How long a node that was asked as the leader may still answer when another one leads.
@@ -81,6 +84,8 @@ pub struct Own {
     pub(crate) pace: Pace,
     /// What happens on it, for those who watch.
     pub feed: Arc<Feed>,
+    /// How jobs are shared out among workers.
+    pub balancing: Balancing,
     /// Its background tasks.
     pub tasks: Tasks,
 }
@@ -104,14 +109,14 @@ impl Cluster {
         members: BTreeMap<NodeId, Member>,
         own: Own,
     ) -> Arc<Self> {
-        let Own { blobs, chunks, tier, pace, feed, tasks } = own;
+        let Own { blobs, chunks, tier, pace, feed, balancing, tasks } = own;
         Arc::new(Self {
             node,
             name,
             groups,
             transport,
             members: RwLock::new(members),
-            dispatcher: Dispatcher::default(),
+            dispatcher: Dispatcher::new(balancing, node),
             hungry: Hungry::default(),
             feed,
             cancel_calls: Arc::new(Semaphore::new(CANCEL_CALLS_MAX)),
@@ -371,7 +376,12 @@ impl Cluster {
             Request::GetCold(name) => self.serve_cold(name, None).await,
             Request::RenewChunks(chunks) => self.serve_chunk(ChunkCall::Renew(chunks)).await,
             Request::HasChunks(chunks) => self.serve_chunk(ChunkCall::Has(chunks)).await,
-            Request::Workers => Response::Workers(self.dispatcher.workers.list()),
+            Request::Workers => Response::Workers(self.workers_here()),
+            Request::Ended(ended) => {
+                self.dispatcher.balance.ended(&self, &ended);
+                Response::Done
+            }
+            Request::Roster(known) => balance::roster(&self.dispatcher.workers, known),
             Request::Status => Response::Status(crate::transport::wire::NodeStatus {
                 id: self.node,
                 version: env!("CARGO_PKG_VERSION").into(),
@@ -385,37 +395,59 @@ impl Cluster {
         if let Some(leader) = group.shared.foreign_leader() {
             return Response::NotLeader(leader);
         }
-        if lease.max == 0 || self.ready_or_register(group, from, &lease.queue) == 0 {
-            let ready_left = self.ready_or_register(group, from, &lease.queue);
-            return Response::Leased(Delivery { ready_left, ..Delivery::default() });
+        let offer = self.ready_or_register(group, from, &lease);
+        if lease.max == 0 || offer.ready == 0 {
+            return Response::Leased(nothing(group, &offer));
         }
-        let queue = lease.queue.clone();
-        let leased = match group.propose(Envelope::plain(Command::Lease(lease)).encode()).await {
+        let leased = match group.propose(Envelope::plain(Command::Lease(lease.clone())).encode()).await {
             Ok(Reply::Leased(leased)) => leased,
             Ok(Reply::Refused(refusal)) => return Response::Refused(refusal),
             Ok(other) => return Response::Unknown(format!("a lease was answered by {other:?}")),
             Err(error) => return refused(error),
         };
-        let now = group.shared.clock.now();
-        let retry_in_ms = leased.next_at.map(|at| at.saturating_sub(now).clamp(1, 60_000));
         let keys: Vec<_> = leased.jobs.iter().map(|job| view::payload_key(job.seq)).collect();
         let ((), payloads) = group.shared.payloads(&keys, |_| ()).await;
         let jobs = leased.jobs.into_iter().zip(payloads).filter_map(|(job, payload)| Some((job, payload?))).collect();
-        let ready_left = self.ready_or_register(group, from, &queue);
-        Response::Leased(Delivery { jobs, ready_left, retry_in_ms, partition: group.shared.partition })
+        let offer = self.ready_or_register(group, from, &lease);
+        let rest = nothing(group, &Offer { until: offer.until.or(leased.next_at), ..offer });
+        Response::Leased(Delivery { jobs, partition: group.shared.partition, ..rest })
     }
 
-    /// Ready jobs of the queue here; if there are none, remembers to tell the node when there are.
-    fn ready_or_register(&self, group: &Group, node: NodeId, queue: &Name) -> u64 {
-        let ready = || view::deliverable(&*group.shared.state.read(), queue);
-        match ready() {
-            0 => {
-                self.hungry.register(group.shared.group, queue, node);
-                // What became ready between the look and the note was not told to anybody.
-                ready()
-            }
-            some => some,
+    /// The workers that were seen here lately, with how they fare.
+    fn workers_here(&self) -> Vec<WorkerSeen> {
+        let mut workers = self.dispatcher.workers.list();
+        for seen in &mut workers {
+            (seen.breaker, seen.set_aside_until) = self.dispatcher.balance.standing(&seen.worker);
         }
+        workers
+    }
+
+    /// Leases ended in groups that this node leads.
+    pub(crate) fn leases_ended(&self, ended: &[LeasesEnded]) {
+        if !ended.is_empty() {
+            self.dispatcher.balance.ended(self, ended);
+            self.dispatcher.balance.to_tell(ended);
+        }
+    }
+
+    /// The type of agent that works a queue, as this node's replica has it.
+    pub(crate) fn agent_type(&self, queue: &Name) -> Name {
+        let named = |meta: &Group| view::definition(&*meta.shared.state.read(), queue)?.config.agent_type;
+        self.group(META_GROUP).and_then(named).unwrap_or_else(|| queue.clone())
+    }
+
+    /// What the queue has here for the asker; if that is nothing, remembers to tell the node when it has.
+    fn ready_or_register(&self, group: &Group, node: NodeId, lease: &Lease) -> Offer {
+        // The state's clock stands still while nothing is applied.
+        let now = group.shared.clock.now();
+        let offer = || view::offer(&*group.shared.state.read(), lease, now);
+        let first = offer();
+        if first.ready > 0 {
+            return first;
+        }
+        self.hungry.register(group.shared.group, &lease.queue, node);
+        // What became ready between the look and the note was not told to anybody.
+        offer()
     }
 
     /// Something of the queue became deliverable in a group that this node leads.
@@ -495,6 +527,7 @@ impl Cluster {
             error: Some("the worker left before the job reached it".into()),
             retry_in_ms: Some(0),
             dead: false,
+            unseen: true,
         };
         let nacks = delivery.jobs.iter().map(|(job, _)| nack(job)).collect();
         let cluster = self.clone();
@@ -525,6 +558,18 @@ impl Group {
         }
         let written = self.raft.client_write(Batch::marker()).await;
         written.map(|written| written.log_id.index).map_err(|error| ProposeError::Unknown(error.to_string()))
+    }
+}
+
+/// What an asker is told who gets no jobs.
+fn nothing(group: &Group, offer: &Offer) -> Delivery {
+    let now = group.shared.clock.now();
+    Delivery {
+        ready_left: offer.ready,
+        retry_in_ms: offer.until.map(|at| at.saturating_sub(now).clamp(1, 60_000)),
+        kept: offer.slots,
+        kept_alike: offer.alike,
+        ..Delivery::default()
     }
 }
 

@@ -103,7 +103,8 @@ pub fn configs(root: &Path, nodes: u16, port: u16) -> anyhow::Result<Vec<Config>
         config.cluster.initial.clone_from(&initial);
         // The receivers of those who try things out are on the same machine.
         config.webhooks.allow_private = true;
-        config.tls = Some(Tls { ca: folder.join("ca.pem"), cert, key: folder.join(format!("node-{node}.key")) });
+        let key = folder.join(format!("node-{node}.key"));
+        config.tls = Some(Tls { ca: folder.join("ca.pem"), cert, key, ..Tls::default() });
         Ok(config)
     };
     (1..=nodes).map(config).collect()

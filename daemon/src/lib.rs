@@ -20,6 +20,7 @@ pub mod node;
 pub mod query;
 pub mod raft;
 pub mod reads;
+pub(crate) mod reload;
 pub mod routing;
 pub mod run;
 pub mod sd;

@@ -66,10 +66,11 @@ impl Node {
     async fn open(config: &Config) -> anyhow::Result<Self> {
         let id = config.node.id;
         let data = DataDir::open(&config.node.data_dir)?;
-        let transport = bind(config, &data)?;
+        let (transport, tls) = bind(config, &data)?;
         let service = Arc::new(PeerService::default());
         let tasks = Tasks::default();
         tasks.spawn(transport.clone().serve(service.clone(), tasks.clone()));
+        tasks.spawn(renew(transport.clone(), id, tls));
         let identity = identify(config, &data, &transport).await?;
 
         let disk = Disk::open(config, &data).await?;
@@ -82,7 +83,8 @@ impl Node {
         let name = config.cluster.name.clone();
         let (blobs, others, members) = (disk.blobs.clone(), Some(transport.clone()), founders.clone());
         let (tier, pace) = (disk.tier.clone(), Pace::of(&config.artifacts));
-        let own = Own { blobs, chunks: disk.chunks.clone(), tier, pace, feed, tasks: tasks.clone() };
+        let (chunks, balancing) = (disk.chunks.clone(), config.balancing.clone());
+        let own = Own { blobs, chunks, tier, pace, feed, balancing, tasks: tasks.clone() };
         let cluster = Cluster::new(id, name, groups, others, members, own);
         service.ready(cluster.clone(), disk.snapshots);
         tasks.spawn(announce(cluster.clone(), asked));
@@ -99,6 +101,7 @@ impl Node {
         }
         tasks.spawn(group::maintain(cluster.groups().to_vec()));
         tasks.spawn(pulse::run(id, cluster.groups().to_vec(), timing(config)));
+        tasks.spawn(crate::dispatch::balance::run(cluster.clone()));
         crate::keeper::start(cluster.clone());
         crate::blobs::keeper::start(&cluster);
         crate::cold::start(&cluster);
@@ -175,21 +178,33 @@ fn lone_certificate(config: &Config, data: &DataDir) -> anyhow::Result<Tls> {
         certs::init_ca(&folder)?;
         certs::node_cert(&folder, config.node.id, &["localhost".into()])?;
     }
-    Ok(Tls { ca: folder.join("ca.pem"), cert, key: folder.join(format!("node-{}.key", config.node.id)) })
+    let key = folder.join(format!("node-{}.key", config.node.id));
+    Ok(Tls { ca: folder.join("ca.pem"), cert, key, ..Tls::default() })
 }
 
-fn bind(config: &Config, data: &DataDir) -> anyhow::Result<Arc<Transport>> {
+fn bind(config: &Config, data: &DataDir) -> anyhow::Result<(Arc<Transport>, Tls)> {
     let own;
     let tls = match &config.tls {
-        Some(tls) => tls,
-        None => {
+        Some(tls) if !tls.cert.as_os_str().is_empty() => tls,
+        _ => {
             own = lone_certificate(config, data)?;
             &own
         }
     };
-    let (id, named) = (config.node.id, tls::node_in_file(&tls.cert)?);
+    Ok((Transport::bind(config.listen.peer, &peer_tls(config.node.id, tls)?)?, tls.clone()))
+}
+
+fn peer_tls(id: NodeId, tls: &Tls) -> anyhow::Result<PeerTls> {
+    let named = tls::node_in_file(&tls.cert)?;
     anyhow::ensure!(named == id, "tls.cert is the certificate of node {named}, this is node {id}");
-    Transport::bind(config.listen.peer, &PeerTls::load(&tls.ca, &tls.cert, &tls.key)?)
+    PeerTls::load(&tls.ca, &tls.cert, &tls.key)
+}
+
+/// Takes the peers' certificates again when they have changed.
+async fn renew(transport: Arc<Transport>, id: NodeId, tls: Tls) {
+    let files = vec![tls.ca.clone(), tls.cert.clone(), tls.key.clone()];
+    let take = move || peer_tls(id, &tls).map(|read| transport.renew(&read));
+    crate::reload::watch("peer", files, take).await;
 }
 
 /// Who this folder belongs to. An empty folder gets a new identity, unless the cluster knows the node
@@ -354,6 +369,15 @@ fn raft_config(config: &Config) -> anyhow::Result<openraft::Config> {
 async fn announce(cluster: Arc<Cluster>, mut effects: mpsc::UnboundedReceiver<(GroupId, Effect)>) {
     let mut batch = Vec::new();
     while effects.recv_many(&mut batch, 256).await > 0 {
+        let mut ended = Vec::new();
+        batch.retain(|(_, effect)| match effect {
+            Effect::LeasesEnded(of) => {
+                ended.push(of.clone());
+                false
+            }
+            _ => true,
+        });
+        cluster.leases_ended(&ended);
         batch.sort();
         batch.dedup();
         let mut cancelled = Vec::new();
@@ -363,7 +387,10 @@ async fn announce(cluster: Arc<Cluster>, mut effects: mpsc::UnboundedReceiver<(G
                 Effect::CancelRequested { seq, token, worker } => {
                     cancelled.push(Cancelled { group, seq, token, worker })
                 }
-                Effect::DefinitionsChanged | Effect::DeliveriesDropped(_) | Effect::WorkflowEnded { .. } => {}
+                Effect::DefinitionsChanged
+                | Effect::DeliveriesDropped(_)
+                | Effect::LeasesEnded(_)
+                | Effect::WorkflowEnded { .. } => {}
             }
         }
         cluster.tell_cancelled(cancelled);

@@ -1,6 +1,8 @@
 //! Reads of one group's state, on whichever replica is asked.
 
+use bravo_model::audit;
 use bravo_model::command::QueueDefinition;
+use bravo_model::key::ApiKey;
 use bravo_model::workflow::Event;
 use bravo_model::{JobState, Name, Read, view};
 
@@ -48,7 +50,7 @@ pub async fn answer(shared: &GroupState, query: &Query) -> Answer {
                 Answer::Templates { changes, templates: Some(templates) }
             }
         },
-        Query::Workflow(seq, from) => Answer::Workflow(workflow(state, *seq, *from)),
+        Query::Workflow(seq, from) => Answer::Workflow(workflow(state, *seq, *from).map(Box::new)),
         Query::Workflows { filter, before, limit } => {
             let (workflows, next) = view::workflows(state, filter, *before, *limit as usize);
             Answer::Workflows { workflows, next }
@@ -72,6 +74,13 @@ pub async fn answer(shared: &GroupState, query: &Query) -> Answer {
         Query::Lifecycle(project) => Answer::Lifecycles(view::lifecycle(state, project).into_iter().collect()),
         Query::Lifecycles => Answer::Lifecycles(view::lifecycles(state)),
         Query::Stays(ids) => Answer::Stays(ids.iter().map(|id| view::stays(state, id)).collect()),
+        Query::Key(id) => Answer::Keys(view::key(state, id).into_iter().collect()),
+        Query::Keys => Answer::Keys(view::keys(state)),
+        Query::Audit { after, since, actor, limit } => {
+            let wanted = |entry: &audit::Entry| actor.as_ref().is_none_or(|actor| *actor == entry.of.actor);
+            let (entries, next) = view::audit(state, (*after, *since), *limit as usize, wanted);
+            Answer::Audit(entries, next)
+        }
         Query::Kept(idempotency) => Answer::Kept(view::kept(state, idempotency)),
         Query::Webhook(project, name) => Answer::Webhooks(view::webhook(state, project, name).into_iter().collect()),
         Query::Webhooks(project) => Answer::Webhooks(view::webhooks_of(state, project)),
@@ -142,7 +151,7 @@ async fn job(shared: &GroupState, seq: u64) -> Answer {
     let keys = [view::payload_key(seq), view::result_key(seq)];
     let (job, mut values) = shared.payloads(&keys, |state| view::job(state, seq)).await;
     let (result, payload) = (values.pop().flatten(), values.pop().flatten());
-    Answer::Job(job.map(|job| (job, payload, result)))
+    Answer::Job(job.map(|job| Box::new((job, payload, result))))
 }
 
 /// All queues' counts.
@@ -153,6 +162,11 @@ pub fn queues(shared: &GroupState) -> Vec<QueueCounts> {
 /// How often templates were changed (meta).
 pub fn template_changes(shared: &GroupState) -> u64 {
     view::template_changes(&*shared.state.read())
+}
+
+/// One API key (meta).
+pub fn key(shared: &GroupState, id: &Name) -> Option<ApiKey> {
+    view::key(&*shared.state.read(), id)
 }
 
 /// All queues' definitions (meta).
@@ -172,5 +186,8 @@ fn counts(shared: &GroupState, queue: view::QueueView) -> QueueCounts {
         oldest_ready_at: queue.oldest_ready_at,
         version: queue.version,
         now: shared.clock.now(),
+        flow: queue.flow,
+        open: queue.open_by_priority,
+        paused: queue.paused,
     }
 }

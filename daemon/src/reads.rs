@@ -159,9 +159,23 @@ impl Cluster {
         }
     }
 
+    /// How long this node has not heard of the group's time, whoever leads it.
+    pub fn silent_ms(&self, group: GroupId) -> u64 {
+        let Some(replica) = self.group(group) else { return u64::MAX };
+        if replica.shared.leader() == Some(self.node) {
+            return 0;
+        }
+        u64::try_from(replica.shared.clock.silent_for().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The group's time, as this node carries it forward.
+    pub fn now(&self, group: GroupId) -> Time {
+        self.group(group).map_or(0, |replica| replica.shared.clock.now())
+    }
+
     /// A moment of which this node's replica holds everything that was acknowledged before it.
     pub fn as_of(&self, group: GroupId) -> Time {
-        let now = self.group(group).map_or(0, |replica| replica.shared.clock.now());
+        let now = self.now(group);
         match self.staleness_ms(group) {
             u64::MAX => 0,
             ms => now.saturating_sub(ms),

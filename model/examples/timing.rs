@@ -47,7 +47,7 @@ fn measure(keys: &str, jobs: u64, with: impl Fn(NewJob, u64) -> NewJob) {
     }
     let mut done = 0;
     while done < jobs {
-        let lease = Lease { queue: queue.clone(), worker: worker.clone(), max: 64, bytes_max: 1 << 20, lease_ms: None };
+        let lease = Lease::new(queue.clone(), worker.clone(), 64);
         let (took, outcomes) = run((0..4).map(|_| Command::Lease(lease.clone())).collect());
         spent[1] += took;
         let mut acks = Vec::new();

@@ -4,14 +4,18 @@
 //! version. Variants are only ever added at the end. A command that this build cannot decode is
 //! refused, the same on every replica of this build; the cluster's lowest version gates new ones.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::Time;
 use crate::artifact::{ArtifactPath, PutArtifact};
+use crate::audit::NewEntry;
 use crate::code::{Code, Refusal};
 use crate::id::Name;
 use crate::job::{JobState, Payload};
+use crate::key::NewKey;
 use crate::lifecycle::{Lifecycle, Rule, Stay, VersionId};
 use crate::limits;
 use crate::queue::QueueConfig;
@@ -29,9 +33,11 @@ pub struct Entry {
     pub commands: Vec<Bytes>,
 }
 
-/// One command with the idempotency key it came under.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// One command with the circumstances it came under.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Envelope {
+    /// The project that the caller is bound to: what belongs to others is not there for it.
+    pub scope: Option<Name>,
     /// Repeating a write under one key returns the first answer.
     pub idempotency: Option<Idempotency>,
     /// What is asked.
@@ -216,6 +222,14 @@ pub enum Command {
         /// Where they are now: where they were to be.
         to: Stay,
     },
+    /// Meta: makes an API key.
+    MakeKey(Box<NewKey>),
+    /// Meta: revokes an API key.
+    RevokeKey(Name),
+    /// Meta: notes when keys were used last, up to [`crate::limits::KEY_USES_MAX`] a command.
+    UseKeys(Vec<(Name, Time)>),
+    /// Meta: appends to the audit log, up to [`crate::limits::AUDIT_APPEND_MAX`] entries a command.
+    AppendAudit(Vec<NewEntry>),
 }
 
 /// Adds tasks to a running workflow.
@@ -264,6 +278,10 @@ pub struct NewJob {
     pub metadata: Bytes,
     /// The workflow it is a step of.
     pub workflow: Option<Name>,
+    /// See [`crate::job::Job::requirements`].
+    pub requirements: BTreeMap<String, String>,
+    /// See [`crate::job::Job::sticky_key`].
+    pub sticky_key: Option<String>,
 }
 
 impl NewJob {
@@ -284,6 +302,8 @@ impl NewJob {
             fairness_key: None,
             metadata: Bytes::new(),
             workflow: None,
+            requirements: BTreeMap::new(),
+            sticky_key: None,
         }
     }
 }
@@ -310,6 +330,41 @@ pub struct Lease {
     pub bytes_max: u32,
     /// Overrides the queue's.
     pub lease_ms: Option<u64>,
+    /// Jobs of this project only.
+    pub project: Option<Name>,
+    /// What the worker is: it gets jobs whose requirements are among these.
+    pub labels: BTreeMap<String, String>,
+    /// Which jobs with a sticky key look for this worker; none: it takes any.
+    pub sticky: Option<Sticky>,
+}
+
+impl Lease {
+    /// Asks for up to `max` jobs of any project that require nothing, whatever their payloads' size.
+    pub fn new(queue: Name, worker: Name, max: u32) -> Self {
+        Self {
+            queue,
+            worker,
+            max,
+            bytes_max: u32::MAX,
+            lease_ms: None,
+            project: None,
+            labels: BTreeMap::new(),
+            sticky: None,
+        }
+    }
+}
+
+/// Which jobs with a sticky key look for a worker. Bit `n` stands for the keys of slot `n` (see
+/// [`crate::sticky_slot`]). Which worker a slot looks for is for the asker to say; the state only holds
+/// its jobs back from others for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sticky {
+    /// Slots that look for this worker, of all workers of the queue.
+    pub slots: u64,
+    /// Slots that look for it of the workers with its labels: these count for jobs that require something.
+    pub alike: u64,
+    /// How long a ready job waits for the worker that it looks for before anybody may have it.
+    pub wait_ms: u64,
 }
 
 /// Ends a lease with success.
@@ -336,6 +391,8 @@ pub struct Nack {
     pub retry_in_ms: Option<u64>,
     /// No further attempt.
     pub dead: bool,
+    /// The job never reached the worker, which is not to blame.
+    pub unseen: bool,
 }
 
 /// Prolongs a lease.
@@ -383,19 +440,30 @@ pub struct NodeRecord {
     pub incarnation: String,
 }
 
-/// Format of an encoded envelope.
+/// Format of an encoded envelope: key and command.
 pub const ENVELOPE_VERSION: u8 = 1;
+/// Format of one whose caller is bound to a project, which comes first.
+const ENVELOPE_VERSION_SCOPED: u8 = 2;
 
 impl Envelope {
-    /// An envelope without an idempotency key.
+    /// An envelope of a caller who is bound to nothing.
+    pub fn new(idempotency: Option<Idempotency>, command: Command) -> Self {
+        Self { scope: None, idempotency, command }
+    }
+
+    /// The same without an idempotency key.
     pub fn plain(command: Command) -> Self {
-        Self { idempotency: None, command }
+        Self::new(None, command)
     }
 
     /// Encodes for the log.
     pub fn encode(&self) -> Bytes {
-        let buffer = vec![ENVELOPE_VERSION];
-        match postcard::to_extend(self, buffer) {
+        let rest = (&self.idempotency, &self.command);
+        let encoded = match &self.scope {
+            None => postcard::to_extend(&rest, vec![ENVELOPE_VERSION]),
+            Some(scope) => postcard::to_extend(&(scope, rest), vec![ENVELOPE_VERSION_SCOPED]),
+        };
+        match encoded {
             Ok(bytes) => bytes.into(),
             // Postcard fails on types without a length alone; there are none in an envelope.
             Err(error) => unreachable!("an envelope always encodes: {error}"),
@@ -405,9 +473,15 @@ impl Envelope {
     /// Decodes from the log; a deterministic refusal if this build does not know it.
     pub fn decode(bytes: &[u8]) -> Result<Self, Refusal> {
         let refuse = |detail: String| Refusal::new(Code::InvalidArgument, detail);
+        let unknown = |_| refuse("a command that this version does not know".into());
         match bytes.split_first() {
             Some((&ENVELOPE_VERSION, rest)) => {
-                postcard::from_bytes(rest).map_err(|_| refuse("a command that this version does not know".into()))
+                let (idempotency, command) = postcard::from_bytes(rest).map_err(unknown)?;
+                Ok(Self { scope: None, idempotency, command })
+            }
+            Some((&ENVELOPE_VERSION_SCOPED, rest)) => {
+                let (scope, (idempotency, command)) = postcard::from_bytes(rest).map_err(unknown)?;
+                Ok(Self { scope: Some(scope), idempotency, command })
             }
             Some((other, _)) => Err(refuse(format!("a command of format {other}, which this version does not know"))),
             None => Err(refuse("an empty command".into())),
@@ -446,10 +520,19 @@ mod tests {
             (30, Command::DeleteSchedule(name("s"))),
             (37, Command::ForgetWebhook { project: name("p"), name: name("w"), version: 0 }),
             (41, Command::MoveVersion { id, to: Stay::default() }),
+            (45, Command::AppendAudit(Vec::new())),
         ];
         for (number, command) in numbered {
             let bytes = Envelope::plain(command.clone()).encode();
             assert_eq!(bytes[..3], [ENVELOPE_VERSION, 0, number], "{command:?}");
+        }
+    }
+
+    #[test]
+    fn an_envelope_comes_back_as_it_was_with_a_scope_and_without() {
+        for scope in [None, Some(name("p"))] {
+            let envelope = Envelope { scope, ..Envelope::plain(Command::Cancel(7)) };
+            assert_eq!(Envelope::decode(&envelope.encode()), Ok(envelope));
         }
     }
 }

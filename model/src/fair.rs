@@ -1,29 +1,44 @@
 //! Fairness: which lane of a queue is served next, by measured work.
 //!
-//! Start-time fair queueing (Goyal, Vin and Cheng 1996): each fairness key is a lane with a virtual
-//! time, the lane whose is lowest is served next, and being served moves it on by work over weight.
-//! Work is known only when a lease ends, so a lease is charged the lane's running mean and
-//! corrected by what it measured. A lane that comes back starts no lower than the lowest active
-//! one: nobody saves up a claim by staying away, and nobody is punished for having been alone.
+//! Start-time fair queueing (Goyal, Vin and Cheng 1996): each lane has a virtual time, the lane whose is
+//! lowest is served next, and being served moves it on by work over weight. Work is known only when a lease
+//! ends, so a lease is charged the lane's running mean and corrected by what it measured. A lane that comes
+//! back starts no lower than the lowest active one: nobody saves up a claim by staying away, and nobody is
+//! punished for having been alone.
 //!
-//! A queue whose jobs name no key has lane 0 alone, which lives in the queue's stats: it is charged
-//! as any other, but has no row in NEXT until a second lane is there.
+//! The jobs of a lane have one project, one fairness key or none, and one set of requirements, so that a
+//! lease looks at lanes and never searches them: all of a lane's jobs are for the asker or none is. Without
+//! keys, projects take turns. Lanes with the same requirements are one class; a class for which there is no
+//! worker stands still and holds nobody back.
+//!
+//! Lane 0 lives in the queue's stats. It is that of the project that came first and neither asks for a key nor
+//! requires anything: a queue of one project has no other, and no row in NEXT until a second lane is there.
+
+use std::collections::BTreeMap;
 
 use crate::Time;
+use crate::id::Name;
 use crate::job::Job;
 use crate::limits;
 use crate::row::{self, Lane, PRIORITIES};
 use crate::state::State;
-use crate::table::{self, tag};
+use crate::table;
 
 /// Virtual time of a millisecond of work at weight 1; the highest weight still counts one.
 const UNIT: u64 = 10_000;
 /// Idle lanes looked at beside one lease: more than become idle by it, so that they go away.
 const SWEEP: usize = 4;
 
-/// What of a lane is seen in NEXT and IDLE.
+/// The slot of a sticky key: 0 to [`limits::STICKY_SLOTS`] - 1.
+pub fn sticky_slot(project: &Name, key: &str) -> u8 {
+    table::h16(&[project.as_str(), key])[0] % limits::STICKY_SLOTS
+}
+
+/// What of a lane is seen in NEXT, OWN and IDLE.
 #[derive(PartialEq, Eq)]
 struct Shape {
+    class: u64,
+    whose: u64,
     vtime: u64,
     active: [bool; PRIORITIES],
     idle: bool,
@@ -31,24 +46,39 @@ struct Shape {
 
 impl Shape {
     fn of(lane: &Lane) -> Self {
-        Self { vtime: lane.vtime, active: lane.open.map(|open| open > 0), idle: lane.is_idle() }
+        let Lane { class, whose, vtime, .. } = *lane;
+        Self { class, whose, vtime, active: lane.open.map(|open| open > 0), idle: lane.is_idle() }
     }
 }
 
+/// A set of requirements as it stands in keys.
+fn class_of(requirements: &BTreeMap<String, String>) -> u64 {
+    if requirements.is_empty() {
+        return 0;
+    }
+    let parts: Vec<&str> = requirements.iter().flat_map(|(label, value)| [label.as_str(), value.as_str()]).collect();
+    table::half(&parts)
+}
+
 impl State<'_> {
-    /// The lane of a fairness key, made if there is room; beyond the limit, keys share lane 0.
-    pub(crate) fn lane_for(&mut self, queue: u32, key: Option<&str>) -> u64 {
-        let Some(key) = key else { return 0 };
-        let hash = table::h16(&[key]);
-        // Two keys with one half of a hash would share a lane: a matter of fairness, never of order.
-        let id = hash.first_chunk().map_or(1, |half| u64::from_be_bytes(*half)).max(1);
-        if self.lane(queue, id).is_some() {
-            return id;
-        }
-        if self.stats(queue).lanes >= limits::FAIRNESS_KEYS_MAX {
-            self.drop_idle(queue);
+    /// The lane that the job waits in, made if it is not there. Beyond the limit, the keys of a project
+    /// share the lane of its jobs without one.
+    pub(crate) fn lane_for(&mut self, job: &Job) -> u64 {
+        let queue = job.keeping.queue_number;
+        let class = class_of(&job.requirements);
+        let mut key = job.fairness_key.as_deref();
+        let mut id = match self.find_lane(queue, job, key, class) {
+            Ok(id) => return id,
+            Err(free) => free,
+        };
+        if key.is_some() && self.stats(queue).lanes >= limits::FAIRNESS_KEYS_MAX {
+            self.drop_idle(queue, class);
             if self.stats(queue).lanes >= limits::FAIRNESS_KEYS_MAX {
-                return 0;
+                key = None;
+                id = match self.find_lane(queue, job, key, class) {
+                    Ok(id) => return id,
+                    Err(free) => free,
+                };
             }
         }
         let stats = self.stats(queue);
@@ -57,16 +87,51 @@ impl State<'_> {
             let shape = Shape::of(&stats.lane0);
             self.show(queue, 0, &shape, true);
         }
-        let lane = Lane { key: key.to_owned(), ..Lane::default() };
+        let lane = Lane {
+            project: job.project.as_str().to_owned(),
+            key: key.map(str::to_owned),
+            requirements: job.requirements.clone(),
+            class,
+            whose: table::half(&[job.project.as_str()]),
+            ..Lane::default()
+        };
         self.show(queue, id, &Shape::of(&lane), true);
         self.lanes.insert((queue, id), Some(lane));
         id
     }
 
+    /// The lane of such jobs, or the number that it would have.
+    fn find_lane(&mut self, queue: u32, job: &Job, key: Option<&str>, class: u64) -> Result<u64, u64> {
+        let project = job.project.as_str();
+        if key.is_none() && class == 0 {
+            let stats = self.stats(queue);
+            if stats.lane0.project == project {
+                return Ok(0);
+            }
+            if stats.lanes == 0 && stats.lane0.is_idle() {
+                stats.lane0.project = project.to_owned();
+                stats.lane0.whose = table::half(&[project]);
+                return Ok(0);
+            }
+        }
+        // No name is empty or has a zero byte, so that no two lanes are written alike.
+        let mut parts = vec![project, key.map_or("", |_| "key"), key.unwrap_or("")];
+        parts.extend(job.requirements.iter().flat_map(|(label, value)| [label.as_str(), value.as_str()]));
+        let mut id = table::half(&parts);
+        while let Some(lane) = self.lane(queue, id) {
+            if lane.project == project && lane.key.as_deref() == key && lane.requirements == job.requirements {
+                return Ok(id);
+            }
+            id = id.wrapping_add(1).max(1);
+        }
+        Err(id)
+    }
+
     /// Counts a job into or out of the ready order of its lane.
     pub(crate) fn lane_open(&mut self, queue: u32, id: u64, priority: u8, up: bool) {
-        let comes_back = up && self.lane(queue, id).is_some_and(|lane| !lane.is_active());
-        let floor = if comes_back { self.floor(queue) } else { 0 };
+        let comes_back =
+            if up { self.lane(queue, id).filter(|lane| !lane.is_active()).map(|lane| lane.class) } else { None };
+        let floor = comes_back.map_or(0, |class| self.floor(queue, class));
         self.change(queue, id, |lane| {
             lane.vtime = lane.vtime.max(floor);
             if let Some(open) = lane.open.get_mut(usize::from(priority)) {
@@ -100,7 +165,8 @@ impl State<'_> {
             lane.vtime = lane.vtime.saturating_add(charged);
         });
         if self.stats(queue).lanes > 0 {
-            self.drop_idle(queue);
+            let class = self.lane(queue, id).map_or(0, |lane| lane.class);
+            self.drop_idle(queue, class);
         }
     }
 
@@ -121,14 +187,6 @@ impl State<'_> {
         self.drop_if_spent(queue, id);
     }
 
-    /// The lane to serve next at a priority that has open jobs.
-    pub(crate) fn next_lane(&mut self, queue: u32, priority: u8) -> u64 {
-        if self.stats(queue).lanes == 0 {
-            return 0;
-        }
-        row::front(self.rows(), &table::next_rank(queue, priority)).map_or(0, |(key, _)| table::last_u64(&key))
-    }
-
     fn lane(&mut self, queue: u32, id: u64) -> Option<&Lane> {
         if id == 0 {
             return Some(&self.stats(queue).lane0);
@@ -138,7 +196,7 @@ impl State<'_> {
         entry.or_insert_with(|| row::read(txn, &table::lane(queue, id))).as_ref()
     }
 
-    /// Changes a lane and the rows in NEXT and IDLE that show it.
+    /// Changes a lane and the rows in NEXT, OWN and IDLE that show it.
     fn change(&mut self, queue: u32, id: u64, change: impl FnOnce(&mut Lane)) {
         if id == 0 {
             let stats = self.stats(queue);
@@ -161,56 +219,58 @@ impl State<'_> {
         }
     }
 
-    /// Writes or deletes the rows in NEXT and IDLE for a lane of this shape.
+    /// Writes or deletes the rows in NEXT, OWN and IDLE for a lane of this shape.
     fn show(&mut self, queue: u32, id: u64, shape: &Shape, up: bool) {
         let mut row = |key| if up { self.txn.put(key, crate::txn::Value::new()) } else { self.txn.delete(&key) };
         for (priority, _) in (0..).zip(shape.active).filter(|(_, active)| *active) {
-            row(table::next(queue, priority, shape.vtime, id));
+            row(table::next(queue, priority, shape.class, shape.vtime, id));
+            row(table::own(queue, priority, shape.whose, shape.vtime, id));
         }
         if shape.idle && id != 0 {
-            row(table::idle(queue, shape.vtime, id));
+            row(table::idle(queue, shape.class, shape.vtime, id));
         }
     }
 
-    /// The lowest virtual time of the active lanes; while there are none, where service last began.
-    fn floor(&mut self, queue: u32) -> u64 {
-        self.lowest(queue).unwrap_or_else(|| self.stats(queue).vtime)
+    /// The lowest virtual time of the active lanes of a class; while there are none, where service last began.
+    fn floor(&mut self, queue: u32, class: u64) -> u64 {
+        self.lowest(queue, class).unwrap_or_else(|| self.stats(queue).vtime)
     }
 
-    fn lowest(&mut self, queue: u32) -> Option<u64> {
+    fn lowest(&mut self, queue: u32, class: u64) -> Option<u64> {
         let stats = self.stats(queue);
         if stats.lanes == 0 {
             return stats.lane0.is_active().then_some(stats.lane0.vtime);
         }
         let open = stats.open;
         (0..).zip(open).filter(|(_, open)| *open > 0).fold(None, |lowest, (priority, _)| {
-            let front =
-                row::front(self.rows(), &table::next_rank(queue, priority)).map(|(key, _)| table::vtime_of(&key));
-            lowest.into_iter().chain(front).min()
+            let front = row::front(self.rows(), &table::next_class(queue, priority, class));
+            lowest.into_iter().chain(front.map(|(key, _)| table::vtime_of(&key))).min()
         })
     }
 
-    /// Virtual time up to which an idle lane is not ahead of anybody.
-    fn not_ahead(&mut self, queue: u32) -> u64 {
-        self.lowest(queue).unwrap_or_else(|| {
+    /// Virtual time up to which an idle lane is not ahead of anybody of its class.
+    fn not_ahead(&mut self, queue: u32, class: u64) -> u64 {
+        self.lowest(queue, class).unwrap_or_else(|| {
             let stats = self.stats(queue);
             if stats.count(crate::JobState::Leased) == 0 { u64::MAX } else { stats.vtime }
         })
     }
 
     fn drop_if_spent(&mut self, queue: u32, id: u64) {
-        if id != 0 && self.lane(queue, id).is_some_and(Lane::is_idle) {
-            self.drop_idle(queue);
+        if id != 0
+            && let Some(class) = self.lane(queue, id).filter(|lane| lane.is_idle()).map(|lane| lane.class)
+        {
+            self.drop_idle(queue, class);
         }
     }
 
-    /// Drops idle lanes that are not ahead, a few at a time, those furthest behind first.
-    fn drop_idle(&mut self, queue: u32) {
-        let prefix = table::by_queue(tag::IDLE, queue);
+    /// Drops idle lanes of a class that are not ahead, a few at a time, those furthest behind first.
+    fn drop_idle(&mut self, queue: u32, class: u64) {
+        let prefix = table::idle_class(queue, class);
         if row::front(self.rows(), &prefix).is_none() {
             return;
         }
-        let limit = self.not_ahead(queue);
+        let limit = self.not_ahead(queue, class);
         let mut spent = Vec::new();
         row::walk(self.rows(), &prefix, &prefix, &mut |key, _| {
             if table::vtime_of(key) <= limit {
@@ -230,10 +290,14 @@ impl State<'_> {
         }
     }
 
+    /// What work costs the lane. A project's jobs without a key have the weight that bears the project's name.
     fn cost(&mut self, queue: u32, id: u64, ms: u64) -> u64 {
-        let weight = match self.lane(queue, id).map(|lane| lane.key.clone()) {
-            Some(key) if id != 0 => self.queue(queue).def.config.fairness_weights.get(&key).copied().unwrap_or(1),
-            _ => 1,
+        let weight = if self.queue(queue).def.config.fairness_weights.is_empty() {
+            1
+        } else {
+            let key = self.lane(queue, id).map(|lane| lane.key.clone().unwrap_or_else(|| lane.project.clone()));
+            let weights = &self.queue(queue).def.config.fairness_weights;
+            key.and_then(|key| weights.get(&key).copied()).unwrap_or(1)
         };
         (ms.max(1).saturating_mul(UNIT) / u64::from(weight.max(1))).max(1)
     }
@@ -270,7 +334,7 @@ mod tests {
         }
         let mut leased = Vec::new();
         loop {
-            let lease = Lease { queue: name("q"), worker: name("w"), max: 1_000, bytes_max: 1 << 20, lease_ms: None };
+            let lease = Lease::new(name("q"), name("w"), 1_000);
             let Reply::Leased(answer) = run(Command::Lease(lease)) else { panic!("a lease is answered with jobs") };
             if answer.jobs.is_empty() {
                 break;

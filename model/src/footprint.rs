@@ -2,6 +2,7 @@
 //! the rows of the record as it was, put those of the record as it is. The invariants check the same.
 
 use crate::Time;
+use crate::fair::sticky_slot;
 use crate::job::{Job, JobState, Place};
 use crate::table::{self, H16, tag};
 use crate::txn::Key;
@@ -41,7 +42,9 @@ impl Footprint {
             state: Some(table::state(queue, job.state, job.seq)),
             due: due_at(job).map(|at| table::due_job(at, job.seq)),
             place: match keeping.place {
-                Place::Open | Place::Returned => Some(table::ready(queue, job.priority, keeping.lane, job.ready_seq)),
+                Place::Open | Place::Returned => {
+                    Some(table::ready(queue, job.priority, keeping.lane, slot_of(job), job.ready_seq))
+                }
                 Place::Parked => {
                     hashes.concurrency.map(|hash| table::parked(queue, &hash, job.priority, job.ready_seq))
                 }
@@ -53,6 +56,11 @@ impl Footprint {
             },
         }
     }
+}
+
+/// The slot of its lane that a job stands in: 0, or that of its sticky key from 1.
+pub(crate) fn slot_of(job: &Job) -> u8 {
+    job.sticky_key.as_ref().map_or(0, |key| sticky_slot(&job.project, key).saturating_add(1))
 }
 
 /// When time alone will next change the job.

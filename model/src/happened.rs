@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn who_watches_sees_a_job_from_its_enqueue_to_its_end() {
         let mut rows = BTreeMap::new();
-        let lease = Lease { queue: name("q"), worker: name("w"), max: 1, bytes_max: 1, lease_ms: None };
+        let lease = Lease::new(name("q"), name("w"), 1);
         let commands = [
             Command::Enqueue(vec![new_job()]),
             Command::Lease(lease),

@@ -1,5 +1,7 @@
 //! What a job is.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -119,6 +121,10 @@ pub struct Job {
     pub fairness_key: Option<String>,
     /// At most one job of one key and project is in the queue.
     pub unique_key: Option<String>,
+    /// Labels that a worker must have, with their values, to get the job.
+    pub requirements: BTreeMap<String, String>,
+    /// Jobs of one key go to one worker, if it is there and takes them soon.
+    pub sticky_key: Option<String>,
     /// Its place among the ready jobs: grows as jobs become ready; 0 before the first time.
     pub ready_seq: u64,
     /// What the model notes for itself; not for users.
@@ -155,6 +161,8 @@ impl Job {
             concurrency_key: None,
             fairness_key: None,
             unique_key: None,
+            requirements: BTreeMap::new(),
+            sticky_key: None,
             ready_seq: 0,
             keeping: Keeping::default(),
         }
@@ -168,8 +176,10 @@ pub struct Keeping {
     pub queue_number: u32,
     /// Where a ready job waits.
     pub place: Place,
-    /// The fairness lane it was ready in last; 0 is the lane of jobs without a key.
+    /// The fairness lane it was ready in last (see `fair`).
     pub lane: u64,
+    /// When it got its place among the ready jobs.
+    pub ready_at: Time,
     /// Virtual time charged to the lane when it was leased, corrected when the lease ends.
     pub charged: u64,
     /// Attempts it was enqueued with: a retry grants as many again.

@@ -17,6 +17,7 @@
 
 mod apply;
 pub mod artifact;
+pub mod audit;
 mod backoff;
 mod bucket;
 pub mod code;
@@ -29,8 +30,10 @@ pub mod id;
 mod idempotency;
 pub mod invariant;
 pub mod job;
+pub mod key;
 pub mod lifecycle;
 pub mod limits;
+mod pick;
 pub mod queue;
 pub mod reply;
 pub mod row;
@@ -50,6 +53,7 @@ pub mod workflow;
 pub use apply::{apply, apply_watched};
 pub use code::{Code, Refusal};
 pub use command::{Command, Entry, Envelope};
+pub use fair::sticky_slot;
 pub use id::{JobId, Name};
 pub use job::{Job, JobState, Payload};
 pub use queue::QueueConfig;

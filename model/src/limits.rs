@@ -40,6 +40,18 @@ pub const QUEUES_MAX: u64 = 10_000;
 pub const FAIRNESS_KEYS_MAX: u64 = 10_000;
 /// Weights that a queue's configuration may name.
 pub const FAIRNESS_WEIGHTS_MAX: usize = 1_000;
+/// Labels that one job may require.
+pub const REQUIREMENTS_MAX: usize = 8;
+/// Labels of one worker.
+pub const LABELS_MAX: usize = 32;
+/// Bytes of a label's name, and of its value.
+pub const LABEL_BYTES_MAX: usize = 63;
+/// Slots that sticky keys fall into: what a worker is preferred for.
+pub const STICKY_SLOTS: u8 = 64;
+/// Longest time that a job is kept for the worker that its sticky key prefers.
+pub const STICKY_WAIT_MS_MAX: u64 = 60_000;
+/// Rows that one lease looks at to find the front that is the asker's.
+pub const LOOKS_MAX: u32 = 1_024;
 /// Jobs waiting in one queue unless `max_ready` says otherwise.
 pub const MAX_READY_DEFAULT: u64 = 10_000_000;
 /// Things that one tick, purge or redrive entry does before it yields to other work.
@@ -155,6 +167,17 @@ pub const WEBHOOK_SECRET_BYTES_MIN: usize = 24;
 pub const WEBHOOK_SECRET_BYTES_MAX: usize = 64;
 /// Deliveries of one webhook that wait or are under way in one partition; what happens beyond it is not told.
 pub const DELIVERIES_MAX: u64 = 100_000;
+
+/// API keys of one cluster.
+pub const KEYS_MAX: u64 = 10_000;
+/// Uses of keys that one command tells.
+pub const KEY_USES_MAX: usize = 1_000;
+/// Entries of the audit log that are kept.
+pub const AUDIT_ENTRIES_MAX: u64 = 200_000;
+/// Bytes of each text of an entry.
+pub const AUDIT_TEXT_BYTES_MAX: usize = 512;
+/// Entries that one command appends.
+pub const AUDIT_APPEND_MAX: usize = 1_000;
 
 const _: () = assert!(PAYLOAD_BYTES_MAX <= ENQUEUE_BYTES_MAX);
 const _: () = assert!(LEASE_MS_MIN < LEASE_MS_MAX);

@@ -83,6 +83,13 @@ pub enum Reply {
         /// There was none of that name.
         created: bool,
     },
+    /// An API key was made.
+    KeyMade {
+        /// Its id.
+        id: Name,
+        /// When.
+        at: Time,
+    },
 }
 
 /// A job that was taken in, or found by its unique key.
@@ -141,6 +148,21 @@ pub struct ItemResult {
     pub expires_at: Option<Time>,
 }
 
+/// How leases of one worker in one queue ended: what breakers go by.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LeasesEnded {
+    /// Who held them.
+    pub worker: Name,
+    /// The jobs' queue.
+    pub queue: Name,
+    /// With success.
+    pub done: u32,
+    /// With a nack, by their time, or by the time of the workflow's task.
+    pub failed: u32,
+    /// In ways that say nothing of the worker: nobody wanted the job any more, or it never got there.
+    pub other: u32,
+}
+
 /// What the leader does after an entry was applied. Replicas drop it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Effect {
@@ -157,6 +179,8 @@ pub enum Effect {
         /// Who holds it.
         worker: Name,
     },
+    /// Leases of a worker ended.
+    LeasesEnded(LeasesEnded),
     /// So many deliveries were not made, as too many of their webhooks wait.
     DeliveriesDropped(u64),
     /// A workflow that is no other's part came to its end.

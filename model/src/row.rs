@@ -1,5 +1,7 @@
 //! The rows that are not a job: what their bytes mean, and how a row is read and written.
 
+use std::collections::BTreeMap;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +17,7 @@ use crate::txn::{Key, Read, Value};
 use crate::webhook;
 
 /// Priorities, 0 to 9.
-pub(crate) const PRIORITIES: usize = limits::PRIORITY_MAX as usize + 1;
+pub const PRIORITIES: usize = limits::PRIORITY_MAX as usize + 1;
 
 /// What the partition as a whole remembers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,7 +57,8 @@ pub struct Stats {
     pub vtime: u64,
     /// Lanes with rows of their own.
     pub lanes: u64,
-    /// The lane of jobs without a fairness key, kept here so that they cost no further row.
+    /// The lane of one project's jobs without a key or requirements, kept here so that a queue of one
+    /// project costs no further row.
     pub lane0: Lane,
 }
 
@@ -83,11 +86,66 @@ impl Stats {
     }
 }
 
-/// Jobs of one fairness key, and the work they have had.
+/// What has gone through a queue since it is known here: sums that only grow, whose differences are rates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flow {
+    /// Times that a job became ready: the work that is asked for, retries too.
+    pub arrived: u64,
+    /// Leases that were granted.
+    pub started: u64,
+    /// Leases that ended, however they did.
+    pub ended: u64,
+    /// Of those, the ones that an ack ended.
+    pub succeeded: u64,
+    /// Milliseconds that those leases took which an ack or nack ended.
+    pub service_ms: u64,
+    /// The squares of these times, summed: milliseconds squared.
+    pub service_ms2: u128,
+    /// How many they were.
+    pub served: u64,
+}
+
+impl Flow {
+    /// What came since an earlier look.
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            arrived: self.arrived.saturating_sub(earlier.arrived),
+            started: self.started.saturating_sub(earlier.started),
+            ended: self.ended.saturating_sub(earlier.ended),
+            succeeded: self.succeeded.saturating_sub(earlier.succeeded),
+            service_ms: self.service_ms.saturating_sub(earlier.service_ms),
+            service_ms2: self.service_ms2.saturating_sub(earlier.service_ms2),
+            served: self.served.saturating_sub(earlier.served),
+        }
+    }
+
+    /// The sum over partitions.
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            arrived: self.arrived.saturating_add(other.arrived),
+            started: self.started.saturating_add(other.started),
+            ended: self.ended.saturating_add(other.ended),
+            succeeded: self.succeeded.saturating_add(other.succeeded),
+            service_ms: self.service_ms.saturating_add(other.service_ms),
+            service_ms2: self.service_ms2.saturating_add(other.service_ms2),
+            served: self.served.saturating_add(other.served),
+        }
+    }
+}
+
+/// Jobs of one project, fairness key and set of requirements, and the work they have had.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lane {
-    /// The fairness key.
-    pub key: String,
+    /// Whose jobs; lane 0 that nobody had yet: nobody's.
+    pub project: String,
+    /// Their fairness key, if they have one.
+    pub key: Option<String>,
+    /// What they ask of their workers.
+    pub requirements: BTreeMap<String, String>,
+    /// The requirements as they stand in keys; 0 if there are none.
+    pub class: u64,
+    /// The project as it stands in keys.
+    pub whose: u64,
     /// Work had, over the key's weight (see `fair`).
     pub vtime: u64,
     /// Its jobs in the ready order, by priority.

@@ -13,10 +13,11 @@ use crate::command::QueueDefinition;
 use crate::happened::Happened;
 use crate::id::Name;
 use crate::job::{Job, JobState};
-use crate::reply::Effect;
-use crate::row::{self, Lane, Meta, Stats};
+use crate::reply::{Effect, LeasesEnded};
+use crate::row::{self, Flow, Lane, Meta, Stats};
 use crate::table::{self, tag};
 use crate::txn::{Key, Txn, Value};
+use crate::webhook;
 
 /// A queue's rows, and whether they changed.
 #[derive(Clone, Debug)]
@@ -25,6 +26,8 @@ pub(crate) struct Queue {
     pub(crate) stats: Stats,
     /// The stats as they were read: a poll that changes nothing writes nothing.
     stored: Option<Stats>,
+    pub(crate) flow: Flow,
+    flow_stored: Flow,
     def_changed: bool,
 }
 
@@ -40,6 +43,8 @@ pub(crate) struct State<'a> {
     woken: BTreeSet<u32>,
     /// Queues that an earlier command of this entry told the leader of.
     told: BTreeSet<u32>,
+    /// The project that whoever sent the present command is bound to.
+    pub(crate) scope: Option<Name>,
     /// What the present command has set off in workflows and is still to be done.
     pub(crate) steps: VecDeque<Step>,
     /// Workflows that may be over for good, to be packed when the command is done.
@@ -48,6 +53,10 @@ pub(crate) struct State<'a> {
     pub(crate) happened: Option<Vec<Happened>>,
     /// Webhooks, as far as the entry has met them.
     pub(crate) hooks: Hooks,
+    /// Leases that the present command ended, by worker and queue: with success, with failure, otherwise.
+    ended: BTreeMap<(Name, u32), [u32; 3]>,
+    /// The present item ends a lease that its worker never saw.
+    pub(crate) unseen: bool,
     /// Effects of the present command other than woken queues.
     pub(crate) noted: Vec<Effect>,
     /// Chunks that sweeps of the present entry gave up.
@@ -70,10 +79,13 @@ impl<'a> State<'a> {
             lanes: BTreeMap::new(),
             woken: BTreeSet::new(),
             told: BTreeSet::new(),
+            scope: None,
             steps: VecDeque::new(),
             over: Vec::new(),
             happened: None,
             hooks: Hooks::default(),
+            ended: BTreeMap::new(),
+            unseen: false,
             noted: Vec::new(),
             chunks_swept: 0,
             scratch: Vec::with_capacity(1024),
@@ -90,6 +102,9 @@ impl<'a> State<'a> {
             }
             if queue.stored.as_ref() != Some(&queue.stats) {
                 self.put(table::by_queue(tag::STATS, number), &queue.stats);
+            }
+            if queue.flow_stored != queue.flow {
+                self.put(table::by_queue(tag::FLOW, number), &queue.flow);
             }
         }
         for ((number, id), lane) in std::mem::take(&mut self.lanes) {
@@ -150,8 +165,14 @@ impl<'a> State<'a> {
         let number = self.meta.last_queue;
         self.put(table::by_hash(tag::NUMBER, &table::h16(&[name.as_str()])), &number);
         self.numbers.insert(name.clone(), number);
-        let queue =
-            Queue { def: row::undefined(name.clone()), stats: Stats::default(), stored: None, def_changed: true };
+        let queue = Queue {
+            def: row::undefined(name.clone()),
+            stats: Stats::default(),
+            stored: None,
+            flow: Flow::default(),
+            flow_stored: Flow::default(),
+            def_changed: true,
+        };
         self.queues.insert(number, queue);
         number
     }
@@ -165,6 +186,7 @@ impl<'a> State<'a> {
         self.txn.delete(&table::by_hash(tag::NUMBER, &table::h16(&[name.as_str()])));
         self.txn.delete(&table::by_queue(tag::QUEUE, number));
         self.txn.delete(&table::by_queue(tag::STATS, number));
+        self.txn.delete(&table::by_queue(tag::FLOW, number));
         self.numbers.remove(&name);
         self.queues.remove(&number);
         self.woken.remove(&number);
@@ -186,10 +208,13 @@ impl<'a> State<'a> {
         self.queues.entry(number).or_insert_with(|| {
             let def = row::read(txn, &table::by_queue(tag::QUEUE, number));
             let stored: Option<Stats> = row::read(txn, &table::by_queue(tag::STATS, number));
+            let flow: Flow = row::read(txn, &table::by_queue(tag::FLOW, number)).unwrap_or_default();
             Queue {
                 def: def.unwrap_or_else(|| row::undefined(Name::lost())),
                 stats: stored.clone().unwrap_or_default(),
                 stored,
+                flow,
+                flow_stored: flow,
                 def_changed: false,
             }
         })
@@ -197,6 +222,11 @@ impl<'a> State<'a> {
 
     pub(crate) fn stats(&mut self, number: u32) -> &mut Stats {
         &mut self.queue(number).stats
+    }
+
+    /// The stats of a queue that was met before.
+    pub(crate) fn stats_of(&self, number: u32) -> Option<&Stats> {
+        self.queues.get(&number).map(|queue| &queue.stats)
     }
 
     pub(crate) fn define(&mut self, number: u32, def: QueueDefinition) {
@@ -210,10 +240,38 @@ impl<'a> State<'a> {
         self.woken.insert(number);
     }
 
+    /// Notes how a lease ended; one that ends for good or for another try has failed.
+    pub(crate) fn lease_ended(&mut self, old: &Job, state: JobState) {
+        let Some(worker) = &old.worker else { return };
+        if webhook::is_queue(&old.queue) {
+            return;
+        }
+        let kind = match state {
+            JobState::Succeeded => 0,
+            JobState::Cancelled => 2,
+            _ if self.unseen => 2,
+            _ => 1,
+        };
+        let counts = self.ended.entry((worker.clone(), old.keeping.queue_number)).or_default();
+        counts.iter_mut().skip(kind).take(1).for_each(|count| *count = count.saturating_add(1));
+    }
+
+    /// A task's time was over while its job was leased.
+    pub(crate) fn lease_timed_out(&mut self, job: &Job) {
+        if let Some(worker) = &job.worker {
+            let counts = self.ended.entry((worker.clone(), job.keeping.queue_number)).or_default();
+            counts[1] = counts[1].saturating_add(1);
+        }
+    }
+
     /// What the leader is to do after the present command: queues that were woken and do deliver,
     /// each once per entry, since the leader looks when the whole entry is applied.
     pub(crate) fn effects(&mut self) -> Vec<Effect> {
         let mut effects = std::mem::take(&mut self.noted);
+        for ((worker, number), [done, failed, other]) in std::mem::take(&mut self.ended) {
+            let queue = self.queue(number).def.name.clone();
+            effects.push(Effect::LeasesEnded(LeasesEnded { worker, queue, done, failed, other }));
+        }
         for number in std::mem::take(&mut self.woken) {
             let queue = self.queue(number);
             if queue.stats.open_all() > 0 && !queue.def.paused && queue.free_in_flight() > 0 {

@@ -16,14 +16,15 @@
 //! | 11 PAYLOAD | seq | [`crate::Payload`], never rewritten | as the job |
 //! | 12 RESULT | seq | [`crate::Payload`] | as the job |
 //! | 13 STATE | #q state seq | - | as the job is in that state |
-//! | 20 READY | #q 9-priority lane(u64) ready_seq | `u64` seq | while the job is [`Place::Open`] |
+//! | 20 READY | #q 9-priority lane(u64) slot ready_seq | `u64` seq | while the job is [`Place::Open`] |
 //! | 21 PARKED | #q h16(project, key) 9-priority ready_seq | `u64` seq | while it is [`Place::Parked`] |
 //! | 22 SLOT | #q h16(project, key) | [`Slot`] | while jobs of the key are leased, parked or returned |
 //! | 23 TURN | #q h16(project, key) seq | - | from enqueue until the job is final |
 //! | 24 HEAD | #q h16(project, key) | `u64` seq whose turn it is | while the key has jobs |
 //! | 25 LANE | #q lane | [`Lane`] | until idle and not ahead |
-//! | 26 NEXT | #q 9-priority vtime lane | - | while the lane has open jobs of that priority |
-//! | 27 IDLE | #q vtime lane | - | while the lane is kept only since it is ahead |
+//! | 26 NEXT | #q 9-priority class vtime lane | - | while the lane has open jobs of that priority |
+//! | 27 IDLE | #q class vtime lane | - | while the lane is kept only since it is ahead |
+//! | 28 OWN | #q 9-priority half of h16(project) vtime lane | - | as NEXT, for those who ask for one project's jobs |
 //! | 30 DUE | time 01 seq | - | one per job that time will change |
 //! | 30 DUE | time 02 #q h16(project, key) | - | as the unique window |
 //! | 30 DUE | time 03 idempotency key | - | as the kept answer |
@@ -81,15 +82,22 @@
 //! | 8f REVIEW | h16(project) | h16 of the last artifact that was looked at | as its DUE row |
 //! | 90 CODED | 30 of [`Coded::id`](crate::artifact::Coded::id) | [`CodedRefs`] | while a version keeps the chunk in these shards |
 //! | 91 SHARD_REFS | 30 of the hash | `u64` in how many places of CODED rows it stands | while it is in any |
+//! | 92 API_KEY | h16(id) | [`ApiKey`] | meta group; until deleted |
+//! | 93 API_KEYS | - | `u64` how many there are | meta group; for ever |
+//! | 96 FLOW | #q | [`Flow`]: what has gone through the queue | as the queue |
+//! | 94 AUDIT | seq | [`audit::Entry`] | meta group; while it is one of the newest |
+//! | 95 AUDIT_HEAD | - | [`audit::Head`] | meta group; for ever |
 
 use crate::Time;
 use crate::artifact::{Artifact, ArtifactPath, ArtifactVersion, ChunkRefs, CodedRefs};
+use crate::audit;
 use crate::command::QueueDefinition;
 use crate::id::Name;
 use crate::job::{Job, JobState, Place};
+use crate::key::ApiKey;
 use crate::lifecycle::{Class, Life, Lifecycle};
 use crate::limits;
-use crate::row::{Kept, Lane, Meta, Slot, Stats, Unique};
+use crate::row::{Flow, Kept, Lane, Meta, Slot, Stats, Unique};
 use crate::schedule::{Schedule, Target};
 use crate::template::{Template, TemplateVersion, Templates};
 use crate::txn::Key;
@@ -107,6 +115,9 @@ pub type ArtifactRows = (Artifact, ArtifactVersion, ChunkRefs, CodedRefs, Lifecy
 
 #[doc(hidden)]
 pub type WebhookRows = (Webhook, Subscription);
+
+#[doc(hidden)]
+pub type AccessRows = (ApiKey, audit::Entry, audit::Head, Flow);
 
 /// A hash that stands for strings in keys.
 pub type H16 = [u8; 16];
@@ -131,6 +142,7 @@ pub mod tag {
     pub const LANE: u8 = 0x25;
     pub const NEXT: u8 = 0x26;
     pub const IDLE: u8 = 0x27;
+    pub const OWN: u8 = 0x28;
     pub const DUE: u8 = 0x30;
     pub const UNIQUE: u8 = 0x40;
     pub const KEPT: u8 = 0x41;
@@ -180,6 +192,11 @@ pub mod tag {
     pub const REVIEW: u8 = 0x8f;
     pub const CODED: u8 = 0x90;
     pub const SHARD_REFS: u8 = 0x91;
+    pub const API_KEY: u8 = 0x92;
+    pub const API_KEYS: u8 = 0x93;
+    pub const AUDIT: u8 = 0x94;
+    pub const AUDIT_HEAD: u8 = 0x95;
+    pub const FLOW: u8 = 0x96;
 }
 
 /// Kinds of due rows.
@@ -207,6 +224,11 @@ pub fn h16(parts: &[&str]) -> H16 {
     let mut short = [0; 16];
     short.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
     short
+}
+
+/// Half of the hash of strings, as a number; never 0.
+pub(crate) fn half(parts: &[&str]) -> u64 {
+    h16(parts).first_chunk().map_or(1, |half| u64::from_be_bytes(*half)).max(1)
 }
 
 /// A key of a tag and parts.
@@ -246,7 +268,7 @@ pub fn meta() -> Key {
     key(tag::META, &[])
 }
 
-/// A table whose key is one number: JOB, PAYLOAD, RESULT, NODE.
+/// A table whose key is one number: JOB, PAYLOAD, RESULT, NODE, AUDIT.
 pub fn by_seq(tag: u8, seq: u64) -> Key {
     key(tag, &[&seq.to_be_bytes()])
 }
@@ -292,9 +314,20 @@ pub(crate) fn rank(priority: u8) -> u8 {
 }
 
 /// READY.
-pub fn ready(queue: u32, priority: u8, lane: u64, ready_seq: u64) -> Key {
+pub fn ready(queue: u32, priority: u8, lane: u64, slot: u8, ready_seq: u64) -> Key {
     let [rank, lane, place] = [&[rank(priority)][..], &lane.to_be_bytes(), &ready_seq.to_be_bytes()];
-    key(tag::READY, &[&queue.to_be_bytes(), rank, lane, place])
+    key(tag::READY, &[&queue.to_be_bytes(), rank, lane, &[slot], place])
+}
+
+/// The prefix of READY for one slot of one lane of one priority.
+pub(crate) fn ready_slot(queue: u32, priority: u8, lane: u64, slot: u8) -> Key {
+    key(tag::READY, &[&queue.to_be_bytes(), &[rank(priority)], &lane.to_be_bytes(), &[slot]])
+}
+
+/// The slot in a READY key: the byte before the place.
+pub(crate) fn slot_of(key: &Key) -> u8 {
+    let bytes = key.as_slice();
+    bytes.len().checked_sub(9).and_then(|at| bytes.get(at)).copied().unwrap_or(0)
 }
 
 /// The prefix of READY for one lane of one priority.
@@ -317,22 +350,51 @@ pub fn lane(queue: u32, lane: u64) -> Key {
     key(tag::LANE, &[&queue.to_be_bytes(), &lane.to_be_bytes()])
 }
 
-/// The prefix of NEXT for one priority.
-pub(crate) fn next_rank(queue: u32, priority: u8) -> Key {
-    key(tag::NEXT, &[&queue.to_be_bytes(), &[rank(priority)]])
+/// The prefix of NEXT for one class of one priority.
+pub(crate) fn next_class(queue: u32, priority: u8, class: u64) -> Key {
+    key(tag::NEXT, &[&queue.to_be_bytes(), &[rank(priority)], &class.to_be_bytes()])
+}
+
+/// The priority in the key of a NEXT or OWN row, as it stands there.
+pub(crate) fn rank_of(key: &Key) -> u8 {
+    key.as_slice().get(5).copied().unwrap_or(0)
 }
 
 /// NEXT.
-pub fn next(queue: u32, priority: u8, vtime: u64, lane: u64) -> Key {
-    key(tag::NEXT, &[&queue.to_be_bytes(), &[rank(priority)], &vtime.to_be_bytes(), &lane.to_be_bytes()])
+pub fn next(queue: u32, priority: u8, class: u64, vtime: u64, lane: u64) -> Key {
+    let [class, vtime, lane] = [class, vtime, lane].map(u64::to_be_bytes);
+    key(tag::NEXT, &[&queue.to_be_bytes(), &[rank(priority)], &class, &vtime, &lane])
+}
+
+/// The prefix of OWN for one project at one priority.
+pub(crate) fn own_rank(queue: u32, priority: u8, whose: u64) -> Key {
+    key(tag::OWN, &[&queue.to_be_bytes(), &[rank(priority)], &whose.to_be_bytes()])
+}
+
+/// OWN.
+pub fn own(queue: u32, priority: u8, whose: u64, vtime: u64, lane: u64) -> Key {
+    let [whose, vtime, lane] = [whose, vtime, lane].map(u64::to_be_bytes);
+    key(tag::OWN, &[&queue.to_be_bytes(), &[rank(priority)], &whose, &vtime, &lane])
+}
+
+/// The prefix of IDLE for one class.
+pub(crate) fn idle_class(queue: u32, class: u64) -> Key {
+    key(tag::IDLE, &[&queue.to_be_bytes(), &class.to_be_bytes()])
 }
 
 /// IDLE.
-pub fn idle(queue: u32, vtime: u64, lane: u64) -> Key {
-    key(tag::IDLE, &[&queue.to_be_bytes(), &vtime.to_be_bytes(), &lane.to_be_bytes()])
+pub fn idle(queue: u32, class: u64, vtime: u64, lane: u64) -> Key {
+    let [class, vtime, lane] = [class, vtime, lane].map(u64::to_be_bytes);
+    key(tag::IDLE, &[&queue.to_be_bytes(), &class, &vtime, &lane])
 }
 
-/// The virtual time in a NEXT or IDLE key: the eight bytes before the lane.
+/// The class in a NEXT key: the eight bytes before the virtual time.
+pub(crate) fn class_of(key: &Key) -> u64 {
+    let bytes = key.as_slice();
+    bytes.len().checked_sub(16).and_then(|end| bytes[..end].last_chunk()).map_or(0, |b| u64::from_be_bytes(*b))
+}
+
+/// The virtual time in a NEXT, OWN or IDLE key: the eight bytes before the lane.
 pub(crate) fn vtime_of(key: &Key) -> u64 {
     let bytes = key.as_slice();
     bytes.len().checked_sub(8).and_then(|end| bytes[..end].last_chunk()).map_or(0, |b| u64::from_be_bytes(*b))
@@ -444,6 +506,11 @@ pub(crate) fn chunk_refs(hash: &[u8; 32]) -> Key {
 /// CODED.
 pub(crate) fn coded(id: &[u8; 32]) -> Key {
     key(tag::CODED, &[&id[..30]])
+}
+
+/// API_KEY.
+pub(crate) fn api_key(id: &Name) -> Key {
+    by_hash(tag::API_KEY, &h16(&[id.as_str()]))
 }
 
 /// SHARD_REFS.

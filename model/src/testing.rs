@@ -51,7 +51,7 @@ impl World {
 
     pub(crate) fn keyed(&mut self, key: u8, body: u8, command: Command) -> Reply {
         let idempotency = Some(Idempotency { key: [key; 16], body: [body; 16], kept_ms: 10_000 });
-        self.run(&Envelope { idempotency, command }).reply
+        self.run(&Envelope::new(idempotency, command)).reply
     }
 
     pub(crate) fn wakes(&mut self, command: Command) -> bool {
@@ -79,11 +79,20 @@ impl World {
     }
 
     pub(crate) fn leases(&mut self, max: u32) -> Leased {
-        let lease = Lease { queue: name("q"), worker: name("w"), max, bytes_max: 1 << 20, lease_ms: None };
+        self.leases_as(max, |_| {})
+    }
+
+    pub(crate) fn leases_as(&mut self, max: u32, with: impl FnOnce(&mut Lease)) -> Leased {
+        let mut lease = Lease::new(name("q"), name("w"), max);
+        with(&mut lease);
         match self.ask(Command::Lease(lease)) {
             Reply::Leased(leased) => leased,
             reply => panic!("{reply:?}"),
         }
+    }
+
+    pub(crate) fn lease_as(&mut self, max: u32, with: impl FnOnce(&mut Lease)) -> Vec<u64> {
+        self.leases_as(max, with).jobs.iter().map(|job| job.seq).collect()
     }
 
     pub(crate) fn lease(&mut self, max: u32) -> Vec<u64> {
@@ -105,7 +114,7 @@ impl World {
 
     pub(crate) fn nack(&mut self, seq: u64, retry_in_ms: Option<u64>, dead: bool) -> Result<ItemResult, Code> {
         let (token, error) = (self.job(seq).lease_token, Some("no".to_owned()));
-        self.item(Command::Nack(vec![Nack { seq, token, error, retry_in_ms, dead }]))
+        self.item(Command::Nack(vec![Nack { seq, token, error, retry_in_ms, dead, unseen: false }]))
     }
 
     pub(crate) fn tick(&mut self, ms: u64) {

@@ -42,6 +42,7 @@ impl State<'_> {
         let stats = self.stats(job.keeping.queue_number);
         stats.ready_seq = stats.ready_seq.saturating_add(1);
         job.ready_seq = stats.ready_seq;
+        job.keeping.ready_at = self.now();
         job.state = JobState::Ready;
         let hashes = Hashes::of(job);
         self.find_place(job, &hashes);
@@ -110,7 +111,7 @@ impl State<'_> {
         } else if self.is_saturated(job, hashes) {
             Place::Parked
         } else {
-            job.keeping.lane = self.lane_for(job.keeping.queue_number, job.fairness_key.as_deref());
+            job.keeping.lane = self.lane_for(job);
             Place::Open
         };
     }
@@ -151,7 +152,7 @@ impl State<'_> {
             let Some(old) = front.and_then(|(_, seq)| self.job(row::decode(&seq)?)) else { return };
             let mut new = old.clone();
             new.keeping.place = Place::Returned;
-            new.keeping.lane = self.lane_for(queue, old.fairness_key.as_deref());
+            new.keeping.lane = self.lane_for(&old);
             self.write(Some(&old), Some(&new), &Hashes::of(&old));
         }
     }
@@ -172,6 +173,7 @@ impl State<'_> {
             None => self.txn.delete(&record),
         }
         self.count(old, new);
+        self.count_flow(old, new);
         self.count_slot(old, new, hashes)
     }
 
@@ -212,10 +214,33 @@ impl State<'_> {
             if leased(old) && !leased(new) {
                 let now = self.now();
                 self.lane_ended(job, now);
+                if let Some(new) = new {
+                    self.lease_ended(job, new.state);
+                }
                 if self.queue(queue).def.config.max_in_flight.is_some() {
                     self.wake(queue);
                 }
             }
+        }
+    }
+
+    /// Counts what goes through the queue. A lease that ran out says nothing of how long the work takes.
+    fn count_flow(&mut self, old: Option<&Job>, new: Option<&Job>) {
+        let state = |job: Option<&Job>| job.map(|job| job.state);
+        let (was, is) = (state(old), state(new));
+        let Some(job) = new.or(old).filter(|_| was != is) else { return };
+        let now = self.now();
+        let flow = &mut self.queue(job.keeping.queue_number).flow;
+        flow.arrived += u64::from(is == Some(JobState::Ready));
+        flow.started += u64::from(is == Some(JobState::Leased));
+        let Some(old) = old.filter(|old| old.state == JobState::Leased) else { return };
+        flow.ended += 1;
+        flow.succeeded += u64::from(is == Some(JobState::Succeeded));
+        if old.lease_expires_at.is_some_and(|end| now < end) {
+            let took = now.saturating_sub(old.started_at.unwrap_or(now));
+            flow.served += 1;
+            flow.service_ms = flow.service_ms.saturating_add(took);
+            flow.service_ms2 = flow.service_ms2.saturating_add(u128::from(took) * u128::from(took));
         }
     }
 

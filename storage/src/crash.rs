@@ -83,13 +83,7 @@ impl Life {
         life.ask(vec![Command::Signal { seq: 1, name: "go".into(), payload: "7".into() }]);
         for _ in 0..40 {
             for queue in ["work", "undo", "fail"] {
-                let lease = Lease {
-                    queue: name(queue),
-                    worker: name("w"),
-                    max: 2,
-                    bytes_max: 1 << 20,
-                    lease_ms: Some(1_000_000),
-                };
+                let lease = Lease { lease_ms: Some(1_000_000), ..Lease::new(name(queue), name("w"), 2) };
                 let Some(Reply::Leased(leased)) = life.ask(vec![Command::Lease(lease)]).pop() else { panic!("leased") };
                 // What is done at a time is acknowledged in one entry, as a busy node does.
                 let acks = leased.jobs.iter().map(|job| {
@@ -101,6 +95,7 @@ impl Life {
                             error: Some("it broke".into()),
                             retry_in_ms: None,
                             dead: true,
+                            unseen: false,
                         }]),
                         _ => Command::Ack(vec![Ack { seq: job.seq, token: job.token, result }]),
                     }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 const FILE: &str = "identity";
 const LOCK_FILE: &str = "lock";
 const FOLDERS: [&str; 5] = ["log", "snapshot", "state", "cache", "blobs"];

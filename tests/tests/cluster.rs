@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use bravo_daemon::cluster::{Cluster, Repeat};
 use bravo_daemon::dispatch::queue::Sink;
-use bravo_daemon::dispatch::{Credit, Waiter};
+use bravo_daemon::dispatch::workers::Card;
+use bravo_daemon::dispatch::{Credit, Profile, Waiter};
 use bravo_daemon::raft::types::partition_group;
 use bravo_daemon::transport::wire::{Answer, Delivery, Query};
 use bravo_model::command::{Ack, NewJob};
@@ -38,9 +39,27 @@ async fn enqueue(cluster: &Arc<Cluster>, partition: u16, jobs: Vec<NewJob>) -> V
 
 async fn lease(cluster: &Arc<Cluster>, queue: &str, max: u32) -> Delivery {
     let (sender, receiver) = tokio::sync::oneshot::channel();
-    let waiter = Waiter { worker: name("w"), lease_ms: None, credit: Credit::new(max), sink: Sink::Once(sender) };
+    let waiter = Waiter::plain(Card::new(name("w")), Credit::new(max), Sink::Once(sender));
     cluster.dispatcher.wait(cluster, &name(queue), waiter);
     tokio::time::timeout(Duration::from_secs(10), receiver).await.expect("jobs in time").unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_is_bound_to_a_project_gets_its_jobs_alone() {
+    let embedded = Embedded::start(3).await.unwrap();
+    let (sender, mut receiver) = tokio::sync::oneshot::channel();
+    let plain = Waiter::plain(Card::new(name("bound")), Credit::new(9), Sink::Once(sender));
+    let profile = Profile { project: Some(name("mine")), ..Profile::default() };
+    let worker = embedded.cluster(1);
+    worker.dispatcher.wait(&worker, &name("q"), Waiter { profile: Arc::new(profile), ..plain });
+    let of = |project: &str| NewJob { project: name(project), ..job("q", "1") };
+    enqueue(&embedded.cluster(0), 3, vec![of("other"), of("another"), of("other")]).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(receiver.try_recv().is_err(), "there is nothing for it");
+    let mine = enqueue(&embedded.cluster(0), 3, vec![of("other"), of("mine")]).await[1];
+    let delivery = tokio::time::timeout(Duration::from_secs(10), receiver).await.expect("in time").unwrap();
+    assert_eq!(delivery.jobs.iter().map(|(job, _)| job.seq).collect::<Vec<_>>(), [mine]);
+    assert_eq!(lease(&worker, "q", 9).await.jobs.len(), 4, "the rest is for those who are not bound");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -69,8 +88,8 @@ async fn one_job_goes_through_raft_quic_log_dispatch_and_ack_on_three_nodes() {
         assert!(matches!(&reply, Reply::Items(items) if items[0].code.is_none()), "{reply:?}");
 
         let answer = embedded.cluster(0).read(group, Query::Job(seq), soon()).await.unwrap();
-        let Answer::Job(Some((job, ..))) = answer else { panic!("the job is known: {answer:?}") };
-        assert_eq!(job.state, JobState::Succeeded);
+        let Answer::Job(Some(found)) = answer else { panic!("the job is known: {answer:?}") };
+        assert_eq!(found.0.state, JobState::Succeeded);
     }
 }
 
@@ -100,7 +119,8 @@ async fn read(cluster: &Arc<Cluster>, group: u32, seq: u64) -> (Option<Payload>,
     let fresh = cluster.read(group, Query::Job(seq), soon()).await.unwrap();
     let stale = cluster.read_stale(group, &Query::Job(seq)).await.unwrap();
     assert_eq!(format!("{fresh:?}"), format!("{stale:?}"));
-    let Answer::Job(Some((_, payload, result))) = fresh else { panic!("the job is known") };
+    let Answer::Job(Some(found)) = fresh else { panic!("the job is known") };
+    let (_, payload, result) = *found;
     (payload, result)
 }
 

@@ -1,5 +1,7 @@
 //! Where in a request a thing stands, and what was checked before.
 
+use std::collections::BTreeMap;
+
 use bravo_model::{Name, Payload};
 use bytes::Bytes;
 use serde_json::value::RawValue;
@@ -60,6 +62,26 @@ impl At {
                 Err(self.invalid(field, format_args!("1 to {} bytes", limits::NAME_BYTES_MAX)))
             }
             _ => Ok(key),
+        }
+    }
+
+    /// Labels with their values.
+    pub(crate) fn labels(
+        self,
+        field: &str,
+        labels: BTreeMap<String, String>,
+        max: usize,
+    ) -> Result<BTreeMap<String, String>, Refusal> {
+        if labels.len() > max {
+            return Err(self.invalid(field, format_args!("at most {max}, these are {}", labels.len())));
+        }
+        let fits = |text: &str| !text.is_empty() && text.len() <= limits::LABEL_BYTES_MAX && !text.contains('\0');
+        match labels.iter().find(|(label, value)| !fits(label) || !fits(value)) {
+            Some((label, _)) => {
+                let bytes = limits::LABEL_BYTES_MAX;
+                Err(self.invalid(field, format_args!("{label:?}: a label and its value have 1 to {bytes} bytes each")))
+            }
+            None => Ok(labels),
         }
     }
 

@@ -66,6 +66,8 @@ pub(crate) fn one(job: proto::NewJob, at: At, trust: Trust) -> Result<command::N
         fairness_key: at.key("fairness_key", job.fairness_key)?,
         metadata: at.metadata(job.metadata, trust)?,
         workflow: None,
+        requirements: at.labels("requirements", job.requirements, limits::REQUIREMENTS_MAX)?,
+        sticky_key: at.key("sticky_key", job.sticky_key)?,
     })
 }
 
@@ -111,6 +113,8 @@ pub fn job(partition: u16, job: Job, payload: Option<Payload>, result: Option<Pa
         workflow_id: job.workflow.map(String::from),
         payload: payload.map(proto::Payload::from),
         cancel_requested: job.cancel_requested,
+        requirements: job.requirements,
+        sticky_key: job.sticky_key,
     }
 }
 

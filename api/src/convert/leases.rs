@@ -3,6 +3,8 @@
 //! Each item of an ack, nack or extend stands for itself: one that is refused here is answered in
 //! its place, and the others go on.
 
+use std::collections::BTreeMap;
+
 use bravo_model::reply::{self, LeasedJob};
 use bravo_model::{JobId, Name, Payload, command, webhook};
 
@@ -11,6 +13,11 @@ use crate::{Code, Refusal, WAIT_MS_MAX, limits, proto};
 
 /// Payload bytes of one lease.
 pub const LEASE_BYTES_MAX: u32 = 4 << 20;
+
+/// Highest weight of a worker.
+pub const WEIGHT_MAX: u32 = 1_000;
+/// Most jobs that a worker may say it works on at once.
+pub const CAPACITY_MAX: u32 = 1 << 20;
 
 /// The worker id of a caller that gives none.
 const ANONYMOUS: &str = "anonymous";
@@ -22,6 +29,12 @@ pub struct LeaseCall {
     pub lease: command::Lease,
     /// How long to wait for the first job.
     pub wait_ms: u64,
+    /// The type that scaling counts the worker under.
+    pub agent_type: Option<Name>,
+    /// Jobs that it works on at once, if it says so.
+    pub capacity: Option<u32>,
+    /// Its weight.
+    pub weight: Option<u32>,
 }
 
 /// A worker at the start of its stream.
@@ -39,6 +52,10 @@ pub struct Worker {
     pub lease_ms: Option<u64>,
     /// Jobs that it holds from before.
     pub in_flight: u32,
+    /// What it is.
+    pub labels: BTreeMap<String, String>,
+    /// Its weight.
+    pub weight: Option<u32>,
 }
 
 /// One item of an ack, nack or extend: the job's id, and the item for the partition of it.
@@ -57,8 +74,14 @@ pub fn lease(request: proto::LeaseRequest) -> Result<LeaseCall, Refusal> {
             max,
             bytes_max: LEASE_BYTES_MAX,
             lease_ms: lease_ms(at, request.lease_ms)?,
+            project: None,
+            labels: at.labels("labels", request.labels, limits::LABELS_MAX)?,
+            sticky: None,
         },
         wait_ms: at.within("wait_ms", request.wait_ms, 0, WAIT_MS_MAX)?,
+        agent_type: agent_type(at, &request.agent_type)?,
+        capacity: capacity(at, request.capacity)?,
+        weight: weight(at, request.weight)?,
     })
 }
 
@@ -85,14 +108,31 @@ pub fn hello(hello: proto::Hello) -> Result<Worker, Refusal> {
     Ok(Worker {
         id: at.name("worker_id", &hello.worker_id)?,
         queues,
-        agent_type: match hello.agent_type.as_str() {
-            "" => None,
-            text => Some(at.name("agent_type", text)?),
-        },
+        agent_type: agent_type(at, &hello.agent_type)?,
         capacity: hello.capacity,
         lease_ms: lease_ms(at, hello.lease_ms)?,
         in_flight: hello.in_flight,
+        labels: at.labels("labels", hello.labels, limits::LABELS_MAX)?,
+        weight: weight(at, hello.weight)?,
     })
+}
+
+fn agent_type(at: At, text: &str) -> Result<Option<Name>, Refusal> {
+    if text.is_empty() { Ok(None) } else { at.name("agent_type", text).map(Some) }
+}
+
+fn weight(at: At, weight: Option<u32>) -> Result<Option<u32>, Refusal> {
+    if let Some(weight) = weight {
+        at.within("weight", weight.into(), 1, WEIGHT_MAX.into())?;
+    }
+    Ok(weight)
+}
+
+fn capacity(at: At, capacity: Option<u32>) -> Result<Option<u32>, Refusal> {
+    if let Some(capacity) = capacity {
+        at.within("capacity", capacity.into(), 1, CAPACITY_MAX.into())?;
+    }
+    Ok(capacity)
 }
 
 /// The items of an ack.
@@ -119,7 +159,7 @@ pub fn nacks(nacks: Vec<proto::Nack>) -> Result<Vec<Item<command::Nack>>, Refusa
             at.within("retry_in_ms", ms, 0, limits::HORIZON_MS_MAX)?;
         }
         let proto::Nack { lease_token: token, error, retry_in_ms, dead, .. } = nack;
-        Ok((id, command::Nack { seq: id.seq, token, error, retry_in_ms, dead }))
+        Ok((id, command::Nack { seq: id.seq, token, error, retry_in_ms, dead, unseen: false }))
     })
 }
 

@@ -1,14 +1,16 @@
 //! `/api/v1/artifacts…`: what is asked beside the bytes, and what comes back.
 
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::jobs::ReadQuery;
 use crate::convert::reads::{self, Freshness, Page};
 use crate::{Refusal, Timestamp};
 
 /// The query of `GET /api/v1/artifacts/{project_id}/{path}`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
 pub struct ArtifactQuery {
     /// The newest if absent.
     pub version: Option<u32>,
@@ -27,12 +29,14 @@ impl ArtifactQuery {
 }
 
 /// The query of `GET /api/v1/artifacts/{project_id}`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
 pub struct ListArtifactsQuery {
     /// What the paths begin with.
     pub prefix: Option<String>,
     /// 1 to 1,000; 100 if absent.
+    #[param(minimum = 1, maximum = 1000)]
     pub limit: Option<u32>,
     /// From the last page.
     pub cursor: Option<String>,
@@ -52,7 +56,7 @@ impl ListArtifactsQuery {
 }
 
 /// An artifact that was put.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ArtifactAnswer {
     /// Where it belongs.
     pub project_id: String,
@@ -69,7 +73,7 @@ pub struct ArtifactAnswer {
 }
 
 /// A page of a project's artifacts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ArtifactListAnswer {
     /// The artifacts, in the order of their paths.
     pub artifacts: Vec<ArtifactSummary>,
@@ -80,7 +84,7 @@ pub struct ArtifactListAnswer {
 }
 
 /// An artifact in a list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ArtifactSummary {
     /// Where it is in its project.
     pub path: String,

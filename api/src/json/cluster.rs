@@ -2,6 +2,7 @@
 
 use serde::de::{Error, Unexpected};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::proto;
 use crate::proto::transfer_request;
@@ -41,7 +42,7 @@ impl<'de> Deserialize<'de> for Group {
 }
 
 /// The cluster as one node knows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ClusterAnswer {
     /// The cluster's name.
     pub name: String,
@@ -54,7 +55,7 @@ pub struct ClusterAnswer {
 }
 
 /// A node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NodeAnswer {
     /// Its id.
     pub id: u64,
@@ -71,7 +72,7 @@ pub struct NodeAnswer {
 }
 
 /// A Raft group.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PartitionAnswer {
     /// Its number, or `"meta"`.
     pub id: Group,
@@ -86,7 +87,7 @@ pub struct PartitionAnswer {
 }
 
 /// A replica of a group.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Member {
     /// The node.
     pub node: u64,
@@ -136,7 +137,7 @@ impl From<proto::ClusterView> for ClusterAnswer {
 }
 
 /// A node to add.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AddMemberBody {
     /// Its id.
@@ -154,13 +155,22 @@ impl From<AddMemberBody> for proto::AddMemberRequest {
 }
 
 /// Leadership to move.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TransferBody {
     /// Of which group.
     pub partition: Group,
     /// The node that shall lead.
     pub to: u64,
+}
+
+/// Leadership that was moved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct TransferAnswer {
+    /// Of which group.
+    pub partition: Group,
+    /// Who leads now.
+    pub leader: u64,
 }
 
 impl From<Group> for transfer_request::Group {
@@ -179,15 +189,16 @@ impl From<TransferBody> for proto::TransferRequest {
 }
 
 /// The query of `GET /api/v1/cluster/digest`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
 pub struct DigestQuery {
     /// At this index, where it is still to be had; the server chooses if absent.
     pub at: Option<u64>,
 }
 
 /// Digests of the replicas' states.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DigestAnswer {
     /// One per job partition.
     pub partitions: Vec<GroupDigest>,
@@ -196,7 +207,7 @@ pub struct DigestAnswer {
 }
 
 /// Digests of one group's replicas.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct GroupDigest {
     /// The group.
     pub partition: Group,
@@ -207,7 +218,7 @@ pub struct GroupDigest {
 }
 
 /// The digest of one replica.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReplicaDigest {
     /// The node.
     pub node: u64,

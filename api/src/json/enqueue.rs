@@ -1,7 +1,10 @@
 //! `POST /api/v1/jobs`.
 
+use std::collections::BTreeMap;
+
 use bravo_model::command::NewJob;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::jobs::State;
 use super::raw::{self, RawJson};
@@ -10,10 +13,11 @@ use crate::proto::new_job::{End, Start};
 use crate::{Refusal, Timestamp, limits, proto};
 
 /// One job, or `{"jobs": […]}`: a job's fields, or `jobs` alone.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EnqueueBody {
     /// Up to 1,000 jobs; each has the fields below.
+    #[schema(no_recursion, min_items = 1, max_items = 1000)]
     pub jobs: Option<Vec<EnqueueBody>>,
     /// The queue it goes to.
     pub queue: Option<String>,
@@ -24,6 +28,7 @@ pub struct EnqueueBody {
     /// What the worker gets: bytes.
     pub payload_base64: Option<String>,
     /// 0 to 9; 4 if absent.
+    #[schema(minimum = 0, maximum = 9)]
     pub priority: Option<u64>,
     /// When it may first be delivered.
     pub run_at: Option<Timestamp>,
@@ -45,11 +50,24 @@ pub struct EnqueueBody {
     pub concurrency_key: Option<String>,
     /// Shares the queue fairly between keys.
     pub fairness_key: Option<String>,
+    /// Labels that a worker must have, with their values, to get the job; up to 8.
+    pub requirements: Option<BTreeMap<String, String>>,
+    /// Jobs of one key go to the worker that has the key's state, if it takes them soon.
+    pub sticky_key: Option<String>,
     /// A JSON object, returned as it was sent.
+    #[schema(value_type = Option<Object>)]
     pub metadata: Option<RawJson>,
 }
 
 impl EnqueueBody {
+    /// Puts jobs that name no project into this one.
+    pub fn fill_project(&mut self, project: &str) {
+        match &mut self.jobs {
+            Some(jobs) => jobs.iter_mut().for_each(|job| job.fill_project(project)),
+            None => _ = self.project_id.get_or_insert_with(|| project.to_owned()),
+        }
+    }
+
     /// The jobs that the body asks for, checked.
     pub fn into_model(mut self) -> Result<Vec<NewJob>, Refusal> {
         let Some(bodies) = self.jobs.take() else {
@@ -101,20 +119,22 @@ impl EnqueueBody {
             order_key: self.order_key,
             concurrency_key: self.concurrency_key,
             fairness_key: self.fairness_key,
+            requirements: self.requirements.unwrap_or_default(),
+            sticky_key: self.sticky_key,
             metadata: self.metadata.map(|metadata| metadata.0).unwrap_or_default(),
         })
     }
 }
 
 /// The answer: one per job, in order.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EnqueueAnswer {
     /// What was taken in.
     pub jobs: Vec<EnqueuedAnswer>,
 }
 
 /// A job that was taken in, or found by its unique key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EnqueuedAnswer {
     /// The job.
     pub id: String,
@@ -127,7 +147,7 @@ pub struct EnqueuedAnswer {
 }
 
 /// Quantiles of an expected wait, in milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EtaAnswer {
     /// The median.
     pub p50: u64,

@@ -1,6 +1,7 @@
 //! `GET /api/v1/events`.
 
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::WorkflowEventAnswer;
 use super::jobs::State;
@@ -11,8 +12,9 @@ use crate::{Timestamp, proto};
 const MISSED: &str = r#"{"detail":"some events are not kept any more; read the jobs' states"}"#;
 
 /// The query of `GET /api/v1/events`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
 pub struct EventsQuery {
     /// Jobs of this queue only.
     pub queue: Option<String>,
@@ -21,7 +23,7 @@ pub struct EventsQuery {
 }
 
 /// The data of a job's event.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct JobEventAnswer {
     /// Such as `job.succeeded`.
     pub event: String,

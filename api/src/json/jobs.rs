@@ -1,7 +1,10 @@
 //! `GET /api/v1/jobs…`, cancel, retry, why.
 
+use std::collections::BTreeMap;
+
 use bravo_model::JobState;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use utoipa::{IntoParams, ToSchema};
 
 use super::raw::{self, RawJson};
 use crate::{Code, Refusal, Timestamp, convert, proto};
@@ -32,8 +35,9 @@ impl<'de> Deserialize<'de> for State {
 }
 
 /// `?consistency=&max_staleness_ms=` of a read.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
 pub struct ReadQuery {
     /// `linearizable` or `stale`.
     pub consistency: Option<String>,
@@ -58,8 +62,9 @@ impl ReadQuery {
 }
 
 /// The query of `GET /api/v1/jobs`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
 pub struct ListJobsQuery {
     /// Jobs of this queue only.
     pub queue: Option<String>,
@@ -68,6 +73,7 @@ pub struct ListJobsQuery {
     /// Jobs of this project only.
     pub project_id: Option<String>,
     /// 1 to 1,000; 100 if absent.
+    #[param(minimum = 1, maximum = 1000)]
     pub limit: Option<u32>,
     /// From the last page.
     pub cursor: Option<String>,
@@ -93,7 +99,7 @@ impl ListJobsQuery {
 }
 
 /// A job.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct JobAnswer {
     /// Its id.
     pub id: String,
@@ -131,11 +137,18 @@ pub struct JobAnswer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result_base64: Option<String>,
     /// A JSON object, as it was sent.
+    #[schema(value_type = Object)]
     pub metadata: RawJson,
     /// The workflow it is a step of.
     pub workflow_id: Option<String>,
     /// A caller wants it cancelled.
     pub cancel_requested: bool,
+    /// Labels that a worker must have to get it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub requirements: BTreeMap<String, String>,
+    /// Jobs of one key go to one worker, if it takes them soon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sticky_key: Option<String>,
     /// What the worker gets: JSON; absent in lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<RawJson>,
@@ -169,6 +182,8 @@ impl From<proto::Job> for JobAnswer {
             metadata: RawJson::object(job.metadata),
             workflow_id: job.workflow_id,
             cancel_requested: job.cancel_requested,
+            requirements: job.requirements,
+            sticky_key: job.sticky_key,
             payload,
             payload_base64,
         }
@@ -176,7 +191,7 @@ impl From<proto::Job> for JobAnswer {
 }
 
 /// A page of jobs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct JobListAnswer {
     /// The jobs.
     pub jobs: Vec<JobAnswer>,
@@ -197,7 +212,7 @@ impl From<proto::ListJobsResponse> for JobListAnswer {
 }
 
 /// Where a job stands after a cancel or retry.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct JobStateAnswer {
     /// The job.
     pub id: String,
@@ -212,7 +227,7 @@ impl From<proto::JobStateResponse> for JobStateAnswer {
 }
 
 /// The one reason why a job waits.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WhyAnswer {
     /// For programs.
     pub reason: String,

@@ -1,7 +1,10 @@
 //! `POST /api/v1/queues/{queue}/lease`, `POST /api/v1/jobs/ack`, `/nack`, `/extend`.
 
+use std::collections::BTreeMap;
+
 use bravo_model::command;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::raw::{self, RawJson};
 use crate::convert::leases::{self, Item, LeaseCall};
@@ -9,41 +12,55 @@ use crate::convert::{At, Trust};
 use crate::{Refusal, Timestamp, proto};
 
 /// Asks for ready jobs of the queue in the path.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LeaseBody {
     /// Who will hold them; `anonymous` if absent.
     pub worker_id: Option<String>,
     /// 1 to 1,000; 1 if absent.
+    #[schema(minimum = 1, maximum = 1000)]
     pub max: Option<u64>,
     /// How long to wait for the first job; 0 if absent.
     pub wait_ms: Option<u64>,
     /// Overrides the queue's.
     pub lease_ms: Option<u64>,
+    /// The type that scaling counts the worker under; the queue's own if absent.
+    pub agent_type: Option<String>,
+    /// How many jobs it works on at once; the most that it asked for if absent.
+    pub capacity: Option<u64>,
+    /// What the worker is: it gets jobs whose requirements are among these; up to 32.
+    pub labels: Option<BTreeMap<String, String>>,
+    /// Its weight beside others of its capacity, 1 to 1,000; 1 if absent.
+    pub weight: Option<u64>,
 }
 
 impl LeaseBody {
     /// The call, checked.
     pub fn into_model(self, queue: String) -> Result<LeaseCall, Refusal> {
+        let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
         leases::lease(proto::LeaseRequest {
             queue,
             worker_id: self.worker_id.unwrap_or_default(),
-            max: self.max.map(|max| u32::try_from(max).unwrap_or(u32::MAX)),
+            max: self.max.map(small),
             wait_ms: self.wait_ms.unwrap_or(0),
             lease_ms: self.lease_ms,
+            agent_type: self.agent_type.unwrap_or_default(),
+            capacity: self.capacity.map(small),
+            labels: self.labels.unwrap_or_default(),
+            weight: self.weight.map(small),
         })
     }
 }
 
 /// What the worker now holds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LeasedAnswer {
     /// Empty if none came in time.
     pub jobs: Vec<LeasedJobAnswer>,
 }
 
 /// A leased job.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LeasedJobAnswer {
     /// Its id.
     pub id: String,
@@ -62,6 +79,7 @@ pub struct LeasedJobAnswer {
     /// When the lease ends.
     pub lease_expires_at: Timestamp,
     /// A JSON object, as it was sent.
+    #[schema(value_type = Object)]
     pub metadata: RawJson,
     /// The project it belongs to.
     pub project_id: String,
@@ -94,7 +112,7 @@ impl From<proto::LeasedJob> for LeasedJobAnswer {
 }
 
 /// Ends leases with success.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AckBody {
     /// Up to 1,000.
@@ -102,7 +120,7 @@ pub struct AckBody {
 }
 
 /// Ends one lease with success.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AckItem {
     /// The job.
@@ -135,7 +153,7 @@ impl AckBody {
 }
 
 /// Ends leases with failure.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NackBody {
     /// Up to 1,000.
@@ -143,7 +161,7 @@ pub struct NackBody {
 }
 
 /// Ends one lease with failure.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NackItem {
     /// The job.
@@ -181,7 +199,7 @@ impl NackBody {
 }
 
 /// Prolongs leases.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExtendBody {
     /// Up to 1,000.
@@ -189,7 +207,7 @@ pub struct ExtendBody {
 }
 
 /// Prolongs one lease.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExtendItem {
     /// The job.
@@ -223,14 +241,14 @@ impl ExtendBody {
 }
 
 /// The answer to an ack, nack or extend: one per item, in order.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ItemsAnswer {
     /// What became of each.
     pub results: Vec<ItemAnswer>,
 }
 
 /// What became of one item.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ItemAnswer {
     /// The job, as it was written.
     pub id: String,

@@ -1,6 +1,7 @@
 //! `/api/v1/lifecycle/{project_id}`: what becomes of a project's artifacts as they grow old.
 
 use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
 
 use crate::{Code, Refusal};
 use bravo_model::lifecycle::{Lifecycle, Rule};
@@ -8,7 +9,7 @@ use bravo_model::lifecycle::{Lifecycle, Rule};
 const DAY_MS: u64 = 86_400_000;
 
 /// The body of `PUT /api/v1/lifecycle/{project_id}`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LifecycleBody {
     /// The rules; of those whose prefix fits, the one with the longest counts.
@@ -16,7 +17,7 @@ pub struct LifecycleBody {
 }
 
 /// A rule as it is sent. Each age is given in days or in milliseconds, not both; null is never.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RuleBody {
     /// What the path begins with; any if absent.
@@ -74,7 +75,7 @@ impl RuleBody {
 }
 
 /// A project's rules.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LifecycleAnswer {
     /// The project.
     pub project_id: String,
@@ -85,7 +86,7 @@ pub struct LifecycleAnswer {
 }
 
 /// A rule; ages from when a version was made, null is never.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RuleAnswer {
     /// What the path begins with.
     pub prefix: String,

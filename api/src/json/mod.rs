@@ -9,6 +9,7 @@ mod cluster;
 mod enqueue;
 mod events;
 mod jobs;
+mod keys;
 mod leases;
 mod lifecycle;
 mod queues;
@@ -21,11 +22,14 @@ mod workflows;
 pub use artifacts::{ArtifactAnswer, ArtifactListAnswer, ArtifactQuery, ArtifactSummary, ListArtifactsQuery};
 pub use cluster::{
     AddMemberBody, ClusterAnswer, DigestAnswer, DigestQuery, Group, GroupDigest, Member, NodeAnswer, PartitionAnswer,
-    ReplicaDigest, TransferBody,
+    ReplicaDigest, TransferAnswer, TransferBody,
 };
 pub use enqueue::{EnqueueAnswer, EnqueueBody, EnqueuedAnswer, EtaAnswer};
 pub use events::{EventsQuery, JobEventAnswer, event_text};
 pub use jobs::{JobAnswer, JobListAnswer, JobStateAnswer, ListJobsQuery, ReadQuery, State, WhyAnswer};
+pub use keys::{
+    AuditAnswer, AuditEntryAnswer, AuditQuery, KeyAnswer, KeyBody, KeyListAnswer, ListKeysQuery, MadeKeyAnswer,
+};
 pub use leases::{
     AckBody, AckItem, ExtendBody, ExtendItem, ItemAnswer, ItemsAnswer, LeaseBody, LeasedAnswer, LeasedJobAnswer,
     NackBody, NackItem,

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use bravo_model::QueueConfig;
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::jobs::ReadQuery;
 use crate::{Refusal, Timestamp, convert, proto};
 
 /// A queue's configuration; what is absent takes the default.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct QueueConfigBody {
     /// Attempts of a job that names none; 5.
@@ -37,7 +38,7 @@ pub struct QueueConfigBody {
 }
 
 /// Exponential backoff.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BackoffBody {
     /// Pause after the first failure; 1,000.
@@ -51,7 +52,7 @@ pub struct BackoffBody {
 }
 
 /// A token bucket.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RateLimitBody {
     /// Tokens a second; above 0.
@@ -62,7 +63,7 @@ pub struct RateLimitBody {
 }
 
 /// How fairness keys share a queue.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct FairnessBody {
     /// Weight of a key; 1 unless named.
@@ -127,7 +128,7 @@ impl From<proto::QueueConfig> for QueueConfigBody {
 }
 
 /// A queue: its name, its configuration's keys, its switches and its counts, side by side.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct QueueAnswer {
     /// Its name.
     pub name: String,
@@ -150,6 +151,8 @@ pub struct QueueAnswer {
     pub dead: u64,
     /// How long the oldest ready job has waited; null if there is none.
     pub oldest_ready_ms: Option<u64>,
+    /// The breaker of its type of agent, as the node that answers sees it.
+    pub breaker: String,
 }
 
 impl From<proto::Queue> for QueueAnswer {
@@ -166,15 +169,18 @@ impl From<proto::Queue> for QueueAnswer {
             leased: counts.leased,
             dead: counts.dead,
             oldest_ready_ms: counts.oldest_ready_ms,
+            breaker: queue.breaker,
         }
     }
 }
 
 /// The query of `GET /api/v1/queues`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
 pub struct ListQueuesQuery {
     /// 1 to 1,000; 100 if absent.
+    #[param(minimum = 1, maximum = 1000)]
     pub limit: Option<u32>,
     /// From the last page.
     pub cursor: Option<String>,
@@ -194,7 +200,7 @@ impl ListQueuesQuery {
 }
 
 /// A page of queues.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct QueueListAnswer {
     /// The queues.
     pub queues: Vec<QueueAnswer>,
@@ -215,7 +221,7 @@ impl From<proto::ListQueuesResponse> for QueueListAnswer {
 }
 
 /// The answer to pause, resume and drain.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct QueueSwitchesAnswer {
     /// The queue.
     pub name: String,
@@ -232,14 +238,14 @@ impl From<proto::QueueSwitches> for QueueSwitchesAnswer {
 }
 
 /// The answer to purge.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PurgeAnswer {
     /// Jobs removed.
     pub purged: u64,
 }
 
 /// The answer to redrive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RedriveAnswer {
     /// Jobs put back.
     pub redriven: u64,

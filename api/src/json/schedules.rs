@@ -1,6 +1,7 @@
 //! `…/schedules…`: put, look at, pause, delete.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::RawJson;
 use super::enqueue::EnqueueBody;
@@ -10,7 +11,7 @@ use crate::proto::put_schedule_request::Target;
 use crate::{Refusal, Timestamp, proto};
 
 /// The body of `PUT /api/v1/schedules/{name}`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ScheduleBody {
     /// Five fields, or six with seconds first.
@@ -24,8 +25,10 @@ pub struct ScheduleBody {
     /// Ticks start nothing.
     pub paused: Option<bool>,
     /// The job that a tick starts.
+    #[schema(value_type = Option<EnqueueBody>)]
     pub job: Option<RawJson>,
     /// The workflow that a tick starts.
+    #[schema(value_type = Option<StartWorkflowBody>)]
     pub workflow: Option<RawJson>,
 }
 
@@ -62,7 +65,7 @@ impl ScheduleBody {
 }
 
 /// A schedule.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ScheduleAnswer {
     /// Its name.
     pub name: String,
@@ -132,7 +135,7 @@ impl From<proto::Schedule> for ScheduleAnswer {
 }
 
 /// All schedules.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ScheduleListAnswer {
     /// By name.
     pub schedules: Vec<ScheduleAnswer>,

@@ -1,6 +1,7 @@
 //! `/api/v1/templates…`: what comes back. What is put is read by [`crate::template`].
 
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::jobs::ReadQuery;
 use super::raw::RawJson;
@@ -8,7 +9,7 @@ use crate::problem::FieldError;
 use crate::{Code, Refusal, Timestamp, proto};
 
 /// One version of a template: name and version, and the document's fields as they were sent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TemplateAnswer {
     /// Its name.
     #[serde(default)]
@@ -27,6 +28,7 @@ pub struct TemplateAnswer {
     pub framework: Option<String>,
     /// The JSON Schema of a workflow's input.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
     pub parameters: Option<RawJson>,
     /// The input that a workflow has unless it is given another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -38,9 +40,11 @@ pub struct TemplateAnswer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention_ms: Option<u64>,
     /// The tasks of a workflow.
+    #[schema(value_type = Vec<Object>)]
     pub tasks: RawJson,
     /// The task that runs when a workflow failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
     pub on_failure: Option<RawJson>,
 }
 
@@ -55,8 +59,9 @@ impl TryFrom<proto::Template> for TemplateAnswer {
 }
 
 /// The query of `GET /api/v1/templates/{name}` and of a preview.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
 pub struct TemplateQuery {
     /// The newest if absent.
     pub version: Option<u32>,
@@ -75,12 +80,14 @@ impl TemplateQuery {
 }
 
 /// The query of `GET /api/v1/templates`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
 pub struct ListTemplatesQuery {
     /// Words to find in name and description.
     pub q: Option<String>,
     /// 1 to 1,000; 100 if absent.
+    #[param(minimum = 1, maximum = 1000)]
     pub limit: Option<u32>,
     /// From the last page.
     pub cursor: Option<String>,
@@ -104,7 +111,7 @@ impl ListTemplatesQuery {
 }
 
 /// A page of templates.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TemplateListAnswer {
     /// The templates.
     pub templates: Vec<TemplateSummary>,
@@ -115,7 +122,7 @@ pub struct TemplateListAnswer {
 }
 
 /// A template in a list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TemplateSummary {
     /// Its name.
     pub name: String,
@@ -147,7 +154,7 @@ impl From<proto::ListTemplatesResponse> for TemplateListAnswer {
 }
 
 /// The body of `POST /api/v1/templates/{name}/preview`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PreviewBody {
     /// The workflow's input.
@@ -155,7 +162,7 @@ pub struct PreviewBody {
 }
 
 /// What a workflow from a template would be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PreviewAnswer {
     /// The template.
     pub name: String,
@@ -166,6 +173,7 @@ pub struct PreviewAnswer {
     /// What is wrong with it; empty: the workflow would start.
     pub errors: Vec<FieldError>,
     /// The tasks.
+    #[schema(value_type = Vec<Object>)]
     pub tasks: RawJson,
 }
 

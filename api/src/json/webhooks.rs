@@ -1,6 +1,7 @@
 //! `/api/v1/webhooks…`, and what a delivery carries.
 
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::RawJson;
 use super::jobs::ReadQuery;
@@ -8,8 +9,9 @@ use crate::proto;
 use crate::{Code, Refusal, Timestamp};
 
 /// The query of calls on webhooks.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
 pub struct WebhookQuery {
     /// The project; `default` if absent.
     pub project_id: Option<String>,
@@ -28,7 +30,7 @@ impl WebhookQuery {
 }
 
 /// The body of `PUT /api/v1/webhooks/{name}`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct WebhookBody {
     /// The project whose events it tells, unless the query names it.
@@ -66,7 +68,7 @@ impl WebhookBody {
 }
 
 /// A webhook.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WebhookAnswer {
     /// Its name in the project.
     pub name: String,
@@ -109,7 +111,7 @@ impl From<proto::Webhook> for WebhookAnswer {
 }
 
 /// A project's webhooks.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WebhookListAnswer {
     /// By name.
     pub webhooks: Vec<WebhookAnswer>,
@@ -130,7 +132,7 @@ impl From<proto::ListWebhooksResponse> for WebhookListAnswer {
 }
 
 /// The body of a delivery.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DeliveryBody {
     /// Such as `job.succeeded`.
     pub r#type: String,

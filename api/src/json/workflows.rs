@@ -2,9 +2,11 @@
 
 use bravo_model::workflow::Status;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use utoipa::{IntoParams, ToSchema};
 
 use super::jobs::ReadQuery;
 use super::raw::RawJson;
+use crate::workflow::TaskBody;
 use crate::{Refusal, Timestamp, convert, proto};
 
 /// A workflow's status by its name.
@@ -33,7 +35,7 @@ impl<'de> Deserialize<'de> for WorkflowState {
 }
 
 /// The body of `POST /api/v1/workflows`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct StartWorkflowBody {
     /// For people.
@@ -45,8 +47,10 @@ pub struct StartWorkflowBody {
     /// The template's version; the newest if absent.
     pub template_version: Option<u32>,
     /// An object whose `type` names the template; the whole is the input.
+    #[schema(value_type = Option<Object>)]
     pub requirements: Option<RawJson>,
     /// What is to be done.
+    #[schema(value_type = Option<Vec<TaskBody>>)]
     pub tasks: Option<RawJson>,
     /// Expressions see it as `input`.
     pub input: Option<RawJson>,
@@ -55,6 +59,7 @@ pub struct StartWorkflowBody {
     /// How long it is kept once it is over.
     pub retention_ms: Option<u64>,
     /// A task that runs after a failure.
+    #[schema(value_type = Option<TaskBody>)]
     pub on_failure: Option<RawJson>,
 }
 
@@ -79,7 +84,7 @@ impl StartWorkflowBody {
 }
 
 /// The body of `POST /api/v1/workflows/{id}/tasks`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AddTasksBody {
     /// The lease of the running task's job.
@@ -89,11 +94,12 @@ pub struct AddTasksBody {
     /// That task; any running one if absent.
     pub task_id: Option<String>,
     /// What is to be done.
+    #[schema(value_type = Vec<TaskBody>)]
     pub tasks: RawJson,
 }
 
 /// A workflow, and how it stands now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WorkflowStatusAnswer {
     /// The workflow.
     pub id: String,
@@ -108,7 +114,7 @@ impl From<proto::WorkflowStatusResponse> for WorkflowStatusAnswer {
 }
 
 /// A workflow.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WorkflowAnswer {
     /// Its id.
     pub id: String,
@@ -179,7 +185,7 @@ impl WorkflowAnswer {
 }
 
 /// A task.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TaskAnswer {
     /// Its name within the workflow.
     pub id: String,
@@ -210,7 +216,7 @@ pub struct TaskAnswer {
 }
 
 /// How the items of a task stand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ItemsOfTask {
     /// How many there are.
     pub total: u32,
@@ -241,8 +247,9 @@ impl From<proto::Task> for TaskAnswer {
 }
 
 /// The query of `GET /api/v1/workflows`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
 pub struct ListWorkflowsQuery {
     /// With this status only.
     pub status: Option<WorkflowState>,
@@ -253,6 +260,7 @@ pub struct ListWorkflowsQuery {
     /// Started at this time or later.
     pub started_after: Option<Timestamp>,
     /// 1 to 1,000; 100 if absent.
+    #[param(minimum = 1, maximum = 1000)]
     pub limit: Option<u32>,
     /// From the last page.
     pub cursor: Option<String>,
@@ -279,7 +287,7 @@ impl ListWorkflowsQuery {
 }
 
 /// A page of workflows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WorkflowListAnswer {
     /// The workflows, newest first.
     pub workflows: Vec<WorkflowAnswer>,
@@ -300,7 +308,7 @@ impl From<proto::ListWorkflowsResponse> for WorkflowListAnswer {
 }
 
 /// The data of a workflow's event.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WorkflowEventAnswer {
     /// Its number within the workflow.
     pub id: u32,

@@ -23,9 +23,11 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use crate::json::{self, RawJson};
 use crate::problem::{FieldError, Rejection};
+use crate::workflow::TaskBody;
 use crate::{Code, Refusal, limits, workflow};
 use fields::Fields;
 
@@ -42,8 +44,10 @@ const FIELDS: [&str; 9] = [
     "on_failure",
 ];
 
-/// A template's document.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+/// A template's document. What a read answers may be sent back: a `name` must be the one in the path, and a `version`
+/// is of no account.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema)]
+#[schema(as = TemplateDocument)]
 pub struct Template {
     /// What it is for.
     #[serde(default)]
@@ -53,16 +57,20 @@ pub struct Template {
     /// The framework of what its workflows make.
     pub framework: Option<String>,
     /// The JSON Schema of a workflow's input; anything goes if absent.
+    #[schema(value_type = Option<Object>)]
     pub parameters: Option<Value>,
     /// The input that a workflow has unless it is given another.
+    #[schema(value_type = Option<RawJson>)]
     pub input: Option<Value>,
     /// How long a workflow may take.
     pub deadline_ms: Option<u64>,
     /// How long a workflow is kept once it is over.
     pub retention_ms: Option<u64>,
     /// The list of tasks, as it was sent.
+    #[schema(value_type = Vec<TaskBody>)]
     pub tasks: RawJson,
     /// The task that runs when a workflow failed, as it was sent.
+    #[schema(value_type = Option<TaskBody>)]
     pub on_failure: Option<RawJson>,
 }
 

@@ -16,6 +16,7 @@ mod outbox;
 mod runtime;
 mod session;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use context::{Failure, JobContext, Output};
@@ -39,6 +40,8 @@ struct Config {
     queues: Vec<String>,
     worker_id: String,
     agent_type: String,
+    labels: BTreeMap<String, String>,
+    weight: Option<u32>,
     concurrency: usize,
     prefetch: usize,
     lease_ms: Option<u64>,
@@ -66,13 +69,21 @@ impl Worker {
             queues: queues.into_iter().map(Into::into).collect(),
             worker_id: format!("w-{}-{}", std::process::id(), &random[..8]),
             agent_type: String::new(),
-            concurrency: 1,
+            labels: BTreeMap::new(),
+            weight: None,
+            concurrency: tasks_at_once(),
             prefetch: 0,
             lease_ms: None,
             grace: Duration::from_secs(30),
         };
         WorkerBuilder { client: client.clone(), config }
     }
+}
+
+/// `MAX_CONCURRENT_TASKS`, or 10.
+fn tasks_at_once() -> usize {
+    let text = std::env::var("MAX_CONCURRENT_TASKS").ok();
+    text.and_then(|text| text.trim().parse().ok()).filter(|tasks| *tasks > 0).unwrap_or(10).min(1 << 20)
 }
 
 impl WorkerBuilder {
@@ -88,7 +99,19 @@ impl WorkerBuilder {
         self
     }
 
-    /// Jobs that are worked on at once; 1 unless set.
+    /// A label: it gets jobs that require it with this value.
+    pub fn label(mut self, label: impl Into<String>, value: impl Into<String>) -> Self {
+        self.config.labels.insert(label.into(), value.into());
+        self
+    }
+
+    /// Its weight beside others of its capacity, 1 to 1,000; 1 unless set.
+    pub fn weight(mut self, weight: u32) -> Self {
+        self.config.weight = Some(weight);
+        self
+    }
+
+    /// Jobs that are worked on at once; unless set, `MAX_CONCURRENT_TASKS` of the environment, or 10.
     pub fn concurrency(mut self, jobs: usize) -> Self {
         self.config.concurrency = jobs.clamp(1, 1 << 20);
         self

@@ -82,6 +82,7 @@ fn prose(lines: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Tls;
 
     #[test]
     fn the_reference_page_is_up_to_date() {
@@ -91,7 +92,10 @@ mod tests {
     #[test]
     fn the_key_table_and_the_struct_have_the_same_keys() {
         let mut config = Config { tls: Some(Default::default()), ..Config::default() };
+        let file = || Some("a".into());
+        config.tls = Some(Tls { public_cert: file(), public_key: file(), client_ca: file(), ..Default::default() });
         config.advertise = crate::config::Advertise { public: Some("a:1".into()), peer: Some("a:1".into()) };
+        config.auth.admin_key_file = file();
         let (text, path) = (Some("a".to_owned()), Some("a".into()));
         config.cold = crate::config::Cold {
             dir: path.clone(),

@@ -1,6 +1,9 @@
 //! The edge of a node: what it takes from clients, what it writes for its operator, how it stops.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use bravo_model::limits::HORIZON_MS_MAX;
+use ipnet::IpNet;
 
 use super::key::{GIB, KIB, Kind, MIB, int, section};
 use serde::{Deserialize, Serialize};
@@ -14,6 +17,9 @@ section! {
         request_body_bytes_max: u64 = 12 * MIB, int(64 * KIB, GIB);
         /// Open client connections.
         connections_max: u32 = 10_000, int(16, 1_000_000);
+        /// Of these, connections from one address (of IPv6, from one /64). Those of `rate_limits.exempt` and
+        /// `rate_limits.trusted_proxies` are not counted.
+        connections_per_address_max: u32 = 1_024, int(1, 1_000_000);
         /// Requests that are worked on at a time, lease calls that wait for a job not counted.
         /// Further ones are refused with `shed`.
         requests_in_flight_max: u32 = 4_096, int(16, 1_000_000);
@@ -21,8 +27,17 @@ section! {
         waiting_leases_max: u32 = 10_000, int(16, 1_000_000);
         /// Bytes of the header lines of one request; over it, 431.
         header_bytes_max: u64 = 32 * KIB, int(4 * KIB, MIB);
+        /// Milliseconds in which a new connection must have said what it speaks: its TLS handshake and the first
+        /// bytes of HTTP.
+        connect_timeout_ms: u64 = 5_000, int(100, 600_000);
         /// Milliseconds in which the header lines of a request must have come.
         header_read_timeout_ms: u64 = 10_000, int(100, 600_000);
+        /// Milliseconds without a byte of a request's body after which it is given up. The streams in which a
+        /// caller sends when it has something to send (`Work`, `EnqueueStream`) may be silent for longer.
+        read_timeout_ms: u64 = 60_000, int(100, 600_000);
+        /// Milliseconds without a byte taken by the caller, while there is something for it, after which its
+        /// connection is closed. A stream in which nothing happens has nothing to send and is left alone.
+        send_timeout_ms: u64 = 60_000, int(100, 600_000);
         /// Milliseconds that a request may take when it names no `X-Timeout-Ms`; over it,
         /// `deadline_exceeded`.
         request_timeout_ms: u64 = 30_000, int(100, 600_000);
@@ -32,10 +47,42 @@ section! {
         max_staleness_ms: u64 = 1_000, int(10, 600_000);
         /// Streams that one HTTP/2 connection may have open.
         http2_streams_max: u32 = 256, int(1, 65_536);
+        /// Streams of one HTTP/2 connection that its peer may have taken back before they were looked at; with one
+        /// more, the connection is closed.
+        http2_resets_max: u32 = 20, int(1, 10_000);
         /// Distinct queue names that metrics may carry as a label. Further ones are counted together
         /// under `other`.
         queue_labels_max: u32 = 1_000, int(1, 100_000);
     }
+}
+
+section! {
+    /// How many requests a caller may make of this node; over it, `rate_limited`. Each node counts for itself. A
+    /// stream counts once, when it is opened, and so does a batch. `/health`, `/ready` and `/metrics` are not counted.
+    ["rate_limits"] RateLimits {
+        /// Requests a second from one address (of IPv6, from one /64) that come without a valid key or certificate;
+        /// 0: any number.
+        address_per_second: u32 = 100, int(0, 1_000_000);
+        /// Of these, how many may come at once.
+        address_burst: u32 = 20, int(1, 1_000_000);
+        /// Requests a second under one API key or client certificate; 0: any number.
+        key_per_second: u32 = 1_000, int(0, 1_000_000);
+        /// Of these, how many may come at once.
+        key_burst: u32 = 50, int(1, 1_000_000);
+        /// Requests a minute of all callers together, a sixtieth of them at once; 0: any number.
+        global_per_minute: u32 = 0, int(0, 100_000_000);
+        /// Networks whose addresses have no limit of their own, neither of requests nor of connections.
+        exempt: Vec<IpNet> = loopback(), Kind::Networks;
+        /// Networks of proxies that are believed when they say in `Forwarded` or `X-Forwarded-For` whom they
+        /// speak for.
+        trusted_proxies: Vec<IpNet> = Vec::new(), Kind::Networks;
+    }
+}
+
+/// This machine itself.
+fn loopback() -> Vec<IpNet> {
+    let v4 = IpNet::new_assert(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8);
+    vec![v4, IpNet::from(IpAddr::V6(Ipv6Addr::LOCALHOST))]
 }
 
 section! {

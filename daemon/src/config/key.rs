@@ -50,6 +50,8 @@ pub enum Kind {
     OneOf(&'static [&'static str]),
     /// A list of `HOST:PORT`.
     HostPorts,
+    /// A list of networks, `ADDRESS/BITS`.
+    Networks,
     /// A list of `{ id, peer, public }`.
     Members,
 }
@@ -66,6 +68,7 @@ impl Kind {
             Kind::HostPort => "`HOST:PORT`".into(),
             Kind::OneOf(words) => words.iter().map(|w| format!("`{w}`")).collect::<Vec<_>>().join(", "),
             Kind::HostPorts => "list of `HOST:PORT`".into(),
+            Kind::Networks => "list of `ADDRESS/BITS`".into(),
             Kind::Members => "list of `{ id, peer, public }`".into(),
         }
     }

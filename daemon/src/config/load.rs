@@ -58,6 +58,8 @@ impl Config {
         anchor(&mut self.node.data_dir);
         if let Some(tls) = &mut self.tls {
             [&mut tls.ca, &mut tls.cert, &mut tls.key].into_iter().for_each(anchor);
+            let public = [&mut tls.public_cert, &mut tls.public_key, &mut tls.client_ca];
+            public.into_iter().flatten().for_each(anchor);
         }
     }
 }

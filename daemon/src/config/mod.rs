@@ -11,6 +11,7 @@
 //! Keys are declared once, with `section!`; `docs/configuration.md` is made from the same table.
 
 mod artifacts;
+mod balancing;
 mod check;
 mod docs;
 mod edge;
@@ -24,9 +25,10 @@ mod validate;
 mod value;
 
 pub use artifacts::{Artifacts, Cold};
+pub use balancing::Balancing;
 pub use check::check;
 pub use docs::reference;
-pub use edge::{Format, Level, Limits, Log, Queues, Reads, Shutdown, Webhooks, Workflows};
+pub use edge::{Format, Level, Limits, Log, Queues, RateLimits, Reads, Shutdown, Webhooks, Workflows};
 pub use engine::{Raft, Storage};
 pub use key::{KeyDoc, Kind, SectionDoc};
 pub use place::{Advertise, Auth, Cluster, Listen, Member, Node, Tls};
@@ -60,10 +62,14 @@ pub struct Config {
     pub cold: Cold,
     /// Bounds of the public interface.
     pub limits: Limits,
+    /// How many requests a caller may make.
+    pub rate_limits: RateLimits,
     /// Which reads go to replicas.
     pub reads: Reads,
     /// Queues.
     pub queues: Queues,
+    /// How jobs are shared out among workers.
+    pub balancing: Balancing,
     /// Workflows.
     pub workflows: Workflows,
     /// Deliveries to webhooks.
@@ -87,8 +93,10 @@ pub const SECTIONS: &[SectionDoc] = &[
     Artifacts::DOC,
     Cold::DOC,
     Limits::DOC,
+    RateLimits::DOC,
     Reads::DOC,
     Queues::DOC,
+    Balancing::DOC,
     Workflows::DOC,
     Webhooks::DOC,
     Log::DOC,

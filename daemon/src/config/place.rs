@@ -60,8 +60,9 @@ section! {
 }
 
 section! {
-    /// Certificates for mutual TLS between nodes. Required unless the cluster is a single node.
-    /// `bravo certs init` and `bravo certs node` make the files.
+    /// Certificates for mutual TLS between nodes, required unless the cluster is a single node, and for the
+    /// public port. `bravo certs` makes the files. Files that change are read again within seconds, or at once
+    /// on SIGHUP: new connections use what they hold now, and those that are open go on.
     ["tls"] Tls {
         /// PEM file with the certificate authorities that this node trusts.
         ca: PathBuf = PathBuf::new(), Kind::Path;
@@ -69,6 +70,14 @@ section! {
         cert: PathBuf = PathBuf::new(), Kind::Path;
         /// PEM file with the private key of that certificate.
         key: PathBuf = PathBuf::new(), Kind::Path;
+        /// PEM file with the certificate chain of the public port; `bravo certs server` makes one. Without it, the
+        /// public port speaks plain HTTP.
+        public_cert: Option<PathBuf> = None, Kind::Path;
+        /// PEM file with the private key of that certificate.
+        public_key: Option<PathBuf> = None, Kind::Path;
+        /// PEM file with the certificate authorities whose client certificates stand for an API key;
+        /// `bravo certs client` makes some.
+        client_ca: Option<PathBuf> = None, Kind::Path;
     }
 }
 
@@ -78,6 +87,9 @@ section! {
         /// Whether each request must carry an API key or a client certificate. A wrong key is
         /// refused in any case.
         required: bool = false, Kind::Boolean;
+        /// A file with one API key, `bravo_<id>_<secret>`, that may do everything and that the cluster does not
+        /// keep: with it the first keys are made. `bravo key generate` writes such a key.
+        admin_key_file: Option<PathBuf> = None, Kind::Path;
     }
 }
 

@@ -1,7 +1,7 @@
 //! The rules between keys, and what the disk must hold.
 
 use super::value::check_table;
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, Tls};
 use bravo_model::limits::NAME_BYTES_MAX;
 use rustix::fs::{Access, access};
 use std::collections::BTreeSet;
@@ -17,6 +17,9 @@ impl Config {
             Ok(mut table) => check_table(&mut table),
             Err(error) => vec![ConfigError::new("config", error.to_string())],
         };
+        if self.tls.as_ref().is_some_and(|tls| self.needs_no_peer_files(tls)) {
+            errors.retain(|error| !["tls.ca", "tls.cert", "tls.key"].contains(&error.key.as_str()));
+        }
         let mut rule = |key: &str, detail: Option<String>| {
             if let Some(detail) = detail {
                 errors.retain(|known| known.key != key);
@@ -111,9 +114,22 @@ impl Config {
             rule("tls", self.clustered().then(|| "is required: nodes only speak to each other over mutual TLS".into()));
             return;
         };
-        for (key, path) in [("tls.ca", &tls.ca), ("tls.cert", &tls.cert), ("tls.key", &tls.key)] {
-            rule(key, path.as_os_str().is_empty().then(|| "is required where [tls] is given".into()));
+        let peer = [("tls.ca", &tls.ca), ("tls.cert", &tls.cert), ("tls.key", &tls.key)];
+        let needed = !self.needs_no_peer_files(tls);
+        for (key, path) in peer {
+            let missing = needed && path.as_os_str().is_empty();
+            rule(key, missing.then(|| "is required where [tls] is given".into()));
         }
+        let half = tls.public_cert.is_some() != tls.public_key.is_some();
+        rule("tls.public_key", half.then(|| "goes with tls.public_cert".into()));
+        let alone = tls.client_ca.is_some() && tls.public_cert.is_none();
+        rule("tls.client_ca", alone.then(|| "goes with tls.public_cert: certificates come with TLS".into()));
+    }
+
+    /// A node alone may have certificates for its public port only.
+    fn needs_no_peer_files(&self, tls: &Tls) -> bool {
+        let none = [&tls.ca, &tls.cert, &tls.key].iter().all(|path| path.as_os_str().is_empty());
+        none && !self.clustered() && tls.public_cert.is_some()
     }
 
     fn cold_tier(&self, rule: &mut impl FnMut(&str, Option<String>)) {
@@ -133,7 +149,15 @@ impl Config {
     pub fn check_files(&self) -> Vec<ConfigError> {
         let mut errors = Vec::new();
         if let Some(tls) = &self.tls {
-            for (key, path) in [("tls.ca", &tls.ca), ("tls.cert", &tls.cert), ("tls.key", &tls.key)] {
+            let peer = [("tls.ca", &tls.ca), ("tls.cert", &tls.cert), ("tls.key", &tls.key)];
+            let public = [
+                ("tls.public_cert", &tls.public_cert),
+                ("tls.public_key", &tls.public_key),
+                ("tls.client_ca", &tls.client_ca),
+            ];
+            let public = public.into_iter().filter_map(|(key, path)| Some((key, path.as_ref()?)));
+            let named = peer.into_iter().filter(|(_, path)| !path.as_os_str().is_empty()).chain(public);
+            for (key, path) in named {
                 if let Err(detail) = readable(path) {
                     errors.push(ConfigError::new(key, detail));
                 }

@@ -50,6 +50,9 @@ fn check_value(key: &str, kind: Kind, value: &Value) -> Vec<ConfigError> {
         (Kind::HostPorts, Value::Array(items)) => {
             indexed(key, items).flat_map(|(key, item)| check_value(&key, Kind::HostPort, item)).collect()
         }
+        (Kind::Networks, Value::Array(items)) => {
+            indexed(key, items).flat_map(|(key, item)| network(&key, item)).collect()
+        }
         (Kind::Members, Value::Array(items)) => {
             indexed(key, items).flat_map(|(key, item)| member(&key, item)).collect()
         }
@@ -84,7 +87,7 @@ pub(super) fn from_text(kind: Kind, text: &str) -> Result<Value, String> {
     match kind {
         Kind::Integer { .. } => text.replace('_', "").parse().map(Value::Integer).map_err(|_| refused()),
         Kind::Boolean => text.parse().map(Value::Boolean).map_err(|_| refused()),
-        Kind::HostPorts | Kind::Members => {
+        Kind::HostPorts | Kind::Networks | Kind::Members => {
             let mut table: Table = format!("list = {text}").parse().map_err(|_| refused())?;
             table.remove("list").filter(|value| value.is_array() && table.is_empty()).ok_or_else(refused)
         }
@@ -118,6 +121,13 @@ pub(super) fn host_port(text: &str) -> Result<(), String> {
         None => !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)),
     };
     if host_good && port.parse::<u16>().is_ok_and(|port| port > 0) { Ok(()) } else { Err(refused()) }
+}
+
+/// What is wrong with one network of a list.
+fn network(key: &str, value: &Value) -> Vec<ConfigError> {
+    let good = value.as_str().is_some_and(|text| text.parse::<ipnet::IpNet>().is_ok());
+    let detail = || format!("must be ADDRESS/BITS (10.0.0.0/8, fd00::/8), not {value}");
+    if good { Vec::new() } else { vec![ConfigError::new(key, detail())] }
 }
 
 fn one_of(words: &[&str], text: &str) -> Result<(), String> {

@@ -80,6 +80,15 @@ impl Credit {
         taken
     }
 
+    /// Gives back what was taken and is not asked for after all; nobody need be told.
+    pub(super) fn put_back(&self, jobs: u32) {
+        let mut state = self.state.lock();
+        state.asked = state.asked.saturating_sub(jobs);
+        if !state.closed {
+            state.open = state.open.saturating_add(jobs);
+        }
+    }
+
     /// An ask has ended: of what was taken, this much was used.
     pub(super) fn settle(&self, taken: u32, used: u32) {
         let mut state = self.state.lock();

@@ -1,26 +1,104 @@
-//! Workers that were seen at this node lately.
+//! Workers that were seen at this node lately, and the card of each: what delivery goes by.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bravo_model::{Name, Time};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
+use super::choice::Load;
+use super::quota::Quota;
+use super::rendezvous::{Slots, stable};
 use crate::raft::clock::wall;
-use crate::transport::wire::WorkerSeen;
+use crate::transport::wire::{RosterEntry, WorkerSeen};
 
 /// A worker that was not heard of for this long is gone.
 const AGE: Duration = Duration::from_secs(60);
+/// One that asked within this time may be counted on to ask again.
+const FRESH: Duration = Duration::from_secs(10);
 /// Workers remembered at a time; further ones work unseen.
 const WORKERS_MAX: usize = 10_000;
 /// Queues remembered of one worker.
 const QUEUES_MAX: usize = 100;
 
+/// What a worker says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Described {
+    /// The type that it says it is.
+    pub agent_type: Option<Name>,
+    /// Jobs that it works on at once; if it does not say, the most that it asked for.
+    pub capacity: Option<u32>,
+    /// Its weight beside others of its capacity.
+    pub weight: Option<u32>,
+    /// What it is.
+    pub labels: BTreeMap<String, String>,
+    /// The project whose jobs alone it gets.
+    pub project: Option<Name>,
+}
+
+/// What delivery goes by, shared by the lines in which the worker stands.
+#[derive(Debug)]
+pub struct Card {
+    /// The worker.
+    pub worker: Name,
+    in_flight: AtomicU32,
+    capacity: AtomicU32,
+    weight: AtomicU32,
+    joined: Mutex<Instant>,
+    /// Jobs that it may be given, by how its leases ended.
+    pub quota: Quota,
+    /// The slots of sticky keys that look for it, by queue; those of a queue of which nothing is known yet all do.
+    slots: RwLock<HashMap<Name, Slots>>,
+}
+
+impl Card {
+    /// The card of a worker that has just come.
+    pub fn new(worker: Name) -> Arc<Self> {
+        Arc::new(Self {
+            worker,
+            in_flight: AtomicU32::new(0),
+            capacity: AtomicU32::new(1),
+            weight: AtomicU32::new(1),
+            joined: Mutex::new(Instant::now()),
+            quota: Quota::default(),
+            slots: RwLock::default(),
+        })
+    }
+
+    /// What it has to do; `asked` jobs are on their way to it.
+    pub fn load(&self, asked: u32) -> Load {
+        Load {
+            jobs: self.in_flight.load(Ordering::Relaxed).saturating_add(asked),
+            capacity: self.capacity.load(Ordering::Relaxed),
+            weight: self.weight.load(Ordering::Relaxed),
+            age: self.joined.lock().elapsed(),
+        }
+    }
+
+    /// The slots that look for it in a queue.
+    pub fn slots(&self, queue: &Name) -> Slots {
+        self.slots.read().get(queue).copied().unwrap_or(Slots { any: u64::MAX, alike: u64::MAX })
+    }
+
+    pub(super) fn set_slots(&self, queue: &Name, slots: Slots) {
+        if self.slots(queue) != slots || !self.slots.read().contains_key(queue) {
+            self.slots.write().insert(queue.clone(), slots);
+        }
+    }
+}
+
 struct Entry {
-    agent_type: Option<Name>,
+    card: Arc<Card>,
+    described: Described,
+    /// Hashes of its labels and its project, for the roster.
+    alike: (u64, u64),
     queues: Vec<Name>,
-    capacity: u32,
-    in_flight: u32,
+    /// Streams that it has open here.
+    streams: u32,
+    /// Its last stream was closed, and it has not asked since.
+    left: bool,
     heard: Instant,
     heard_at: Time,
 }
@@ -29,73 +107,175 @@ struct Entry {
 #[derive(Default)]
 pub struct Workers {
     seen: Mutex<HashMap<Name, Entry>>,
+    /// Grows when somebody comes, goes or becomes another.
+    changes: AtomicU64,
 }
 
 impl Workers {
-    /// A worker asked for up to `capacity` jobs of a queue.
-    pub fn asked(&self, worker: &Name, queue: &Name, capacity: u32) {
-        self.entry(worker, |entry| {
-            entry.capacity = entry.capacity.max(capacity);
-            if !entry.queues.contains(queue) && entry.queues.len() < QUEUES_MAX {
+    /// A worker asked for up to `max` jobs of a queue; answers whether that was news.
+    pub fn asked(&self, worker: &Name, queue: &Name, max: u32, described: Described) -> (Arc<Card>, bool) {
+        self.entry(worker, described, |entry| {
+            entry.left = false;
+            let capacity = entry.described.capacity.unwrap_or(max.max(entry.card.capacity.load(Ordering::Relaxed)));
+            entry.card.capacity.store(capacity, Ordering::Relaxed);
+            let is_new = !entry.queues.contains(queue) && entry.queues.len() < QUEUES_MAX;
+            if is_new {
                 entry.queues.push(queue.clone());
             }
-        });
+            is_new
+        })
     }
 
     /// A worker opened its stream.
-    pub fn hello(&self, worker: &Name, queues: &[Name], agent_type: Option<&Name>, capacity: u32, in_flight: u32) {
-        self.entry(worker, |entry| {
-            entry.agent_type = agent_type.cloned();
+    pub fn hello(&self, worker: &Name, queues: &[Name], in_flight: u32, described: Described) -> Arc<Card> {
+        let (card, _) = self.entry(worker, described, |entry| {
             entry.queues = queues.iter().take(QUEUES_MAX).cloned().collect();
-            entry.capacity = capacity;
-            entry.in_flight = in_flight;
+            entry.card.capacity.store(entry.described.capacity.unwrap_or(1), Ordering::Relaxed);
+            entry.card.in_flight.store(in_flight, Ordering::Relaxed);
+            entry.streams += 1;
+            entry.left = false;
+            true
         });
+        card
     }
 
-    /// A worker that is known got jobs, or ended some.
-    pub fn holds(&self, worker: &Name, in_flight: u32) {
-        self.entry(worker, |entry| entry.in_flight = in_flight);
+    /// A worker's stream was closed.
+    pub fn bye(&self, worker: &Name) {
+        if let Some(entry) = self.seen.lock().get_mut(worker) {
+            entry.streams = entry.streams.saturating_sub(1);
+            entry.left = entry.streams == 0;
+            self.changes.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
-    fn entry(&self, worker: &Name, change: impl FnOnce(&mut Entry)) {
+    /// A worker with a stream got jobs, or ended some.
+    pub fn holds(&self, card: &Card, in_flight: u32) {
+        card.in_flight.store(in_flight, Ordering::Relaxed);
+        self.heard(card);
+    }
+
+    /// A worker without a stream got jobs.
+    pub fn took(&self, card: &Card, jobs: u32) {
+        card.in_flight.fetch_add(jobs, Ordering::Relaxed);
+        self.heard(card);
+    }
+
+    /// Leases of a worker ended, as their partition's leader says: what those without a stream have in flight.
+    pub fn ended(&self, worker: &Name, jobs: u32) {
+        if let Some(entry) = self.seen.lock().get(worker).filter(|entry| entry.streams == 0) {
+            let less = |held: u32| Some(held.saturating_sub(jobs));
+            let _ = entry.card.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        }
+    }
+
+    fn heard(&self, card: &Card) {
+        if let Some(entry) = self.seen.lock().get_mut(&card.worker) {
+            entry.heard = Instant::now();
+            entry.heard_at = wall();
+        }
+    }
+
+    fn entry(&self, worker: &Name, described: Described, change: impl FnOnce(&mut Entry) -> bool) -> (Arc<Card>, bool) {
+        let now = Instant::now();
         let mut seen = self.seen.lock();
         if seen.len() >= WORKERS_MAX && !seen.contains_key(worker) {
-            seen.retain(|_, entry| entry.heard.elapsed() < AGE);
+            seen.retain(|_, entry| entry.is_there(now));
             if seen.len() >= WORKERS_MAX {
-                return;
+                return (Card::new(worker.clone()), false);
             }
         }
-        let now = Instant::now();
+        let is_new = !seen.contains_key(worker);
         let entry = seen.entry(worker.clone()).or_insert_with(|| Entry {
-            agent_type: None,
+            card: Card::new(worker.clone()),
+            described: Described::default(),
+            alike: alike(&Described::default()),
             queues: Vec::new(),
-            capacity: 0,
-            in_flight: 0,
+            streams: 0,
+            left: false,
             heard: now,
             heard_at: 0,
         });
-        if now.duration_since(entry.heard) > AGE {
+        if !entry.is_there(now) {
             entry.queues.clear();
-            entry.in_flight = 0;
+            entry.card.in_flight.store(0, Ordering::Relaxed);
+            *entry.card.joined.lock() = now;
         }
         entry.heard = now;
         entry.heard_at = wall();
-        change(entry);
+        entry.card.weight.store(described.weight.unwrap_or(1), Ordering::Relaxed);
+        let is_other = entry.described != described;
+        if is_other {
+            entry.alike = alike(&described);
+            entry.described = described;
+        }
+        let came_back = entry.left;
+        let changed = change(entry) || is_new || is_other || came_back;
+        if changed {
+            self.changes.fetch_add(1, Ordering::Relaxed);
+        }
+        (entry.card.clone(), changed)
     }
 
-    /// Those that were heard of lately, by name.
-    pub fn list(&self) -> Vec<WorkerSeen> {
+    /// How often somebody came, went or became another.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.seen.lock().len()
+    }
+
+    pub(super) fn card(&self, worker: &Name) -> Option<Arc<Card>> {
+        self.seen.lock().get(worker).map(|entry| entry.card.clone())
+    }
+
+    /// What other nodes are told of those that are here, by name.
+    pub fn roster(&self) -> Vec<RosterEntry> {
+        self.roster_at(Instant::now())
+    }
+
+    fn roster_at(&self, now: Instant) -> Vec<RosterEntry> {
         let mut seen = self.seen.lock();
-        seen.retain(|_, entry| entry.heard.elapsed() < AGE);
+        let before = seen.len();
+        seen.retain(|_, entry| entry.is_there(now));
+        if seen.len() != before {
+            self.changes.fetch_add(1, Ordering::Relaxed);
+        }
+        let mut roster: Vec<RosterEntry> = seen
+            .iter()
+            .filter(|(_, entry)| !entry.left)
+            .map(|(worker, entry)| RosterEntry {
+                worker: worker.clone(),
+                queues: entry.queues.clone(),
+                weight: entry.card.weight.load(Ordering::Relaxed),
+                labels: entry.alike.0,
+                project: entry.alike.1,
+                is_fresh: entry.streams > 0 || now.duration_since(entry.heard) < FRESH,
+            })
+            .collect();
+        roster.sort_unstable_by(|a, b| a.worker.cmp(&b.worker));
+        roster
+    }
+
+    /// Those that were heard of lately, by name; how they fare is for others to add.
+    pub fn list(&self) -> Vec<WorkerSeen> {
+        let now = Instant::now();
+        let mut seen = self.seen.lock();
+        seen.retain(|_, entry| entry.is_there(now));
         let mut list: Vec<WorkerSeen> = seen
             .iter()
             .map(|(worker, entry)| WorkerSeen {
                 worker: worker.clone(),
-                agent_type: entry.agent_type.clone(),
+                agent_type: entry.described.agent_type.clone(),
                 queues: entry.queues.clone(),
-                capacity: entry.capacity,
-                in_flight: entry.in_flight,
+                capacity: entry.card.capacity.load(Ordering::Relaxed),
+                in_flight: entry.card.in_flight.load(Ordering::Relaxed),
                 last_heartbeat: entry.heard_at,
+                labels: entry.described.labels.clone(),
+                weight: entry.card.weight.load(Ordering::Relaxed),
+                project: entry.described.project.clone(),
+                breaker: "closed".into(),
+                set_aside_until: None,
             })
             .collect();
         list.sort_unstable_by(|a, b| a.worker.cmp(&b.worker));
@@ -103,21 +283,64 @@ impl Workers {
     }
 }
 
+impl Entry {
+    fn is_there(&self, now: Instant) -> bool {
+        self.streams > 0 || now.duration_since(self.heard) < AGE
+    }
+}
+
+fn alike(described: &Described) -> (u64, u64) {
+    let labels: String = described.labels.iter().map(|(label, value)| format!("{label}={value}\n")).collect();
+    (stable(&labels), described.project.as_ref().map_or(0, |project| stable(project.as_str())))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn name(text: &str) -> Name {
+        Name::parse("name", text).unwrap()
+    }
+
     #[test]
     fn a_worker_is_remembered_with_its_queues() {
-        let name = |text: &str| Name::parse("name", text).unwrap();
         let workers = Workers::default();
-        workers.asked(&name("w"), &name("mail"), 5);
-        workers.asked(&name("w"), &name("bills"), 3);
-        workers.asked(&name("w"), &name("mail"), 1);
+        let asked = |queue: &str, max| workers.asked(&name("w"), &name(queue), max, Described::default());
+        let news = [asked("mail", 5), asked("bills", 3), asked("mail", 1)].map(|(_, news)| news);
+        assert_eq!(news, [true, true, false]);
         let list = workers.list();
         assert_eq!(list.len(), 1);
         assert_eq!((list[0].queues.as_slice(), list[0].capacity), (&[name("mail"), name("bills")][..], 5));
-        workers.hello(&name("w"), &[name("other")], Some(&name("type")), 9, 2);
-        assert_eq!((workers.list()[0].queues.len(), workers.list()[0].in_flight), (1, 2));
+        let described = Described { capacity: Some(9), weight: Some(3), ..Described::default() };
+        workers.hello(&name("w"), &[name("other")], 2, described);
+        let seen = &workers.list().remove(0);
+        assert_eq!((seen.queues.len(), seen.capacity, seen.weight, seen.in_flight), (1, 9, 3, 2));
+    }
+
+    #[test]
+    fn an_open_stream_is_not_forgotten_and_a_closed_one_leaves_the_roster_at_once() {
+        let workers = Workers::default();
+        workers.hello(&name("w"), &[name("q")], 0, Described::default());
+        let later = Instant::now() + Duration::from_secs(600);
+        assert!(workers.roster_at(later)[0].is_fresh);
+        let changes = workers.changes();
+        workers.bye(&name("w"));
+        assert_eq!(workers.roster(), []);
+        assert!(workers.changes() > changes);
+    }
+
+    #[test]
+    fn what_a_worker_without_a_stream_holds_goes_up_and_down() {
+        let workers = Workers::default();
+        let (card, _) = workers.asked(&name("w"), &name("q"), 5, Described::default());
+        workers.took(&card, 5);
+        workers.ended(&name("w"), 2);
+        assert_eq!((workers.list()[0].in_flight, card.load(1).jobs), (3, 4));
+        workers.ended(&name("w"), 9);
+        assert_eq!(card.load(0).jobs, 0);
+        let after = |seconds| Instant::now() + Duration::from_secs(seconds);
+        assert!(workers.roster()[0].is_fresh);
+        assert!(!workers.roster_at(after(11))[0].is_fresh);
+        assert_eq!(workers.roster_at(after(61)), []);
     }
 }

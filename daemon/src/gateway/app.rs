@@ -5,13 +5,14 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::auth::{Audit, Door};
 use super::body::Budget;
 use super::service::artifacts::Turns;
 use super::service::definitions::Definitions;
 use super::service::placement::Placement;
 use super::service::templates::{Catalog, Compiled};
 use crate::cluster::Cluster;
-use crate::config::{Config, Limits};
+use crate::config::{Config, Limits, RateLimits};
 use crate::reads::Spread;
 use crate::telemetry::Telemetry;
 use crate::telemetry::samples::QueueGauges;
@@ -22,8 +23,12 @@ pub(crate) struct App {
     pub(crate) cluster: Arc<Cluster>,
     /// Bounds.
     pub(crate) limits: Limits,
-    /// Whether every request must say who it is from.
-    pub(crate) auth_required: bool,
+    /// How many requests callers may make, and from where any number.
+    pub(crate) rate_limits: RateLimits,
+    /// Who requests are from.
+    pub(crate) door: Door,
+    /// What is noted of what they change.
+    pub(crate) audit: Audit,
     /// Whether webhooks may name private addresses.
     pub(crate) allow_private: bool,
     /// How long a workflow is kept once it is over, where neither it nor its template says.
@@ -55,10 +60,12 @@ pub(crate) struct App {
 }
 
 impl App {
-    pub(crate) fn new(cluster: Arc<Cluster>, config: &Config, telemetry: Telemetry) -> Arc<Self> {
+    pub(crate) fn new(cluster: Arc<Cluster>, config: &Config, telemetry: Telemetry) -> anyhow::Result<Arc<Self>> {
         let limits = config.limits.clone();
-        Arc::new(Self {
-            auth_required: config.auth.required,
+        Ok(Arc::new(Self {
+            rate_limits: config.rate_limits.clone(),
+            door: Door::new(&config.auth)?,
+            audit: Audit::default(),
             workflow_retention_ms: config.workflows.retention_ms,
             reads: Spread::new(&config.reads, cluster.groups().len()),
             allow_private: config.webhooks.allow_private,
@@ -75,6 +82,6 @@ impl App {
             compiled: Compiled::new(config.workflows.template_cache_bytes),
             limits,
             cluster,
-        })
+        }))
     }
 }

@@ -14,8 +14,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::app::App;
 use super::call::Call;
-use super::depth;
 use super::problem::Refused;
+use super::service::artifacts::Coding;
+use super::unpack::{Room, Unpacker};
+use super::{depth, incoming};
 use crate::telemetry::events::RequestShed;
 
 /// Bytes of bodies that may be held at a time, over all requests.
@@ -28,6 +30,7 @@ const LINGER_BYTES: u64 = 64 << 20;
 const LINGER: Duration = Duration::from_secs(3);
 
 /// Memory for bodies.
+#[derive(Clone)]
 pub(crate) struct Budget(Arc<Semaphore>);
 
 impl Default for Budget {
@@ -48,8 +51,9 @@ impl FromRequest<Arc<App>> for Taken {
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Refused> {
         let (parts, body) = request.into_parts();
-        check_form(&parts.headers)?;
-        let take = take(app, &parts.headers, body);
+        check_type(&parts.headers)?;
+        let coding = coding(&parts.headers).map_err(Refused::coding)?;
+        let take = take(app, &parts.headers, coding, body);
         let Some(call) = parts.extensions.get::<Call>() else { return Ok(take.await?) };
         match tokio::time::timeout_at(call.deadline.into(), take).await {
             Ok(taken) => Ok(taken?),
@@ -58,21 +62,31 @@ impl FromRequest<Arc<App>> for Taken {
     }
 }
 
-/// Only JSON, as it is. A body without a type is taken for JSON.
-fn check_form(headers: &HeaderMap) -> Result<(), Refusal> {
-    let refuse = |detail: String| Err(Refusal::new(Code::UnsupportedMediaType, detail));
-    if let Some(encoding) = headers.get(CONTENT_ENCODING)
-        && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
-    {
-        return refuse(format!("Content-Encoding: {encoding:?} is not supported, send the body as it is"));
-    }
+/// Only JSON. A body without a type is taken for JSON.
+fn check_type(headers: &HeaderMap) -> Result<(), Refusal> {
     let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(()) };
     let media = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
     let json = media.eq_ignore_ascii_case(b"application/json") || media.to_ascii_lowercase().ends_with(b"+json");
-    if json { Ok(()) } else { refuse(format!("Content-Type: {value:?} is not supported, application/json is")) }
+    let refuse = || format!("Content-Type: {value:?} is not supported, application/json is");
+    if json { Ok(()) } else { Err(Refusal::new(Code::UnsupportedMediaType, refuse())) }
 }
 
-async fn take(app: &App, headers: &HeaderMap, body: Body) -> Result<Taken, Refusal> {
+/// What the body is packed with.
+fn coding(headers: &HeaderMap) -> Result<Option<Coding>, Refusal> {
+    let mut values = headers.get_all(CONTENT_ENCODING).into_iter();
+    let (Some(value), more) = (values.next(), values.next()) else { return Ok(None) };
+    let name = value.to_str().unwrap_or("?").trim();
+    match Coding::named(name) {
+        Some(coding) if more.is_none() => Ok(Some(coding)),
+        None if more.is_none() && name.eq_ignore_ascii_case("identity") => Ok(None),
+        _ => {
+            let detail = format!("Content-Encoding: {value:?} is not supported, one of {} is", Coding::NAMES);
+            Err(Refusal::new(Code::UnsupportedMediaType, detail))
+        }
+    }
+}
+
+async fn take(app: &App, headers: &HeaderMap, coding: Option<Coding>, body: Body) -> Result<Taken, Refusal> {
     let limit = app.limits.request_body_bytes_max;
     let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let mut stream = body.into_data_stream();
@@ -82,24 +96,44 @@ async fn take(app: &App, headers: &HeaderMap, body: Body) -> Result<Taken, Refus
         }
         return Err(too_large(limit));
     }
-    let mut bytes = BytesMut::new();
-    let mut held: Option<OwnedSemaphorePermit> = None;
+    let announced = announced.unwrap_or(0) as usize;
+    let held = Held { bytes: BytesMut::new(), place: None, limit, announced, budget: app.bodies.clone() };
+    let mut unpacker = Unpacker::new(coding, held)?;
     while let Some(chunk) = stream.next().await {
-        let chunk = chunk.map_err(|error| Refusal::new(Code::InvalidArgument, format!("body: {error}")))?;
-        let wanted = bytes.len() + chunk.len();
-        if wanted as u64 > limit {
-            drop((bytes, held));
+        let chunk = chunk.map_err(|error| incoming::refusal(&error))?;
+        if let Err(refusal) = unpacker.push(&chunk) {
+            drop(unpacker);
             linger(stream).await;
-            return Err(too_large(limit));
+            return Err(refusal);
         }
-        hold(&app.bodies, &mut held, wanted)?;
-        if bytes.is_empty() {
-            bytes.reserve(announced.map_or(0, |all| all as usize).min(wanted.max(64 << 10)));
-        }
-        bytes.extend_from_slice(&chunk);
     }
+    let Held { bytes, place, .. } = unpacker.finish()?;
     depth::check_body(&bytes)?;
-    Ok(Taken { bytes: bytes.freeze(), _held: held })
+    Ok(Taken { bytes: bytes.freeze(), _held: place })
+}
+
+/// A body as far as it came.
+struct Held {
+    bytes: BytesMut,
+    place: Option<OwnedSemaphorePermit>,
+    limit: u64,
+    announced: usize,
+    budget: Budget,
+}
+
+impl Room for Held {
+    fn add(&mut self, part: &[u8]) -> Result<(), Refusal> {
+        let wanted = self.bytes.len() + part.len();
+        if wanted as u64 > self.limit {
+            return Err(too_large(self.limit));
+        }
+        hold(&self.budget, &mut self.place, wanted)?;
+        if self.bytes.is_empty() {
+            self.bytes.reserve(self.announced.min(wanted.max(64 << 10)));
+        }
+        self.bytes.extend_from_slice(part);
+        Ok(())
+    }
 }
 
 fn hold(budget: &Budget, held: &mut Option<OwnedSemaphorePermit>, bytes: usize) -> Result<(), Refusal> {
@@ -141,21 +175,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_json_as_it_is_gets_in() {
-        let check = |name: http::HeaderName, value: &'static str| {
+    fn only_json_gets_in_packed_with_what_is_understood() {
+        let with = |name: http::HeaderName, value: &'static str| {
             let mut headers = HeaderMap::new();
-            headers.insert(name, value.parse().unwrap());
-            check_form(&headers).map_err(|refusal| refusal.code)
+            headers.append(name, value.parse().unwrap());
+            headers
         };
-        assert_eq!(check(CONTENT_TYPE, "application/json; charset=utf-8"), Ok(()));
-        assert_eq!(check(CONTENT_TYPE, "Application/JSON"), Ok(()));
-        assert_eq!(check(CONTENT_TYPE, "application/vnd.x+json"), Ok(()));
-        assert_eq!(check(CONTENT_ENCODING, "identity"), Ok(()));
-        assert_eq!(check_form(&HeaderMap::new()), Ok(()));
-        for bad in ["text/plain", "application/x-www-form-urlencoded", ""] {
-            assert_eq!(check(CONTENT_TYPE, bad), Err(Code::UnsupportedMediaType), "{bad}");
+        let check = |value| check_type(&with(CONTENT_TYPE, value)).map_err(|refusal| refusal.code);
+        for good in ["application/json; charset=utf-8", "Application/JSON", "application/vnd.x+json"] {
+            assert_eq!(check(good), Ok(()), "{good}");
         }
-        assert_eq!(check(CONTENT_ENCODING, "gzip"), Err(Code::UnsupportedMediaType));
+        for bad in ["text/plain", "application/x-www-form-urlencoded", ""] {
+            assert_eq!(check(bad), Err(Code::UnsupportedMediaType), "{bad}");
+        }
+        let packed = |value| coding(&with(CONTENT_ENCODING, value)).map_err(|refusal| refusal.code);
+        assert_eq!((check_type(&HeaderMap::new()).is_ok(), coding(&HeaderMap::new())), (true, Ok(None)));
+        assert_eq!((packed("identity"), packed("GZIP")), (Ok(None), Ok(Some(Coding::Gzip))));
+        assert_eq!((packed("br"), packed("zstd")), (Ok(Some(Coding::Brotli)), Ok(Some(Coding::Zstd))));
+        for bad in ["deflate", "gzip, br", ""] {
+            assert_eq!(packed(bad), Err(Code::UnsupportedMediaType), "{bad}");
+        }
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! What a request says about itself beside its body: how long it may take, and the key it comes under.
 
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bravo_model::command::Idempotency;
-use bravo_model::{Code, Refusal, limits};
+use bravo_model::{Code, Command, Envelope, Refusal, limits};
 use http::HeaderMap;
 
+use super::auth::Caller;
 use crate::config::Limits;
 
 /// Longest time that a caller may ask for.
@@ -24,6 +27,10 @@ pub(crate) struct Call {
     pub(crate) timeout_given: bool,
     /// The key it came under.
     pub(crate) key: Option<Key>,
+    /// Who it is from.
+    pub(crate) caller: Caller,
+    /// What it is about, for the audit log.
+    target: Arc<OnceLock<String>>,
 }
 
 /// An idempotency key with its path.
@@ -36,7 +43,7 @@ pub(crate) struct Key {
 
 impl Call {
     /// Reads the headers of a request to `path`.
-    pub(crate) fn read(headers: &HeaderMap, path: &str, limits: &Limits) -> Result<Self, Refusal> {
+    pub(crate) fn read(headers: &HeaderMap, path: &str, limits: &Limits, caller: Caller) -> Result<Self, Refusal> {
         let given = timeout(headers)?;
         let timeout = given.unwrap_or(Duration::from_millis(limits.request_timeout_ms));
         let key = match headers.get("idempotency-key") {
@@ -46,7 +53,28 @@ impl Call {
                 Some(Key::new(path, text)?)
             }
         };
-        Ok(Self { deadline: Instant::now() + timeout, timeout_given: given.is_some(), key })
+        let deadline = Instant::now() + timeout;
+        Ok(Self { deadline, timeout_given: given.is_some(), key, caller, target: Arc::default() })
+    }
+
+    /// A part of this call that begins now, without a key.
+    pub(crate) fn part(&self, timeout: Duration) -> Self {
+        Self { deadline: Instant::now() + timeout, timeout_given: false, key: None, ..self.clone() }
+    }
+
+    /// Notes what the call is about.
+    pub(crate) fn names(&self, target: impl fmt::Display) {
+        let _ = self.target.set(target.to_string());
+    }
+
+    /// What the call said that it is about.
+    pub(crate) fn target(&self) -> Option<&str> {
+        self.target.get().map(String::as_str)
+    }
+
+    /// A command of this call: what belongs to other projects is not there for a caller who is bound to one.
+    pub(crate) fn envelope(&self, idempotency: Option<Idempotency>, command: Command) -> Envelope {
+        Envelope { scope: self.caller.project.clone(), ..Envelope::new(idempotency, command) }
     }
 
     /// The same call under a key that its message carries.
@@ -66,7 +94,9 @@ impl Call {
     /// What the state keeps of the key, if there is one; `part` tells apart several writes of one call.
     pub(crate) fn idempotency(&self, scope: &str, body: [u8; 16], part: &str) -> Option<Idempotency> {
         let Key { path, text, kept_ms } = self.key.as_ref()?;
-        let key = hash(&[scope, path, text, part].map(str::as_bytes));
+        // No key of one project's callers meets one of another's.
+        let own = self.caller.project.as_ref().map_or("", |project| project.as_str());
+        let key = hash(&[own, scope, path, text, part].map(str::as_bytes));
         Some(Idempotency { key, body, kept_ms: *kept_ms })
     }
 }
@@ -145,7 +175,7 @@ mod tests {
         for (name, value) in headers {
             map.insert(*name, value.parse().unwrap());
         }
-        Call::read(&map, "/api/v1/jobs", &Limits::default())
+        Call::read(&map, "/api/v1/jobs", &Limits::default(), Caller::anybody())
     }
 
     #[test]

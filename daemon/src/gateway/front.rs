@@ -9,26 +9,32 @@ use axum::body::Body;
 use axum::extract::MatchedPath;
 use axum::response::IntoResponse;
 use bravo_api::problem::status_of;
+use bravo_model::audit::NewEntry;
 use bravo_model::{Code, Refusal};
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
 use tower::ServiceExt;
 
 use super::app::App;
+use super::auth::Caller;
+use super::auth::access::{self, Access};
 use super::call::Call;
 use super::problem::Refused;
+use super::rate::{Rates, Standings};
+use super::rest::pack;
 use super::{grpc, rest};
 use crate::telemetry::events::{RequestDone, RequestShed};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 /// Longest request id that is taken over from a caller.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 /// Answered to anybody at any time: what operators and their machines ask.
 const OPEN_PATHS: [&str; 3] = ["/health", "/ready", "/metrics"];
-/// The same over gRPC.
+/// Answered to anybody: fixed texts, of which one asks for a key.
+const PAGES: [&str; 4] = ["/", "/dashboard.js", "/dashboard.css", "/api/openapi.json"];
+/// As [`OPEN_PATHS`] over gRPC.
 const OPEN_SERVICE: &str = "/grpc.health.v1.Health/";
 
 /// The door of the gateway.
@@ -36,6 +42,7 @@ pub(crate) struct Front {
     app: Arc<App>,
     rest: Router,
     grpc: Router,
+    rates: Rates,
 }
 
 /// The pattern of the route that answered, for the metric's label.
@@ -57,7 +64,8 @@ impl Front {
     /// Over the services' routes.
     pub(crate) fn new(app: Arc<App>, grpc: Router) -> Self {
         let rest = rest::router(app.clone());
-        Self { app, rest, grpc }
+        let rates = Rates::new(&app.rate_limits);
+        Self { app, rest, grpc, rates }
     }
 
     /// Answers one request.
@@ -66,12 +74,23 @@ impl Front {
         let method = request.method().clone();
         let id = request_id(request.headers());
         let is_grpc = is_grpc(request.headers());
-        let path = is_grpc.then(|| request.uri().path().to_owned());
-        let routes = if is_grpc { &self.grpc } else { &self.rest };
-        let mut response = match self.admit(&mut request) {
-            Ok(_in_flight) => route(routes, request).await,
-            Err(refusal) if is_grpc => status_of(refusal).into_http(),
-            Err(refusal) => Refused::from(refusal).into_response(),
+        let uri = request.uri().path().to_owned();
+        let path = is_grpc.then_some(&uri);
+        let accepts = if is_grpc { None } else { pack::accepts(request.headers()) };
+        let (standings, admitted) = self.admit(&mut request).await;
+        let mut response = match admitted {
+            Ok((call, _in_flight)) => {
+                let mut response = self.serve(&call, request, is_grpc).await;
+                self.note(&call, &mut response, &uri).await;
+                if is_grpc { response } else { pack::packed(accepts, response).await }
+            }
+            Err(refusal) => {
+                if refusal.code == Code::Unauthenticated {
+                    let target = format!("{method} {uri}");
+                    self.app.audit.refused(entry("", "authenticate", target, refusal.code.as_str()));
+                }
+                refused(refusal, is_grpc)
+            }
         };
         let endpoint = response.extensions_mut().remove::<Endpoint>();
         let endpoint = match &path {
@@ -80,12 +99,48 @@ impl Front {
         };
         let request_id = id.to_str().unwrap_or_default();
         RequestDone { method: &method, endpoint, status: response.status(), took: began.elapsed(), request_id }.emit();
+        standings.tell(response.headers_mut());
         response.headers_mut().insert(REQUEST_ID, id);
         response
     }
 
+    /// Has the call done, if its caller may make it.
+    async fn serve(&self, call: &Call, request: Request<Body>, is_grpc: bool) -> Response<Body> {
+        if !is_grpc {
+            return route(&self.rest, request).await;
+        }
+        let Some(access) = access::grpc(request.uri().path()) else {
+            return tonic::Status::unimplemented("there is no such call").into_http();
+        };
+        let mut response = match access.check(&call.caller) {
+            Ok(()) => route(&self.grpc, request).await,
+            Err(refusal) => refused(refusal, true),
+        };
+        response.extensions_mut().insert(access);
+        response
+    }
+
+    /// Writes into the audit log what an administrator did, and whom the call was denied.
+    async fn note(&self, call: &Call, response: &mut Response<Body>, path: &str) {
+        let Some(access) = response.extensions_mut().remove::<&'static Access>() else { return };
+        let result = result_of(response);
+        let is_denied = result == Code::PermissionDenied.as_str();
+        if !is_denied && !access.is_audited() {
+            return;
+        }
+        let target = call.target().unwrap_or(path).to_owned();
+        let entry = entry(&call.caller.actor, access.action, target, &result);
+        if is_denied { self.app.audit.refused(entry) } else { self.app.audit.write(&self.app.cluster, entry).await }
+    }
+
     /// Refuses what must not get further; notes what the handlers need to know.
-    fn admit(&self, request: &mut Request<Body>) -> Result<InFlight, Refusal> {
+    async fn admit(&self, request: &mut Request<Body>) -> (Standings, Result<(Call, InFlight), Refusal>) {
+        let mut standings = Standings::default();
+        let admitted = self.check(request, &mut standings).await;
+        (standings, admitted)
+    }
+
+    async fn check(&self, request: &mut Request<Body>, standings: &mut Standings) -> Result<(Call, InFlight), Refusal> {
         let headers = request.headers();
         let lines: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
         let bytes = lines + request.uri().path_and_query().map_or(0, |path| path.as_str().len());
@@ -96,27 +151,26 @@ impl Front {
         }
         let path = request.uri().path();
         let open = OPEN_PATHS.contains(&path) || path.starts_with(OPEN_SERVICE);
-        if !open {
-            self.authenticate(headers)?;
-        }
+        let caller = if open {
+            Caller::anybody()
+        } else {
+            let caller = match PAGES.contains(&path) {
+                true => Ok(Caller::anybody()),
+                false => self.app.door.caller(&self.app.cluster, headers, request.extensions()).await,
+            };
+            // A wrong key is no key: whoever tries some out is counted by its address.
+            let known = caller.as_ref().ok().and_then(Caller::known);
+            let counted;
+            (*standings, counted) = self.rates.count((request.extensions(), headers), known);
+            counted?;
+            caller?
+        };
         let permit = if open { None } else { Some(self.enter()?) };
         let in_flight = InFlight(Arc::new(Mutex::new(permit)));
-        let call = Call::read(headers, path, &self.app.limits)?;
-        request.extensions_mut().insert(call);
+        let call = Call::read(headers, path, &self.app.limits, caller)?;
+        request.extensions_mut().insert(call.clone());
         request.extensions_mut().insert(in_flight.clone());
-        Ok(in_flight)
-    }
-
-    /// There are no keys yet, so that each one is wrong.
-    fn authenticate(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        let presented = headers.contains_key(AUTHORIZATION) || headers.contains_key(API_KEY);
-        if presented {
-            return Err(Refusal::new(Code::Unauthenticated, "this API key is not known"));
-        }
-        if self.app.auth_required {
-            return Err(Refusal::new(Code::Unauthenticated, "an API key is required: Authorization: Bearer KEY"));
-        }
-        Ok(())
+        Ok((call, in_flight))
     }
 
     fn enter(&self) -> Result<OwnedSemaphorePermit, Refusal> {
@@ -125,6 +179,26 @@ impl Front {
             Refusal::retry_after(Code::Shed, "this node works on as many requests as it may", 100)
         })
     }
+}
+
+fn refused(refusal: Refusal, is_grpc: bool) -> Response<Body> {
+    if is_grpc { status_of(refusal).into_http() } else { Refused::from(refusal).into_response() }
+}
+
+fn entry(actor: &str, action: &str, target: String, result: &str) -> NewEntry {
+    NewEntry { actor: actor.into(), action: action.into(), target, result: result.into() }
+}
+
+/// `ok`, the code of the refusal, or the status of an answer that has no code.
+fn result_of(response: &Response<Body>) -> String {
+    if let Some(code) = response.extensions().get::<Code>() {
+        return code.as_str().into();
+    }
+    if let Some(status) = response.headers().get("grpc-status").filter(|status| *status != "0") {
+        return tonic::Code::from_bytes(status.as_bytes()).description().into();
+    }
+    let status = response.status();
+    if status.is_success() || status.is_redirection() { "ok".into() } else { status.as_str().into() }
 }
 
 async fn route(routes: &Router, request: Request<Body>) -> Response<Body> {

@@ -1,24 +1,35 @@
 //! The public interface: REST, gRPC, health, readiness and metrics on one TCP port.
 //!
 //! ```text
-//!  listen ─► front ─┬─► rest ──┐  translate: JSON, status codes, headers
-//!  (sockets) (ids,  └─► grpc ──┤  translate: protobuf, statuses, streams
-//!             auth,            ▼
-//!             bounds)       service ─► cluster, dispatch      what a call does
+//!  listen ─► connection ─► front ─┬─► rest ──┐  translate: JSON, status codes, headers
+//!  (sockets,  (TLS, slow   (ids,  └─► grpc ──┤  translate: protobuf, statuses, streams
+//!   bounds)    peers)       auth,            ▼
+//!                           rates)        service ─► cluster, dispatch      what a call does
 //! ```
 //!
-//! `front` holds what is the same for every request; `service` knows neither HTTP nor gRPC.
+//! `front` holds what is the same for every request, `auth` who it is from and what that caller may do;
+//! `service` knows neither HTTP nor gRPC.
 
 mod app;
+mod auth;
 mod body;
 mod call;
+mod connection;
+mod crowd;
 mod depth;
 mod front;
 mod grpc;
+mod incoming;
 mod listen;
+mod outgoing;
+mod peer;
 mod problem;
+mod rate;
 mod rest;
 mod service;
+mod tls;
+mod unpack;
+mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,10 +39,12 @@ use tokio::net::TcpListener;
 
 use crate::cluster::Cluster;
 use crate::config::Config;
+use crate::reload;
 use crate::telemetry::Telemetry;
 use app::App;
 use front::Front;
 use service::readiness;
+use tls::PublicTls;
 
 /// How often those who watch the health over gRPC are told.
 const HEALTH_EVERY: Duration = Duration::from_millis(250);
@@ -40,6 +53,7 @@ const HEALTH_EVERY: Duration = Duration::from_millis(250);
 pub struct Gateway {
     app: Arc<App>,
     listener: TcpListener,
+    tls: Option<Arc<PublicTls>>,
     drain: Duration,
 }
 
@@ -48,8 +62,9 @@ impl Gateway {
     pub async fn bind(cluster: Arc<Cluster>, config: &Config, telemetry: Telemetry) -> anyhow::Result<Self> {
         let address = config.listen.public;
         let listener = listen::bind(address).with_context(|| format!("listen.public: {address}"))?;
-        let app = App::new(cluster, config, telemetry);
-        Ok(Self { app, listener, drain: Duration::from_millis(config.shutdown.drain_ms) })
+        let tls = PublicTls::load(config.tls.as_ref())?;
+        let app = App::new(cluster, config, telemetry)?;
+        Ok(Self { app, listener, tls, drain: Duration::from_millis(config.shutdown.drain_ms) })
     }
 
     /// The address that it is bound to.
@@ -63,9 +78,20 @@ impl Gateway {
         let (routes, reporter) = grpc::router(self.app.clone())?;
         let front = Arc::new(Front::new(self.app.clone(), routes));
         tokio::spawn(report_health(self.app.clone(), reporter));
-        listen::serve(self.app, front, self.listener, shutdown, self.drain).await;
+        tokio::spawn(keep_books(self.app.clone()));
+        if let Some(tls) = self.tls.clone() {
+            let files = tls.files();
+            self.app.cluster.tasks.spawn(reload::watch("public", files, move || tls.renew()));
+        }
+        listen::serve(self.app, front, (self.listener, self.tls), shutdown, self.drain).await;
         Ok(())
     }
+}
+
+/// Tells the cluster who was turned away, and when keys were used.
+async fn keep_books(app: Arc<App>) {
+    let leave = || app.drain.cancelled();
+    tokio::join!(app.audit.run(&app.cluster, leave()), app.door.tell_uses(&app.cluster, leave()));
 }
 
 /// `grpc.health.v1` follows readiness, until the node takes its leave.

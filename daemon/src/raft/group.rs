@@ -206,7 +206,7 @@ impl GroupState {
         for effect in effects {
             match effect {
                 Effect::DefinitionsChanged => self.definitions_changed.notify_one(),
-                Effect::QueueReady(_) | Effect::CancelRequested { .. } if leading => {
+                Effect::QueueReady(_) | Effect::CancelRequested { .. } | Effect::LeasesEnded(_) if leading => {
                     let _ = self.effects.send((self.group, effect));
                 }
                 Effect::WorkflowEnded { status, took_ms, template } if leading => {
@@ -215,6 +215,7 @@ impl GroupState {
                 Effect::DeliveriesDropped(count) if leading => WebhookDelivered::dropped(count),
                 Effect::QueueReady(_)
                 | Effect::CancelRequested { .. }
+                | Effect::LeasesEnded(_)
                 | Effect::DeliveriesDropped(_)
                 | Effect::WorkflowEnded { .. } => {}
             }

@@ -56,6 +56,75 @@ fn method_label(method: &Method) -> &'static str {
     }
 }
 
+/// Entries of the audit log could not be written.
+#[derive(Debug)]
+pub struct AuditLost<'a> {
+    /// How many.
+    pub entries: u64,
+    /// Why.
+    pub detail: &'a str,
+}
+
+impl AuditLost<'_> {
+    /// Counts them; what they tell of happened all the same.
+    pub fn emit(&self) {
+        counter!(metric::AUDIT_LOST).increment(self.entries);
+        warn!(entries = self.entries, detail = self.detail, "entries of the audit log were not written");
+    }
+}
+
+/// The cluster could not be told when keys were used.
+#[derive(Debug)]
+pub struct KeyUsesLost<'a> {
+    /// Why.
+    pub detail: &'a str,
+}
+
+impl KeyUsesLost<'_> {
+    /// The next use is noted again.
+    pub fn emit(&self) {
+        debug!(detail = self.detail, "the cluster was not told when keys were used");
+    }
+}
+
+/// The breaker of a worker or of a type of agent changed its state, or a worker was set aside or is back.
+#[derive(Debug)]
+pub struct BreakerChanged<'a> {
+    /// What it is of.
+    pub of: &'static str,
+    /// Whose it is.
+    pub name: &'a str,
+    /// The state now.
+    pub state: &'static str,
+}
+
+impl BreakerChanged<'_> {
+    /// Counts it; that of a type is worth a line.
+    pub fn emit(&self) {
+        let Self { of, name, state } = *self;
+        counter!(metric::BREAKER_CHANGES, "of" => of, "state" => state).increment(1);
+        if of == "agent_type" {
+            warn!(agent_type = name, state, "breaker changed");
+        } else {
+            debug!(of, worker = name, state, "breaker changed");
+        }
+    }
+}
+
+/// A worker was chosen for the next jobs.
+#[derive(Debug)]
+pub struct WorkerPicked {
+    /// `two` or `only`.
+    pub of: &'static str,
+}
+
+impl WorkerPicked {
+    /// Counts it.
+    pub fn emit(&self) {
+        counter!(metric::WORKERS_PICKED, "of" => self.of).increment(1);
+    }
+}
+
 /// A workflow that is no other's part came to its end.
 #[derive(Debug)]
 pub struct WorkflowEnded<'a> {
@@ -102,6 +171,60 @@ impl RequestShed {
     pub fn emit(&self) {
         counter!(metric::REQUESTS_SHED, "reason" => self.reason).increment(1);
         trace!(reason = self.reason, "request shed");
+    }
+}
+
+/// A request was refused since its caller makes too many.
+#[derive(Debug)]
+pub struct RateLimited {
+    /// Which limit it was: `address`, `key` or `global`.
+    pub limit: &'static str,
+}
+
+impl RateLimited {
+    /// Counts it. No line, for the same reason.
+    pub fn emit(&self) {
+        counter!(metric::RATE_LIMITED, "limit" => self.limit).increment(1);
+        trace!(limit = self.limit, "request over its limit");
+    }
+}
+
+/// A peer kept its connection waiting for too long.
+#[derive(Debug)]
+pub struct Evicted {
+    /// What it was waited for: to `connect`, to send what is to be `read`, to take what is to be `send`.
+    pub reason: &'static str,
+}
+
+impl Evicted {
+    /// Counts it.
+    pub fn emit(&self) {
+        counter!(metric::EVICTED, "reason" => self.reason).increment(1);
+        debug!(reason = self.reason, "a slow peer was given up");
+    }
+}
+
+/// Files of certificates changed and were read again.
+#[derive(Debug)]
+pub struct CertificatesRead {
+    /// Whose: of the `public` port, or for `peer`s.
+    pub what: &'static str,
+    /// What came of it.
+    pub outcome: anyhow::Result<()>,
+}
+
+impl CertificatesRead {
+    /// Counts it; an operator wants to know either way.
+    pub fn emit(&self) {
+        let outcome = if self.outcome.is_ok() { "taken" } else { "refused" };
+        counter!(metric::CERTIFICATES_READ, "what" => self.what, "outcome" => outcome).increment(1);
+        match &self.outcome {
+            Ok(()) => info!(what = self.what, "new certificates are in use"),
+            Err(error) => {
+                let error = format!("{error:#}");
+                error!(what = self.what, error, "new certificates are no good; the old ones stay in use");
+            }
+        }
     }
 }
 

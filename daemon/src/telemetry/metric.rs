@@ -83,6 +83,14 @@ metrics! {
     GENERATION_SUCCESSES = "template_generation_successes_total", Counter, "workflows", ["template_type", "language", "framework"];
     /// Requests that were refused early, on purpose, by the bound that was met.
     REQUESTS_SHED = "bravo_requests_shed_total", Counter, "requests", ["reason"];
+    /// Requests that were refused with `rate_limited`, by the limit of `[rate_limits]`: `address`, `key` or `global`.
+    RATE_LIMITED = "bravo_requests_rate_limited_total", Counter, "requests", ["limit"];
+    /// Peers that kept this node waiting, by what for: to `connect` (the TLS handshake, the first bytes), for more of
+    /// a request's body (`read`), or to take an answer (`send`).
+    EVICTED = "bravo_slow_peers_total", Counter, "peers", ["reason"];
+    /// Certificates that were read again since their files had changed, of the `public` port or for `peer`s, and
+    /// whether they were `taken` or `refused`.
+    CERTIFICATES_READ = "bravo_certificates_read_total", Counter, "times", ["what", "outcome"];
     /// Jobs that are ready in the partitions that this node leads. Sum over the nodes.
     TASK_QUEUE_SIZE = "agent_task_queue_size", Gauge, "jobs", ["agent_type", "queue"];
     /// Jobs by state in the partitions that this node leads. Sum over the nodes.
@@ -95,6 +103,11 @@ metrics! {
     JOBS_NACKED = "bravo_jobs_nacked_total", Counter, "jobs", ["queue"];
     /// Leases granted to workers.
     LEASES_GRANTED = "bravo_leases_granted_total", Counter, "leases", ["queue"];
+    /// Choices of the worker that is given the next jobs: of `two` that were drawn, or the `only` one that waited.
+    WORKERS_PICKED = "bravo_workers_picked_total", Counter, "choices", ["of"];
+    /// Changes of breakers, by what they are of (`worker`, `agent_type`, and `worker_aside` for workers that are set
+    /// aside) and the state they changed to, as this node sees them.
+    BREAKER_CHANGES = "bravo_breaker_changes_total", Counter, "changes", ["of", "state"];
     /// Leases that ran out before their worker acked, nacked or extended them.
     LEASES_EXPIRED = "bravo_leases_expired_total", Counter, "leases", ["queue"];
     /// 1 where this node leads the partition, else 0.
@@ -166,6 +179,9 @@ metrics! {
     /// private; `gone`, which disabled the webhook; `dropped`, as the webhook was deleted or disabled meanwhile.
     /// And `overflow`: never made, as too many of the webhook wait; counted where the partition is led.
     WEBHOOK_DELIVERIES = "bravo_webhook_deliveries_total", Counter, "deliveries", ["outcome"];
+    /// Entries of the audit log that could not be written: there was no leader in time, or too many callers were turned
+    /// away at once.
+    AUDIT_LOST = "bravo_audit_lost_total", Counter, "entries", [];
     /// Named invariants that were found broken. Anything above 0 is a bug: please report it.
     INVARIANT_VIOLATIONS = "bravo_invariant_violations_total", Counter, "violations", ["name"];
     /// Always 1; the label tells the version.

@@ -26,10 +26,14 @@ const KEEP_ALIVE: Duration = Duration::from_millis(1_000);
 /// Streams that a peer may have open: a few shared ones and one per group and snapshot.
 const STREAMS_MAX: u32 = 1_024;
 
+/// How peers are dialled; it changes with the certificates.
+pub(super) type Dialling = Arc<RwLock<ClientConfig>>;
+
 /// The node's end of all connections to peers.
 pub struct Transport {
     endpoint: Endpoint,
-    client: ClientConfig,
+    client: Dialling,
+    shared: Arc<TransportConfig>,
     peers: RwLock<BTreeMap<NodeId, Arc<Peer>>>,
 }
 
@@ -37,14 +41,19 @@ impl Transport {
     /// Binds the socket. Outgoing connections leave from the same address.
     pub fn bind(address: SocketAddr, tls: &PeerTls) -> anyhow::Result<Arc<Self>> {
         let shared = Arc::new(transport_config()?);
-        let mut server = ServerConfig::with_crypto(tls.server.clone());
-        server.transport_config(shared.clone());
-        let mut client = ClientConfig::new(tls.client.clone());
-        client.transport_config(shared);
+        let (server, client) = configs(tls, &shared);
         let socket = bind_udp(address).with_context(|| format!("listen.peer: cannot bind {address}/udp"))?;
         let runtime = Arc::new(quinn::TokioRuntime);
         let endpoint = Endpoint::new(EndpointConfig::default(), Some(server), socket, runtime)?;
-        Ok(Arc::new(Self { endpoint, client, peers: RwLock::default() }))
+        let client = Arc::new(RwLock::new(client));
+        Ok(Arc::new(Self { endpoint, client, shared, peers: RwLock::default() }))
+    }
+
+    /// Uses other certificates for connections that are made from now on.
+    pub fn renew(&self, tls: &PeerTls) {
+        let (server, client) = configs(tls, &self.shared);
+        self.endpoint.set_server_config(Some(server));
+        *self.client.write() = client;
     }
 
     /// The handle of a peer, at this address.
@@ -87,6 +96,14 @@ impl Transport {
     }
 }
 
+fn configs(tls: &PeerTls, shared: &Arc<TransportConfig>) -> (ServerConfig, ClientConfig) {
+    let mut server = ServerConfig::with_crypto(tls.server.clone());
+    server.transport_config(shared.clone());
+    let mut client = ClientConfig::new(tls.client.clone());
+    client.transport_config(shared.clone());
+    (server, client)
+}
+
 fn transport_config() -> anyhow::Result<TransportConfig> {
     let mut config = TransportConfig::default();
     config.max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE_TIMEOUT_MS))));
@@ -108,3 +125,6 @@ fn bind_udp(address: SocketAddr) -> std::io::Result<std::net::UdpSocket> {
     socket.set_nonblocking(true)?;
     Ok(socket.into())
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use quinn::{ClientConfig, Connection, Endpoint};
+use quinn::{Connection, Endpoint};
 use tokio::sync::Semaphore;
 
+use super::endpoint::Dialling;
 use super::mux::Mux;
 use super::wire::{self, Control, ControlAnswer, Request, Response, StreamKind};
 use super::{TransportError, tls};
@@ -29,7 +30,7 @@ pub struct Peer {
     node: NodeId,
     address: Mutex<String>,
     endpoint: Endpoint,
-    config: ClientConfig,
+    config: Dialling,
     dialled: tokio::sync::Mutex<Dialled>,
     control: tokio::sync::Mutex<Option<Mux>>,
     client: tokio::sync::Mutex<Option<Mux>>,
@@ -45,7 +46,7 @@ struct Dialled {
 
 impl Peer {
     /// A peer that is not connected yet.
-    pub fn new(node: NodeId, address: String, endpoint: Endpoint, config: ClientConfig) -> Arc<Self> {
+    pub fn new(node: NodeId, address: String, endpoint: Endpoint, config: Dialling) -> Arc<Self> {
         Arc::new(Self {
             node,
             address: Mutex::new(address),
@@ -60,7 +61,7 @@ impl Peer {
     }
 
     /// Whoever listens at the address.
-    pub fn stranger(address: String, endpoint: Endpoint, config: ClientConfig) -> Arc<Self> {
+    pub fn stranger(address: String, endpoint: Endpoint, config: Dialling) -> Arc<Self> {
         Self::new(ANYBODY, address, endpoint, config)
     }
 
@@ -110,7 +111,8 @@ impl Peer {
         let resolved = resolve(&address).await?;
         let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
         let host = host.trim_start_matches('[').trim_end_matches(']');
-        let connecting = self.endpoint.connect_with(self.config.clone(), resolved, host)?;
+        let config = self.config.read().clone();
+        let connecting = self.endpoint.connect_with(config, resolved, host)?;
         let connection = tokio::time::timeout(DIAL_TIMEOUT, connecting).await??;
         let found = tls::peer_node(&connection)?;
         if found != self.node && self.node != ANYBODY {

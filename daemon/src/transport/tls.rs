@@ -15,7 +15,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// Protocol and version of what is spoken on the connection.
-const ALPN: &[u8] = b"bravo-peer/2";
+const ALPN: &[u8] = b"bravo-peer/3";
 
 /// TLS for dialling and for listening.
 pub struct PeerTls {
@@ -34,10 +34,7 @@ impl PeerTls {
         }
         let roots = Arc::new(roots);
         let chain = read_certs(cert)?;
-        let key = || {
-            let pem = fs::read(key).with_context(|| format!("tls.key: cannot read {}", key.display()))?;
-            PrivateKeyDer::from_pem_slice(&pem).with_context(|| format!("tls.key: no key in {}", key.display()))
-        };
+        let key = || read_key(key).context("tls.key");
         let provider = Arc::new(rustls::crypto::ring::default_provider());
 
         let mut client = ClientConfig::builder_with_provider(provider.clone())
@@ -90,7 +87,14 @@ fn node_of(cert: &CertificateDer<'_>) -> anyhow::Result<u64> {
         .context("the certificate names no node (URI bravo://node/<id>)")
 }
 
-fn read_certs(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+/// The key in a PEM file.
+pub(crate) fn read_key(path: &Path) -> anyhow::Result<PrivateKeyDer<'static>> {
+    let pem = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    PrivateKeyDer::from_pem_slice(&pem).with_context(|| format!("no key in {}", path.display()))
+}
+
+/// The certificates in a PEM file, at least one.
+pub(crate) fn read_certs(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     let pem = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let certs: Vec<_> = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<_, _>>()

@@ -1,9 +1,12 @@
 //! What nodes say to each other, in postcard. Variants are only ever added at the end.
 
 use bravo_model::artifact::{Artifact, ArtifactPath};
+use bravo_model::audit;
 use bravo_model::command::{Idempotency, Lease, ListFilter};
+use bravo_model::key::ApiKey;
 use bravo_model::lifecycle::{Lifecycle, Stays, VersionId};
-use bravo_model::reply::LeasedJob;
+use bravo_model::reply::{LeasedJob, LeasesEnded};
+use bravo_model::row::{Flow, PRIORITIES};
 use bravo_model::schedule::{Schedule, Target};
 use bravo_model::template::{Template, TemplateVersion};
 use bravo_model::webhook::{Subscription, Webhook};
@@ -128,6 +131,10 @@ pub enum Request {
     PutCold(ColdName, Bytes),
     /// Asks for a chunk of the node's cold tier.
     GetCold(ColdName),
+    /// How leases ended in partitions that the asker leads.
+    Ended(Vec<LeasesEnded>),
+    /// Asks who works at the node, unless it is still as this hash says.
+    Roster(u64),
 }
 
 /// A leased job that a caller wants cancelled.
@@ -179,6 +186,8 @@ pub enum Response {
     /// To `StaleQuery`: the answer, and a moment of which it holds everything that was acknowledged before it;
     /// none: the replica is too old.
     Seen(Option<Box<(Answer, Time)>>),
+    /// To `Roster`: the hash of it; it itself unless the asker knows it.
+    Roster(u64, Option<Vec<RosterEntry>>),
 }
 
 /// Leased jobs on their way to a worker.
@@ -192,6 +201,27 @@ pub struct Delivery {
     pub retry_in_ms: Option<u64>,
     /// The partition that they are in.
     pub partition: u16,
+    /// Slots of sticky keys whose jobs are kept for other workers, and may go to anybody when `retry_in_ms` is over.
+    pub kept: u64,
+    /// The same of jobs that require something.
+    pub kept_alike: u64,
+}
+
+/// A worker as other nodes need to know it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RosterEntry {
+    /// The worker.
+    pub worker: bravo_model::Name,
+    /// The queues that it works for.
+    pub queues: Vec<bravo_model::Name>,
+    /// Its weight.
+    pub weight: u32,
+    /// A hash of its labels.
+    pub labels: u64,
+    /// A hash of the project whose jobs alone it gets; 0: of any.
+    pub project: u64,
+    /// Whether it can be counted on to take jobs.
+    pub is_fresh: bool,
 }
 
 /// A read of one group's state.
@@ -276,13 +306,28 @@ pub enum Query {
     Lifecycles,
     /// Where these versions' chunks are, and are to be.
     Stays(Vec<VersionId>),
+    /// Meta: one API key.
+    Key(bravo_model::Name),
+    /// Meta: all API keys.
+    Keys,
+    /// Meta: a page of the audit log.
+    Audit {
+        /// Behind this number.
+        after: u64,
+        /// Not before this time.
+        since: Time,
+        /// Of this actor only.
+        actor: Option<String>,
+        /// At most this many.
+        limit: u32,
+    },
 }
 
 /// The answer to a [`Query`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Answer {
-    /// To `Job`: the record, payload and result.
-    Job(Option<(Job, Option<Payload>, Option<Payload>)>),
+    /// To `Job`.
+    Job(Option<Box<JobRead>>),
     /// To `Why`.
     Why(Option<Why>),
     /// To `Jobs`.
@@ -310,7 +355,7 @@ pub enum Answer {
     /// To `Template`.
     Template(Option<TemplateRead>),
     /// To `Workflow`.
-    Workflow(Option<WorkflowRead>),
+    Workflow(Option<Box<WorkflowRead>>),
     /// To `Workflows`.
     Workflows {
         /// The page.
@@ -340,6 +385,10 @@ pub enum Answer {
     Lifecycles(Vec<Lifecycle>),
     /// To `Stays`: one a version, in order; none: it is not there.
     Stays(Vec<Option<Stays>>),
+    /// To `Key` and `Keys`.
+    Keys(Vec<ApiKey>),
+    /// To `Audit`.
+    Audit(Vec<audit::Entry>, Option<u64>),
 }
 
 /// A workflow with a part of its tasks.
@@ -379,6 +428,9 @@ impl ScheduleRead {
         self
     }
 }
+
+/// A job's record, its payload and its result.
+pub type JobRead = (Job, Option<Payload>, Option<Payload>);
 
 /// Some of a workflow's events.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -434,6 +486,12 @@ pub struct QueueCounts {
     pub version: u64,
     /// The state's time when this was counted.
     pub now: Time,
+    /// What has gone through it.
+    pub flow: Flow,
+    /// Jobs that a lease would be given now, by priority.
+    pub open: [u64; PRIORITIES],
+    /// Nothing is delivered.
+    pub paused: bool,
 }
 
 impl QueueCounts {
@@ -483,6 +541,16 @@ pub struct WorkerSeen {
     pub in_flight: u32,
     /// When it was heard of last, by the node's wall clock.
     pub last_heartbeat: Time,
+    /// What it says it is.
+    pub labels: std::collections::BTreeMap<String, String>,
+    /// Its weight.
+    pub weight: u32,
+    /// The project whose jobs alone it gets.
+    pub project: Option<bravo_model::Name>,
+    /// Its breaker, as the node sees it.
+    pub breaker: String,
+    /// Until when the node sets it aside, by its wall clock.
+    pub set_aside_until: Option<Time>,
 }
 
 /// Encodes a message.
@@ -512,6 +580,9 @@ mod tests {
             oldest_ready_at: None,
             version: 7,
             now: 1,
+            flow: Flow::default(),
+            open: [0; PRIORITIES],
+            paused: false,
         };
         assert!(told.is_only_defined());
         assert!(!QueueCounts { version: 0, ..told.clone() }.is_only_defined(), "it is there by its use");

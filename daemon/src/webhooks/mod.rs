@@ -35,6 +35,7 @@ pub(crate) use address::check_url;
 use crate::cluster::{Cluster, Repeat};
 use crate::config::Webhooks;
 use crate::dispatch::queue::{InLine, Sink};
+use crate::dispatch::workers::Card;
 use crate::dispatch::{Credit, Waiter};
 use crate::raft::types::{META_GROUP, partition_group};
 use crate::telemetry::events::WebhookDelivered;
@@ -59,13 +60,14 @@ pub(crate) async fn run(cluster: Arc<Cluster>, config: Webhooks) {
     };
     let poster = Arc::new(Poster::new(config.allow_private).await);
     let credit = Credit::new(config.in_flight_max);
+    let card = Card::new(worker);
     let in_line: Arc<InLine> = Arc::default();
     let (sender, mut deliveries) = mpsc::unbounded_channel::<Delivery>();
     let mut under_way = JoinSet::new();
     loop {
         if credit.open() > 0 && in_line.step_in() {
             let sink = Sink::Stream(sender.clone(), in_line.clone());
-            let waiter = Waiter { worker: worker.clone(), lease_ms: None, credit: credit.clone(), sink };
+            let waiter = Waiter::plain(card.clone(), credit.clone(), sink);
             cluster.dispatcher.wait(&cluster, &queue, waiter);
         }
         tokio::select! {
@@ -191,7 +193,7 @@ impl One {
             Command::Ack(vec![Ack { seq, token, result }])
         };
         let nack = |error: String, retry_in_ms, dead| {
-            Command::Nack(vec![Nack { seq, token, error: Some(error), retry_in_ms, dead }])
+            Command::Nack(vec![Nack { seq, token, error: Some(error), retry_in_ms, dead, unseen: false }])
         };
         match verdict {
             Verdict::Done(status) => ("delivered", ack(format!(r#"{{"status":{}}}"#, status.as_u16()))),

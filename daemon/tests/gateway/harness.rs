@@ -44,19 +44,24 @@ pub(crate) async fn lone_node() -> SocketAddr {
 
 /// A node that is a cluster of its own, and is set up in a way of its own; and where its data are.
 pub(crate) async fn own_node(set: impl FnOnce(&mut Config)) -> (SocketAddr, PathBuf) {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    nodes();
-    let dir = tempfile::tempdir().unwrap().keep();
-    let port = 29_100 + (std::process::id() % 100) as u16 * 20 + NEXT.fetch_add(1, Ordering::Relaxed) * 4;
-    let mut config = dev::configs(&dir, 1, port).unwrap().remove(0);
-    set(&mut config);
-    let address = serve(&config, TELEMETRY.get().unwrap().clone()).await;
+    let (address, data_dir) = unready_node(set).await;
     let deadline = Instant::now() + Duration::from_secs(30);
     while call_at(address, Method::GET, "/ready", &[], "").await.status != StatusCode::OK {
         assert!(Instant::now() < deadline, "the node is not ready");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    (address, config.node.data_dir)
+    (address, data_dir)
+}
+
+/// The same, started and not yet asked whether it is ready.
+pub(crate) async fn unready_node(set: impl FnOnce(&mut Config)) -> (SocketAddr, PathBuf) {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    nodes();
+    let dir = tempfile::tempdir().unwrap().keep();
+    let port = 29_100 + (std::process::id() % 25) as u16 * 120 + NEXT.fetch_add(1, Ordering::Relaxed) * 4;
+    let mut config = dev::configs(&dir, 1, port).unwrap().remove(0);
+    set(&mut config);
+    (serve(&config, TELEMETRY.get().unwrap().clone()).await, config.node.data_dir)
 }
 
 /// A node that is a cluster of its own and delivers to no private address.
@@ -94,6 +99,7 @@ async fn start() -> Vec<SocketAddr> {
         config.storage.log_segment_bytes = 16 << 20;
         config.limits.request_body_bytes_max = 2 << 20;
         config.limits.header_read_timeout_ms = 500;
+        config.limits.connect_timeout_ms = 500;
         config.artifacts.move_interval_ms = 200;
         config.artifacts.scrub_interval_ms = 500;
         config.artifacts.scrub_pause_ms = 10;

@@ -33,7 +33,7 @@ async fn deep_and_broken_json_is_refused() {
 
 #[tokio::test]
 async fn only_json_as_it_is_is_taken() {
-    for headers in [("content-type", "text/plain"), ("content-encoding", "gzip")] {
+    for headers in [("content-type", "text/plain"), ("content-encoding", "deflate")] {
         let refused = call_at(nodes()[0], Method::POST, "/api/v1/jobs", &[headers], r#"{"queue":"q"}"#).await;
         assert_eq!((refused.status.as_u16(), refused.code().as_str()), (415, "unsupported_media_type"));
     }

@@ -18,7 +18,7 @@ impl State<'_> {
         let old = match self.leased(ack.seq, ack.token) {
             Ok(job) => job,
             Err(code) => {
-                let accepted = self.job(ack.seq).is_some_and(|job| job.acked_token == Some(ack.token));
+                let accepted = self.job_asked(ack.seq).is_some_and(|job| job.acked_token == Some(ack.token));
                 return if accepted { Ok(ItemResult::default()) } else { Err(code) };
             }
         };
@@ -41,8 +41,34 @@ mod tests {
     use bytes::Bytes;
 
     use crate::command::{Ack, Command};
-    use crate::testing::World;
+    use crate::row::Flow;
+    use crate::testing::{World, name};
     use crate::{Code, JobState, Payload, view};
+
+    #[test]
+    fn what_goes_through_a_queue_is_counted() {
+        let mut world = World::new();
+        let (done, failed, lost) = (world.add(|_| {}), world.add(|_| {}), world.add(|_| {}));
+        assert_eq!(world.lease(3), [done, failed, lost]);
+        world.at += 1_000;
+        world.ack(done).unwrap();
+        world.at += 1_000;
+        world.nack(failed, Some(0), false).unwrap();
+        world.tick(3_600_000);
+        let flow = view::queue(&world.rows, &name("q")).unwrap().flow;
+        let expected = Flow {
+            arrived: 5,
+            started: 3,
+            ended: 3,
+            succeeded: 1,
+            service_ms: 3_000,
+            service_ms2: 5_000_000,
+            served: 2,
+        };
+        assert_eq!(flow, expected, "a lease that ran out counts as ended, and its length says nothing");
+        let half = Flow { arrived: 2, started: 1, ..Flow::default() };
+        assert_eq!(flow.since(half).plus(half), flow);
+    }
 
     #[test]
     fn an_accepted_ack_may_be_repeated_and_its_result_is_the_first() {

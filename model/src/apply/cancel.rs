@@ -8,7 +8,7 @@ use crate::state::State;
 
 impl State<'_> {
     pub(super) fn cancel(&mut self, seq: u64) -> Answer {
-        let Some(old) = self.job(seq) else {
+        let Some(old) = self.job_asked(seq) else {
             return Err(Refusal::new(Code::NotFound, "there is no such job"));
         };
         match old.state {
@@ -45,6 +45,27 @@ mod tests {
     use crate::command::{Command, Envelope, When};
     use crate::testing::{World, name, refusal};
     use crate::{Code, Effect, JobState, Reply};
+
+    #[test]
+    fn another_projects_job_is_not_there() {
+        let mut world = World::new();
+        let seq = world.add(|_| {});
+        let asks = |scope: &str, command| Envelope { scope: Some(name(scope)), ..Envelope::plain(command) };
+        for command in [Command::Cancel(seq), Command::Retry(seq)] {
+            let absent = world.run(&asks("other", command.clone())).reply;
+            assert_eq!(refusal(&absent), Some(Code::NotFound));
+        }
+        world.lease(1);
+        let token = world.job(seq).lease_token;
+        let ack = Command::Ack(vec![crate::command::Ack { seq, token, result: None }]);
+        let items = |reply: Reply| match reply {
+            Reply::Items(items) => items[0].code,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(items(world.run(&asks("other", ack.clone())).reply), Some(Code::NotFound));
+        assert_eq!(items(world.run(&asks("p", ack.clone())).reply), None);
+        assert_eq!(items(world.run(&asks("other", ack)).reply), Some(Code::NotFound), "though it may be repeated");
+    }
 
     #[test]
     fn what_waits_is_cancelled_at_once_and_again() {

@@ -129,6 +129,8 @@ impl State<'_> {
             concurrency_key: new.concurrency_key,
             fairness_key: new.fairness_key,
             unique_key: new.unique_key,
+            requirements: new.requirements,
+            sticky_key: new.sticky_key,
             ..Job::new(new.project, new.priority)
         };
         job.keeping =
@@ -191,11 +193,23 @@ fn check(job: &NewJob, now: Time) -> Result<(), Refusal> {
         ("order_key", &job.order_key),
         ("concurrency_key", &job.concurrency_key),
         ("fairness_key", &job.fairness_key),
+        ("sticky_key", &job.sticky_key),
     ];
     for (what, key) in keys {
         if key.as_ref().is_some_and(|key| key.is_empty() || key.len() > limits::NAME_BYTES_MAX) {
             return invalid(format!("{what}: 1 to {} bytes", limits::NAME_BYTES_MAX));
         }
+    }
+    check_requirements(&job.requirements)
+}
+
+fn check_requirements(requirements: &BTreeMap<String, String>) -> Result<(), Refusal> {
+    if requirements.len() > limits::REQUIREMENTS_MAX {
+        return invalid(format!("requirements: at most {}", limits::REQUIREMENTS_MAX));
+    }
+    let fits = |text: &String| !text.is_empty() && text.len() <= limits::LABEL_BYTES_MAX && !text.contains('\0');
+    if requirements.iter().any(|(label, value)| !fits(label) || !fits(value)) {
+        return invalid(format!("requirements: labels and values have 1 to {} bytes", limits::LABEL_BYTES_MAX));
     }
     Ok(())
 }

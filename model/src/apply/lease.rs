@@ -7,10 +7,11 @@ use crate::finish::DEADLINE_EXCEEDED;
 use crate::footprint::Hashes;
 use crate::job::{Job, JobState, Place};
 use crate::limits;
+use crate::pick::{Found, Front, Kept, Picker};
 use crate::reply::{Leased, LeasedJob, Reply};
-use crate::row::{self, PRIORITIES};
+use crate::row;
 use crate::state::State;
-use crate::table;
+use crate::table::{self, tag};
 
 /// What is left of one lease call.
 struct Budget {
@@ -36,6 +37,9 @@ impl State<'_> {
         if lease.max == 0 || lease.max > limits::LEASE_JOBS_MAX {
             return invalid(format!("max: 1 to {}", limits::LEASE_JOBS_MAX));
         }
+        if lease.labels.len() > limits::LABELS_MAX {
+            return invalid(format!("labels: at most {}", limits::LABELS_MAX));
+        }
         if lease.lease_ms.is_some_and(|ms| !(limits::LEASE_MS_MIN..=limits::LEASE_MS_MAX).contains(&ms)) {
             return invalid(format!("lease_ms: {} to {}", limits::LEASE_MS_MIN, limits::LEASE_MS_MAX));
         }
@@ -53,7 +57,7 @@ impl State<'_> {
         if !jobs.is_empty() {
             self.spend_tokens(number, jobs.len() as u64);
         }
-        Ok(Reply::Leased(self.rest(number, jobs)))
+        Ok(Reply::Leased(self.rest(number, lease, jobs)))
     }
 
     /// Leases that the queue's own limits leave now.
@@ -72,27 +76,36 @@ impl State<'_> {
         }
     }
 
+    /// What is next for the asker.
+    fn find(&mut self, number: u32, lease: &Lease) -> Found {
+        let now = self.now();
+        self.queue(number);
+        let Some(stats) = self.stats_of(number) else { return Found::Nothing(Kept::default()) };
+        Picker::new(self.rows(), (number, stats), Some(&self.lanes), lease, now).find()
+    }
+
     /// Gives jobs from the front of the ready order; false when there is nothing more to give.
     fn give_front(&mut self, number: u32, lease: &Lease, budget: &mut Budget, given: &mut Vec<LeasedJob>) -> bool {
-        let open = self.stats(number).open;
-        let Some(priority) = (0..PRIORITIES as u8).rev().find(|p| open.get(usize::from(*p)).is_some_and(|n| *n > 0))
-        else {
-            return false;
+        let Front { priority, lane, slot, before } = match self.find(number, lease) {
+            Found::Front(front) => front,
+            Found::Empty(priority, lane) => {
+                self.skip_damaged(number, priority, lane);
+                budget.aside = budget.aside.saturating_sub(1);
+                return true;
+            }
+            Found::Nothing(_) => return false,
         };
-        let lane = self.next_lane(number, priority);
         // With several lanes each lease moves its lane back, so that the next may be another's.
         let batch = if self.stats(number).lanes == 0 { budget.jobs } else { 1 };
-        let prefix = table::ready_lane(number, priority, lane);
+        let prefix = table::ready_slot(number, priority, lane, slot);
         let mut front = Vec::with_capacity(batch.min(1_000) as usize);
         row::walk(self.rows(), &prefix, &prefix, &mut |key, value| {
-            front.push((*key, row::decode::<u64>(value)));
-            (front.len() as u64) < batch
+            let is_first = front.is_empty() || table::last_u64(key) < before;
+            if is_first {
+                front.push((*key, row::decode::<u64>(value)));
+            }
+            is_first && (front.len() as u64) < batch
         });
-        if front.is_empty() {
-            self.skip_damaged(number, priority);
-            budget.aside = budget.aside.saturating_sub(1);
-            return true;
-        }
         for (key, seq) in front {
             let Some(job) = seq.and_then(|seq| self.job(seq)) else {
                 // A damaged row: nothing can be given for it, and it must not block the front.
@@ -117,11 +130,20 @@ impl State<'_> {
     }
 
     /// A priority or lane counts jobs that are not there: damage, which must not block the others.
-    fn skip_damaged(&mut self, number: u32, priority: u8) {
-        let front = row::front(self.rows(), &table::next_rank(number, priority));
-        if let Some((key, _)) = front {
-            self.txn.delete(&key);
-        } else if let Some(open) = self.stats(number).open.get_mut(usize::from(priority)) {
+    fn skip_damaged(&mut self, number: u32, priority: u8, lane: u64) {
+        let mut shown = Vec::new();
+        for prefix in [tag::NEXT, tag::OWN].map(|tag| table::by_queue(tag, number)) {
+            row::walk(self.rows(), &prefix, &prefix, &mut |key, _| {
+                if table::last_u64(key) == lane && table::rank_of(key) == table::rank(priority) {
+                    shown.push(*key);
+                }
+                true
+            });
+        }
+        shown.iter().for_each(|key| self.txn.delete(key));
+        if shown.is_empty()
+            && let Some(open) = self.stats(number).open.get_mut(usize::from(priority))
+        {
             *open = 0;
         }
     }
@@ -170,16 +192,22 @@ impl State<'_> {
     }
 
     /// The answer, with what the caller may do about jobs that are left.
-    fn rest(&mut self, number: u32, jobs: Vec<LeasedJob>) -> Leased {
+    fn rest(&mut self, number: u32, lease: &Lease, jobs: Vec<LeasedJob>) -> Leased {
         let now = self.now();
         let allowed = self.allowed(number);
         let queue = self.queue(number);
-        let left = queue.stats.open_all() > 0 && queue.free_in_flight() > 0;
+        if queue.stats.open_all() == 0 || queue.free_in_flight() == 0 {
+            return Leased { jobs, more: false, next_at: None };
+        }
+        if let Found::Nothing(kept) = self.find(number, lease) {
+            return Leased { jobs, more: false, next_at: kept.until };
+        }
+        let queue = self.queue(number);
         let next_at = match &queue.def.config.rate_limit {
-            Some(rate) if left && allowed == 0 => Some(bucket::next_at(&queue.stats, rate, now)),
+            Some(rate) if allowed == 0 => Some(bucket::next_at(&queue.stats, rate, now)),
             _ => None,
         };
-        Leased { jobs, more: left && allowed > 0, next_at }
+        Leased { jobs, more: allowed > 0, next_at }
     }
 }
 
@@ -206,7 +234,7 @@ mod tests {
         let mut world = World::new();
         let lease = |max, lease_ms| {
             let (queue, worker) = (name("nowhere"), name("w"));
-            Command::Lease(super::Lease { queue, worker, max, bytes_max: 1, lease_ms })
+            Command::Lease(super::Lease { bytes_max: 1, lease_ms, ..super::Lease::new(queue, worker, max) })
         };
         for bad in [lease(0, None), lease(1_001, None), lease(1, Some(99)), lease(1, Some(86_400_001))] {
             assert_eq!(refusal(&world.ask(bad)), Some(Code::InvalidArgument));
@@ -221,7 +249,7 @@ mod tests {
             world.add(|job| job.payload.bytes = Bytes::from_static(b"0123456789"));
         }
         let mut lease = |bytes_max| {
-            let lease = super::Lease { queue: name("q"), worker: name("w"), max: 9, bytes_max, lease_ms: None };
+            let lease = super::Lease { bytes_max, ..super::Lease::new(name("q"), name("w"), 9) };
             match world.ask(Command::Lease(lease)) {
                 Reply::Leased(leased) => (leased.jobs.len(), leased.more),
                 reply => panic!("{reply:?}"),
@@ -297,8 +325,8 @@ mod tests {
             crate::apply(&mut rows, 1, &entry(Command::Enqueue(vec![job(priority)])));
         }
         rows.remove(&crate::table::by_seq(crate::table::tag::JOB, 1));
-        rows.remove(&crate::table::ready(1, 9, 0, 2));
-        let lease = super::Lease { queue: name("q"), worker: name("w"), max: 9, bytes_max: 1 << 20, lease_ms: None };
+        rows.remove(&crate::table::ready(1, 9, 0, 0, 2));
+        let lease = super::Lease::new(name("q"), name("w"), 9);
         let outcome = crate::apply(&mut rows, 1, &entry(Command::Lease(lease))).remove(0);
         let Reply::Leased(leased) = outcome.reply else { panic!() };
         assert_eq!(leased.jobs.iter().map(|job| job.seq).collect::<Vec<_>>(), [3]);

@@ -6,11 +6,13 @@
 
 mod ack;
 mod artifacts;
+mod audit;
 mod cancel;
 mod cluster;
 mod definitions;
 mod enqueue;
 mod extend;
+mod keys;
 mod lease;
 mod lifecycle;
 mod nack;
@@ -28,6 +30,7 @@ pub(crate) use webhooks::Hooks;
 use crate::code::{Code, Refusal};
 use crate::command::{Command, Entry, Envelope};
 use crate::happened::Happened;
+use crate::id::Name;
 use crate::job::{Job, JobState};
 use crate::reply::{Effect, ItemResult, Outcome, Reply};
 use crate::state::State;
@@ -66,7 +69,9 @@ impl State<'_> {
             return Outcome { reply, effects: Vec::new() };
         }
         let mut effects = Vec::new();
+        self.scope = envelope.scope;
         let reply = self.run(envelope.command, &mut effects).unwrap_or_else(Reply::Refused);
+        self.scope = None;
         let reply = self.settle(reply);
         self.make_deliveries();
         if let Some(idempotency) = &envelope.idempotency {
@@ -121,13 +126,32 @@ impl State<'_> {
             Command::RetryWorkflow(seq) => self.retry_workflow(seq),
             Command::Signal { seq, name, payload } => self.signal(seq, &name, payload),
             Command::AddTasks(add) => self.add_tasks(*add),
+            Command::MakeKey(new) => self.make_key(*new),
+            Command::RevokeKey(id) => self.revoke_key(&id),
+            Command::UseKeys(uses) => self.use_keys(uses),
+            Command::AppendAudit(entries) => self.append_audit(entries),
         }
+    }
+
+    /// The job that a caller names, if it is there for that caller.
+    fn job_asked(&self, seq: u64) -> Option<Job> {
+        self.job(seq).filter(|job| self.may_touch(&job.project))
+    }
+
+    /// Whether the caller may know of what belongs to this project.
+    pub(crate) fn may_touch(&self, project: &Name) -> bool {
+        self.scope.as_ref().is_none_or(|scope| scope == project)
+    }
+
+    /// The same of what may belong to all projects at once.
+    fn may_touch_all_of(&self, project: Option<&Name>) -> bool {
+        self.scope.as_ref().is_none_or(|scope| Some(scope) == project)
     }
 
     /// The job that this token leases now; a lease is over when its end is reached, whether or not
     /// a tick has seen it.
     fn leased(&mut self, seq: u64, token: u64) -> Result<Job, Code> {
-        let job = self.job(seq).ok_or(Code::NotFound)?;
+        let job = self.job_asked(seq).ok_or(Code::NotFound)?;
         let held = job.state == JobState::Leased && job.lease_token == token;
         let running = job.lease_expires_at.is_some_and(|end| end > self.now());
         if held && running { Ok(job) } else { Err(Code::LeaseLost) }

@@ -11,7 +11,12 @@ use crate::state::State;
 
 impl State<'_> {
     pub(super) fn nack(&mut self, nacks: Vec<Nack>) -> Answer {
-        each(nacks, |nack| self.nack_one(nack))
+        let answer = each(nacks, |nack| {
+            self.unseen = nack.unseen;
+            self.nack_one(nack)
+        });
+        self.unseen = false;
+        answer
     }
 
     fn nack_one(&mut self, nack: Nack) -> Result<ItemResult, Code> {

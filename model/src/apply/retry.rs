@@ -16,7 +16,7 @@ use crate::table;
 
 impl State<'_> {
     pub(super) fn retry(&mut self, seq: u64) -> Answer {
-        let Some(old) = self.job(seq) else {
+        let Some(old) = self.job_asked(seq) else {
             return Err(Refusal::new(Code::NotFound, "there is no such job"));
         };
         if !matches!(old.state, JobState::Dead | JobState::Cancelled) {
@@ -143,7 +143,10 @@ mod tests {
             world.ask(Command::Enqueue(jobs));
         }
         let seqs = [world.lease(1_000), world.lease(1_000)].concat();
-        let nack = |seq: &u64| crate::command::Nack { seq: *seq, token: 1, error: None, retry_in_ms: None, dead: true };
+        let nack = |seq: &u64| {
+            let (seq, error, retry_in_ms) = (*seq, None, None);
+            crate::command::Nack { seq, token: 1, error, retry_in_ms, dead: true, unseen: false }
+        };
         for seqs in seqs.chunks(1_000) {
             world.ask(Command::Nack(seqs.iter().map(nack).collect()));
         }

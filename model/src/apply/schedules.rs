@@ -44,6 +44,9 @@ impl State<'_> {
             }
             self.put(table::key(tag::SCHEDULES, &[]), &count.saturating_add(1));
         }
+        if old.is_some() && !self.may_touch_schedule(&hash) {
+            return Err(Refusal::new(Code::Conflict, format!("the name {} is taken", new.name)));
+        }
         let created = old.is_none();
         if let Some(old) = &old {
             self.disarm(&hash, old);
@@ -86,7 +89,7 @@ impl State<'_> {
     /// Pauses a schedule, or lets it go on: from the next tick after now.
     pub(super) fn pause_schedule(&mut self, name: &Name, paused: bool) -> Answer {
         let hash = table::h16(&[name.as_str()]);
-        let Some(mut schedule) = self.schedule(&hash) else { return Err(no_schedule(name)) };
+        let Some(mut schedule) = self.schedule_asked(&hash) else { return Err(no_schedule(name)) };
         if schedule.paused != paused {
             self.disarm(&hash, &schedule);
             schedule.paused = paused;
@@ -100,13 +103,24 @@ impl State<'_> {
 
     pub(super) fn delete_schedule(&mut self, name: &Name) -> Answer {
         let hash = table::h16(&[name.as_str()]);
-        let Some(schedule) = self.schedule(&hash) else { return Err(no_schedule(name)) };
+        let Some(schedule) = self.schedule_asked(&hash) else { return Err(no_schedule(name)) };
         self.disarm(&hash, &schedule);
         self.txn.delete(&table::by_hash(tag::SCHEDULE, &hash));
         self.txn.delete(&table::by_hash(tag::SCHEDULE_TARGET, &hash));
         let count = self.read::<u64>(&table::key(tag::SCHEDULES, &[])).unwrap_or(0);
         self.put(table::key(tag::SCHEDULES, &[]), &count.saturating_sub(1));
         Ok(Reply::Done)
+    }
+
+    /// The schedule that a caller names, if it is there for that caller.
+    fn schedule_asked(&self, hash: &H16) -> Option<Schedule> {
+        self.schedule(hash).filter(|_| self.may_touch_schedule(hash))
+    }
+
+    /// A schedule belongs to the project of what it starts.
+    fn may_touch_schedule(&self, hash: &H16) -> bool {
+        let target: Option<(Target, Bytes)> = self.read(&table::by_hash(tag::SCHEDULE_TARGET, hash));
+        target.is_none_or(|(target, _)| self.may_touch(target.project()))
     }
 
     /// A tick is due, or a run that waits is to be looked at.

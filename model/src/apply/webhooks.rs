@@ -220,7 +220,7 @@ impl State<'_> {
         }
     }
 
-    fn count_row(&mut self, tag: u8, up: bool) {
+    pub(super) fn count_row(&mut self, tag: u8, up: bool) {
         let key = table::key(tag, &[]);
         let mut count: u64 = self.read(&key).unwrap_or(0);
         row::step(&mut count, up);
@@ -291,7 +291,7 @@ mod tests {
         }
 
         fn lease_deliveries(&mut self) -> Vec<u64> {
-            let lease = Lease { queue: name(QUEUE), worker: name("w"), max: 99, bytes_max: 1 << 20, lease_ms: None };
+            let lease = Lease::new(name(QUEUE), name("w"), 99);
             match self.ask(Command::Lease(lease)) {
                 Reply::Leased(leased) => leased.jobs.iter().map(|job| job.seq).collect(),
                 reply => panic!("{reply:?}"),
@@ -306,7 +306,7 @@ mod tests {
         let seq = world.add(|_| {});
         world.lease(1);
         assert_eq!(world.told(), [""; 0], "neither enqueue nor lease is asked for");
-        let nack = Nack { seq, token: 1, error: Some("no".into()), retry_in_ms: None, dead: true };
+        let nack = Nack { seq, token: 1, error: Some("no".into()), retry_in_ms: None, dead: true, unseen: false };
         let entry = Entry { at: world.at, commands: vec![Envelope::plain(Command::Nack(vec![nack])).encode()] };
         let outcome = apply(&mut world.rows, 1, &entry).remove(0);
         let [delivery] = world.deliveries().try_into().expect("one delivery");

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Census, differences};
 use crate::footprint::Footprint;
 use crate::job::{JobState, Place};
-use crate::row::Stats;
+use crate::row::{Flow, Stats};
 use crate::table::{self, due, tag};
 use crate::txn::Key;
 
@@ -85,7 +85,19 @@ pub(super) fn counts_match_rows(census: &Census) -> Vec<String> {
             stats.open.iter_mut().skip(usize::from(job.priority)).take(1).for_each(|open| *open += 1);
         }
     }
+    let flows: BTreeMap<u32, Flow> = census.flows();
     for (number, (def, stats)) in &census.queues {
+        let flow = flows.get(number).copied().unwrap_or_default();
+        let jobs = census.jobs.values().filter(|job| job.keeping.queue_number == *number);
+        let (attempts, came) = jobs.fold((0, 0), |(attempts, came), job| {
+            let has_come = job.attempt > 0 || job.state == JobState::Ready;
+            (attempts + u64::from(job.attempt), came + u64::from(has_come))
+        });
+        let leased = flow.started.saturating_sub(flow.ended) == stats.count(JobState::Leased);
+        let grows = flow.served <= flow.ended && attempts <= flow.started && came <= flow.arrived;
+        if !leased || !grows {
+            wrong.push(format!("{}: {flow:?} and {} leased", def.name, stats.count(JobState::Leased)));
+        }
         let found = recount.get(number).map(|stats| (stats.counts, stats.open)).unwrap_or_default();
         if found != (stats.counts, stats.open) {
             wrong.push(format!("{}: counted {:?} {:?}, found {found:?}", def.name, stats.counts, stats.open));

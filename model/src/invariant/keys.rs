@@ -101,6 +101,15 @@ pub(super) fn lanes_match(census: &Census) -> Vec<String> {
     }
     let mut recount: BTreeMap<(u32, u64), Lane> = BTreeMap::new();
     for job in census.jobs.values() {
+        let waits_in = lanes.get(&(job.keeping.queue_number, job.keeping.lane)).filter(|_| job.keeping.place.is_open());
+        let is_for = |lane: &Lane| {
+            lane.project == job.project.as_str()
+                && lane.requirements == job.requirements
+                && (lane.key == job.fairness_key || lane.key.is_none())
+        };
+        if waits_in.is_some_and(|lane| !is_for(lane)) {
+            wrong.push(format!("job {} waits in the lane of others: {waits_in:?}", job.seq));
+        }
         let lane = recount.entry((job.keeping.queue_number, job.keeping.lane)).or_default();
         if job.keeping.place.is_open() {
             lane.open.iter_mut().skip(usize::from(job.priority)).take(1).for_each(|open| *open += 1);
@@ -109,7 +118,7 @@ pub(super) fn lanes_match(census: &Census) -> Vec<String> {
             step(&mut lane.leased, true);
         }
     }
-    let (mut next, mut idle) = (BTreeSet::new(), BTreeSet::new());
+    let (mut next, mut own, mut idle) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for (&(number, id), lane) in &lanes {
         let found = recount.remove(&(number, id)).unwrap_or_default();
         if (found.open, found.leased) != (lane.open, lane.leased) {
@@ -119,15 +128,18 @@ pub(super) fn lanes_match(census: &Census) -> Vec<String> {
         if census.queues.get(&number).is_none_or(|(_, stats)| stats.lanes == 0) {
             continue;
         }
-        let active = (0u8..).zip(lane.open).filter(|(_, open)| *open > 0);
-        next.extend(active.map(|(priority, _)| table::next(number, priority, lane.vtime, id)));
+        for (priority, _) in (0u8..).zip(lane.open).filter(|(_, open)| *open > 0) {
+            next.insert(table::next(number, priority, lane.class, lane.vtime, id));
+            own.insert(table::own(number, priority, lane.whose, lane.vtime, id));
+        }
         if id != 0 && lane.is_idle() {
-            idle.insert(table::idle(number, lane.vtime, id));
+            idle.insert(table::idle(number, lane.class, lane.vtime, id));
         }
     }
     let lost = recount.iter().filter(|(_, lane)| !lane.is_idle());
     wrong.extend(lost.map(|((_, id), _)| format!("lane {id:x} has jobs and no row")));
     wrong.extend(differences("NEXT", &next, &census.keys(tag::NEXT)));
+    wrong.extend(differences("OWN", &own, &census.keys(tag::OWN)));
     wrong.extend(differences("IDLE", &idle, &census.keys(tag::IDLE)));
     wrong
 }

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::command::QueueDefinition;
 use crate::footprint::{Footprint, Hashes};
 use crate::job::Job;
-use crate::row::{self, Meta, Stats};
+use crate::row::{self, Flow, Meta, Stats};
 use crate::table::{self, tag};
 use crate::txn::{Key, Read, Value};
 use crate::workflow::packed;
@@ -109,6 +109,12 @@ impl Census {
         }
         census.footprints = census.jobs.iter().map(|(seq, job)| (*seq, Footprint::of(job, &Hashes::of(job)))).collect();
         census
+    }
+
+    /// What has gone through each queue.
+    fn flows(&self) -> BTreeMap<u32, Flow> {
+        let number = |key: &Key| key.as_slice().last_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes));
+        self.table(tag::FLOW).iter().filter_map(|(key, value)| Some((number(key), row::decode(value)?))).collect()
     }
 
     fn table(&self, tag: u8) -> BTreeMap<Key, Value> {

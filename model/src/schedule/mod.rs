@@ -71,6 +71,16 @@ pub enum Target {
     Workflow(Box<NewWorkflow>),
 }
 
+impl Target {
+    /// The project that it belongs to.
+    pub fn project(&self) -> &Name {
+        match self {
+            Target::Job(job) => &job.project,
+            Target::Workflow(workflow) => &workflow.project,
+        }
+    }
+}
+
 /// A run that a tick started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Run {

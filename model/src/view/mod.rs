@@ -5,15 +5,16 @@
 //!   one answer   kept
 //!   many jobs    list                        (bounded, by seq upwards)
 //!   workflows    opened, workflow, workflow_input, tasks, events, workflows
-//!   queues       queue, queues, deliverable
+//!   queues       queue, queues, deliverable, offer
 //!   artifacts    artifact, artifacts, chunks, coded, is_referred, is_whole, lifecycle, lifecycles, moves, put_away,
 //!                shard_refs, stays
 //!   the clock    now, next_due
-//!   meta group   definition, definitions, nodes, formed, template, templates, webhook, webhooks
+//!   meta group   audit, definition, definitions, formed, key, keys, nodes, template, templates, webhook, webhooks
 //!   partitions   subscriptions
 //!   all of it    digest
 //! ```
 
+mod access;
 mod artifact;
 mod list;
 mod queue;
@@ -23,12 +24,13 @@ mod webhook;
 mod why;
 mod workflow;
 
+pub use access::{audit, key, keys};
 pub use artifact::{
     Found, artifact, artifacts, chunks, coded, is_referred, is_whole, lifecycle, lifecycles, moves, put_away,
     shard_refs, stays,
 };
 pub use list::{Page, list};
-pub use queue::{QueueView, definition, definitions, deliverable, queue, queues};
+pub use queue::{Offer, QueueView, definition, definitions, deliverable, offer, queue, queues};
 pub use schedule::{schedule, schedules};
 pub use template::{template, template_changes, templates};
 pub use webhook::{subscriptions, webhook, webhooks, webhooks_of};

@@ -2,11 +2,13 @@
 
 use crate::Time;
 use crate::bucket;
-use crate::command::QueueDefinition;
+use crate::command::{Lease, QueueDefinition};
 use crate::id::Name;
 use crate::job::JobState;
+use crate::pick;
+pub use crate::pick::Offer;
 use crate::queue::QueueConfig;
-use crate::row::{self, Stats};
+use crate::row::{self, Flow, PRIORITIES, Stats};
 use crate::state::free_in_flight;
 use crate::table::{self, tag};
 use crate::txn::{Key, Read};
@@ -33,6 +35,10 @@ pub struct QueueView {
     pub config: QueueConfig,
     /// The definition's version; 0 if nobody ever defined it.
     pub version: u64,
+    /// What has gone through it here.
+    pub flow: Flow,
+    /// Jobs in the ready order, by priority.
+    pub open_by_priority: [u64; PRIORITIES],
 }
 
 impl QueueView {
@@ -75,6 +81,11 @@ pub fn deliverable(rows: &impl Read, name: &Name) -> u64 {
     stats.open_all().min(free_in_flight(&def, &stats)).min(tokens)
 }
 
+/// What the queue has for an asker at a time, which is not before the state's.
+pub fn offer(rows: &impl Read, lease: &Lease, now: Time) -> Offer {
+    pick::offer(rows, lease, deliverable(rows, &lease.queue), now.max(super::now(rows)))
+}
+
 /// All definitions of queues, by name (meta group).
 pub fn definitions(rows: &impl Read) -> Vec<QueueDefinition> {
     let prefix = table::key(tag::DEFINITION, &[]);
@@ -103,6 +114,8 @@ fn view(rows: &impl Read, number: u32, def: QueueDefinition) -> QueueView {
         draining: def.draining,
         config: def.config,
         version: def.version,
+        flow: row::read(rows, &table::by_queue(tag::FLOW, number)).unwrap_or_default(),
+        open_by_priority: stats.open,
     }
 }
 

@@ -10,7 +10,7 @@ use crate::job::{Job, JobState, Place};
 use crate::row::{self, Meta, Slot, Stats};
 use crate::state::free_in_flight;
 use crate::table::{self, tag};
-use crate::txn::Read;
+use crate::txn::{Key, Read};
 
 /// Jobs in front that are counted before the answer says "at least".
 const BEHIND_MAX: u64 = 1_000;
@@ -99,23 +99,31 @@ fn in_order(rows: &impl Read, job: &Job, def: &QueueDefinition, stats: &Stats) -
     }
 }
 
-/// Jobs in the ready order before this one: of higher priority, and of its own lane and priority.
+/// Jobs in the ready order before this one: of higher priority, and of its own lane and priority, whatever
+/// their slots.
 fn in_front(rows: &impl Read, job: &Job) -> u64 {
-    let (queue, lane) = (job.keeping.queue_number, job.keeping.lane);
+    let (queue, lane, priority) = (job.keeping.queue_number, job.keeping.lane, job.priority);
     let mut jobs = 0;
-    let own = table::ready_lane(queue, job.priority, lane);
-    let ranges = [
-        (table::by_queue(tag::READY, queue), table::ready_lane(queue, job.priority, 0)),
-        (own, table::ready(queue, job.priority, lane, job.ready_seq)),
-    ];
-    for (from, to) in ranges {
-        rows.scan(&from, &to, &mut |_, _| {
+    let mut count = |from: &Key, to: &Key| {
+        rows.scan(from, to, &mut |_, _| {
             jobs += 1;
             jobs < BEHIND_MAX
         });
-        if jobs >= BEHIND_MAX {
-            break;
+        jobs
+    };
+    let higher = (table::by_queue(tag::READY, queue), table::ready_lane(queue, priority, 0));
+    if count(&higher.0, &higher.1) >= BEHIND_MAX {
+        return BEHIND_MAX;
+    }
+    let own = table::ready_lane(queue, priority, lane);
+    let (mut from, end) = (own, table::after(&own));
+    while let Some((key, _)) = rows.first(&from, &end) {
+        let slot = table::slot_of(&key);
+        if count(&key, &table::ready(queue, priority, lane, slot, job.ready_seq)) >= BEHIND_MAX {
+            return BEHIND_MAX;
         }
+        let Some(next) = slot.checked_add(1) else { break };
+        from = table::ready_slot(queue, priority, lane, next);
     }
     jobs
 }

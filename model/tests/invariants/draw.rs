@@ -1,6 +1,10 @@
 //! Draws commands from small worlds of keys, so that they meet.
 
-use bravo_model::command::{Ack, Command, Envelope, Extend, Idempotency, Lease, Nack, NewJob, QueueDefinition, When};
+use std::collections::BTreeMap;
+
+use bravo_model::command::{
+    Ack, Command, Envelope, Extend, Idempotency, Lease, Nack, NewJob, QueueDefinition, Sticky, When,
+};
 use bravo_model::queue::{Backoff, RateLimit};
 use bravo_model::view::QueueView;
 use bravo_model::{Name, Outcome, Payload, QueueConfig, Reply, Time};
@@ -59,7 +63,7 @@ impl History {
             body: [self.below(2) as u8; 16],
             kept_ms: self.pick(&[0, 1_000, 100_000]),
         });
-        Envelope { idempotency, command: self.command() }
+        Envelope::new(idempotency, self.command())
     }
 
     fn command(&mut self) -> Command {
@@ -96,6 +100,8 @@ impl History {
             order_key,
             concurrency_key: self.key(25),
             fairness_key: self.key(30),
+            requirements: self.labels(20),
+            sticky_key: self.key(20),
             ..NewJob::new(queue, project, Payload { json: true, bytes: Bytes::from_static(b"{}") })
         }
     }
@@ -108,7 +114,16 @@ impl History {
             max: self.below(6) as u32,
             bytes_max: self.pick(&[3, 1000]),
             lease_ms,
+            project: self.chance(20).then(|| name(self.pick(&["p", "q"]))),
+            labels: self.labels(70),
+            sticky: self.chance(30).then(|| Sticky { slots: self.pick(&[0, !0]), alike: 0, wait_ms: 500 }),
         })
+    }
+
+    fn labels(&mut self, percent: u64) -> BTreeMap<String, String> {
+        let label = |label: &str| (label.to_owned(), "yes".to_owned());
+        let labels = ["gpu", "fast"].map(|of| self.chance(percent).then(|| label(of)));
+        labels.into_iter().flatten().collect()
     }
 
     fn tokens(&mut self) -> Vec<(u64, u64)> {
@@ -131,7 +146,7 @@ impl History {
 
     fn a_nack(&mut self, seq: u64, token: u64) -> Nack {
         let retry_in_ms = self.chance(30).then(|| self.below(3_000));
-        Nack { seq, token, error: Some("no".into()), retry_in_ms, dead: self.chance(20) }
+        Nack { seq, token, error: Some("no".into()), retry_in_ms, dead: self.chance(20), unseen: self.chance(20) }
     }
 
     fn an_extend(&mut self, seq: u64, token: u64) -> Extend {
@@ -193,7 +208,12 @@ pub(crate) fn work_off(round: u64, queues: Vec<QueueView>) -> Vec<Envelope> {
     };
     let lease = |queue: &QueueView| {
         let (queue, worker) = (queue.name.clone(), name("w"));
-        Envelope::plain(Command::Lease(Lease { queue, worker, max: 1_000, bytes_max: 1_000, lease_ms: Some(100) }))
+        Envelope::plain(Command::Lease(Lease {
+            bytes_max: 1_000,
+            lease_ms: Some(100),
+            labels: ["gpu", "fast"].map(|label| (label.to_owned(), "yes".to_owned())).into(),
+            ..Lease::new(queue, worker, 1_000)
+        }))
     };
     let leases: Vec<Envelope> = queues.iter().map(lease).collect();
     let first = if round == 0 { queues.into_iter().map(open).collect() } else { Vec::new() };

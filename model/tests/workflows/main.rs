@@ -155,7 +155,7 @@ impl Trial {
     }
 
     fn lease(&mut self, max: u32) {
-        let lease = Lease { queue: name("q"), worker: name("w"), max, bytes_max: 1 << 20, lease_ms: Some(86_400_000) };
+        let lease = Lease { lease_ms: Some(86_400_000), ..Lease::new(name("q"), name("w"), max) };
         let Reply::Leased(leased) = self.ask(Command::Lease(lease)) else { panic!("a lease is answered by jobs") };
         let expected = (max as usize).min(self.reference.ready.len());
         assert_eq!(leased.jobs.len(), expected, "seed {}: {:#?}\n{:#?}", self.seed, self.said, self.reference);
@@ -187,7 +187,8 @@ impl Trial {
             let result = Some(Payload { json: true, bytes: Bytes::from_static(b"1") });
             self.ask(Command::Ack(vec![Ack { seq: job.seq, token: job.token, result }]))
         } else {
-            let nack = Nack { seq: job.seq, token: job.token, error: None, retry_in_ms: None, dead: true };
+            let nack =
+                Nack { seq: job.seq, token: job.token, error: None, retry_in_ms: None, dead: true, unseen: false };
             self.ask(Command::Nack(vec![nack]))
         };
         let Reply::Items(items) = reply else { panic!("{reply:?}") };

@@ -5,6 +5,7 @@
 mod abuse;
 mod artifacts;
 mod cancels;
+mod certificates;
 mod clocks;
 mod damage;
 mod damaged_state;

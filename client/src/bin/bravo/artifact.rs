@@ -8,7 +8,7 @@ use clap::Subcommand;
 
 use crate::exit::Failure;
 use crate::global::Global;
-use crate::output::{Table, fields, or_dash, show};
+use crate::output::{Table, fields, more, or_dash, show};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -116,7 +116,7 @@ fn listed(page: &ArtifactListAnswer) -> String {
         let (version, size) = (one.version.to_string(), one.size.to_string());
         table.row([one.path.clone(), version, size, or_dash(one.content_type.clone()), one.updated_at.to_string()]);
     }
-    let next = page.next_cursor.as_ref().map_or_else(String::new, |cursor| format!("more: --cursor {cursor}\n"));
+    let next = more(page.next_cursor.as_ref());
     table.render() + &next
 }
 

@@ -1,6 +1,6 @@
 //! Options that every command has, and the client they make.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bravo_client::{Client, ClientBuilder};
@@ -39,6 +39,14 @@ pub(crate) struct Global {
     /// The CA of https:// servers, as PEM
     #[arg(long, global = true, env = "BRAVO_CA", value_name = "FILE")]
     pub(crate) ca: Option<PathBuf>,
+
+    /// The client certificate for https:// servers, as PEM
+    #[arg(long, global = true, env = "BRAVO_CERT", value_name = "FILE", requires = "cert_key")]
+    pub(crate) cert: Option<PathBuf>,
+
+    /// The private key of that certificate, as PEM
+    #[arg(long, global = true, env = "BRAVO_CERT_KEY", value_name = "FILE", requires = "cert")]
+    pub(crate) cert_key: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -60,8 +68,10 @@ impl Global {
             builder = builder.api_key(key);
         }
         if let Some(path) = &self.ca {
-            let pem = std::fs::read_to_string(path);
-            builder = builder.ca_pem(pem.map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?);
+            builder = builder.ca_pem(read(path)?);
+        }
+        if let (Some(cert), Some(key)) = (&self.cert, &self.cert_key) {
+            builder = builder.identity_pem(read(cert)?, read(key)?);
         }
         Ok(builder)
     }
@@ -70,6 +80,10 @@ impl Global {
     pub(crate) fn client(&self) -> Result<Client, Failure> {
         Ok(self.builder()?.build()?)
     }
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(path).map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))
 }
 
 /// Logs to stderr what `RUST_LOG` asks for; warnings unless it is set.

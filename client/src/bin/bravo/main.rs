@@ -58,6 +58,8 @@ commands! {
     scaling => Scaling,
     /// Make the certificates of a cluster's nodes
     certs => Certs,
+    /// Make, list and revoke API keys, and read who did what
+    key => Key,
     /// Load a cluster and measure it
     bench => Bench,
     /// Build applications on a cluster, kill a node and an agent, and prove that nothing was lost

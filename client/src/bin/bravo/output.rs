@@ -40,6 +40,11 @@ impl Table {
     }
 }
 
+/// What stands below a page of a list that goes on.
+pub(crate) fn more(next_cursor: Option<&String>) -> String {
+    next_cursor.map_or_else(String::new, |cursor| format!("more: --cursor {cursor}\n"))
+}
+
 /// Shows an answer: as JSON, or as what `table` makes of it.
 pub(crate) fn show<T: Serialize>(format: Format, answer: &T, table: impl FnOnce(&T) -> String) {
     let text = match format {

@@ -9,7 +9,7 @@ use clap::Subcommand;
 
 use crate::exit::Failure;
 use crate::global::Global;
-use crate::output::{Table, fields, or_dash, show};
+use crate::output::{Table, fields, more, or_dash, show};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -176,7 +176,7 @@ async fn list(client: &Client, global: &Global, limit: Option<u32>, cursor: Opti
             row.extend([or_dash(queue.oldest_ready_ms), switched(queue.paused, queue.draining).into()]);
             table.row(row);
         }
-        let next = page.next_cursor.as_ref().map_or_else(String::new, |cursor| format!("more: --cursor {cursor}\n"));
+        let next = more(page.next_cursor.as_ref());
         table.render() + &next
     });
     Ok(())

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::exit::Failure;
 use crate::global::Global;
-use crate::output::{Table, fields, or_dash, show};
+use crate::output::{Table, fields, more, or_dash, show};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -162,7 +162,7 @@ fn listed(page: &TemplateListAnswer) -> String {
         let cells = [template.version.to_string(), template.updated_at.to_string(), template.description.clone()];
         table.row([template.name.clone()].into_iter().chain(cells));
     }
-    let next = page.next_cursor.as_ref().map_or_else(String::new, |cursor| format!("more: --cursor {cursor}\n"));
+    let next = more(page.next_cursor.as_ref());
     table.render() + &next
 }
 

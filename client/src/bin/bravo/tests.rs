@@ -92,6 +92,9 @@ fn every_command_of_the_contract_is_taken() {
         "cluster transfer --partition meta --to 1",
         "certs init DIR",
         "certs node DIR --id 1 --host 127.0.0.1 --host a",
+        "certs server DIR --host a",
+        "certs client DIR --name ci --project p --roles enqueue,work",
+        "--ca ca.pem --cert a.pem --cert-key a.key cluster status",
         "worker --queue q --exec true --concurrency 4 --lease-ms 1000",
         "demo",
         "demo --apps 3 --nodes 5 --hold --output json",
@@ -121,6 +124,8 @@ fn bad_usage_is_2() {
         "template apply",
         "template get crud --version x",
         "certs node DIR --id 1",
+        "certs client DIR --name ci",
+        "--cert a.pem cluster status",
         "worker --queue q",
     ] {
         let Err(error) = parse(line) else { panic!("{line} was taken") };

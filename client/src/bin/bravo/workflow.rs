@@ -11,7 +11,7 @@ use clap::Subcommand;
 
 use crate::exit::Failure;
 use crate::global::{Format, Global};
-use crate::output::{Table, fields, or_dash, show};
+use crate::output::{Table, fields, more, or_dash, show};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -265,7 +265,7 @@ fn listed(page: &WorkflowListAnswer) -> String {
             one.name.clone(),
         ]);
     }
-    let next = page.next_cursor.as_ref().map_or_else(String::new, |cursor| format!("more: --cursor {cursor}\n"));
+    let next = more(page.next_cursor.as_ref());
     table.render() + &next
 }
 

@@ -32,6 +32,8 @@ where
                 capacity: u32::try_from(self.config.concurrency).unwrap_or(u32::MAX),
                 lease_ms: self.config.lease_ms,
                 in_flight: u32::try_from(self.held.len()).unwrap_or(u32::MAX),
+                labels: self.config.labels.clone(),
+                weight: self.config.weight,
             };
             self.way = Way::Opening(Session::open(self.nodes.clone(), hello).boxed());
         }

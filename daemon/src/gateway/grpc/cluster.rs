@@ -21,7 +21,7 @@ impl Cluster for Api {
 
     async fn add_member(&self, request: Request<proto::AddMemberRequest>) -> Result<Response<proto::Node>, Status> {
         let call = call_of(&request)?;
-        unary(&call, cluster::add_member(&self.app, request.into_inner())).await
+        unary(&call, cluster::add_member(&self.app, &call, request.into_inner())).await
     }
 
     async fn remove_member(
@@ -30,7 +30,7 @@ impl Cluster for Api {
     ) -> Result<Response<proto::RemoveMemberResponse>, Status> {
         let call = call_of(&request)?;
         unary(&call, async {
-            cluster::remove_member(&self.app, request.into_inner().id).await?;
+            cluster::remove_member(&self.app, &call, request.into_inner().id).await?;
             Ok(proto::RemoveMemberResponse {})
         })
         .await

@@ -1,7 +1,7 @@
 //! `EnqueueStream`: batch after batch, many under way at a time, each answered under its own id.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bravo_api::DEFAULT_PROJECT;
 use bravo_api::convert::jobs as checked;
@@ -25,16 +25,18 @@ const BATCHES_MAX: usize = 64;
 /// Answers batches until the caller half-closes the stream or the node takes its leave.
 pub(super) fn run(
     app: Arc<App>,
+    call: Call,
     batches: Streaming<proto::EnqueueBatch>,
 ) -> BoxStream<'static, Result<proto::EnqueueResult, Status>> {
     let leave = app.drain.clone().cancelled_owned();
     let answer = move |batch: Result<proto::EnqueueBatch, Status>| {
-        let app = app.clone();
+        let (app, call) = (app.clone(), call.clone());
         async move {
-            let batch = batch?;
+            let mut batch = batch?;
+            batch.jobs.iter_mut().for_each(|job| call.caller.fill(&mut job.project_id));
             let id = batch.id;
             let key_prefix = better_prefix(&app, &batch);
-            let outcome = match enqueue(&app, batch).await {
+            let outcome = match enqueue(&app, &call, batch).await {
                 Ok(response) => Outcome::Enqueued(response),
                 Err(refusal) => Outcome::Problem(refusal.into()),
             };
@@ -59,13 +61,14 @@ fn better_prefix(app: &App, batch: &proto::EnqueueBatch) -> String {
     draws.take(16 * usize::from(partitions)).find(|draw| is_there(draw)).unwrap_or_default()
 }
 
-async fn enqueue(app: &Arc<App>, batch: proto::EnqueueBatch) -> Result<proto::EnqueueResponse, Refusal> {
+async fn enqueue(app: &Arc<App>, call: &Call, batch: proto::EnqueueBatch) -> Result<proto::EnqueueResponse, Refusal> {
+    app.door.holds(&app.cluster, &call.caller)?;
     let Ok(_place) = app.in_flight.try_acquire() else {
         RequestShed { reason: "limits.requests_in_flight_max" }.emit();
         return Err(Refusal::retry_after(Code::Shed, "this node works on as many requests as it may", 100));
     };
     let call =
-        Call::within(Duration::from_millis(app.limits.request_timeout_ms)).keyed(ENQUEUE, &batch.idempotency_key)?;
+        call.part(Duration::from_millis(app.limits.request_timeout_ms)).keyed(ENQUEUE, &batch.idempotency_key)?;
     let call = call.kept(batch.key_kept_ms);
     let body = call.key.as_ref().map_or([0; 16], |_| digest_of(&batch.jobs));
     let jobs = checked::new_jobs(batch.jobs)?;
@@ -77,11 +80,4 @@ async fn enqueue(app: &Arc<App>, batch: proto::EnqueueBatch) -> Result<proto::En
 /// The hash of the jobs alone: one key may come by stream and by call.
 pub(super) fn digest_of(jobs: &[proto::NewJob]) -> [u8; 16] {
     digest(&proto::EnqueueRequest { jobs: jobs.to_vec(), idempotency_key: String::new() })
-}
-
-impl Call {
-    /// A call that begins now, without a key.
-    pub(crate) fn within(timeout: Duration) -> Self {
-        Self { deadline: Instant::now() + timeout, timeout_given: false, key: None }
-    }
 }

@@ -21,7 +21,8 @@ impl Jobs for Api {
         request: Request<proto::EnqueueRequest>,
     ) -> Result<Response<proto::EnqueueResponse>, Status> {
         let call = call_of(&request)?;
-        let message = request.into_inner();
+        let mut message = request.into_inner();
+        message.jobs.iter_mut().for_each(|job| call.caller.fill(&mut job.project_id));
         let call = call.keyed(ENQUEUE, &message.idempotency_key).map_err(status_of)?;
         let body = call.key.as_ref().map_or([0; 16], |_| enqueue_stream::digest_of(&message.jobs));
         unary(&call, async {
@@ -37,7 +38,8 @@ impl Jobs for Api {
         &self,
         request: Request<Streaming<proto::EnqueueBatch>>,
     ) -> Result<Response<Self::EnqueueStreamStream>, Status> {
-        Ok(Response::new(enqueue_stream::run(self.app.clone(), request.into_inner())))
+        let call = call_of(&request)?;
+        Ok(Response::new(enqueue_stream::run(self.app.clone(), call, request.into_inner())))
     }
 
     async fn lease(&self, request: Request<proto::LeaseRequest>) -> Result<Response<proto::LeaseResponse>, Status> {
@@ -56,7 +58,8 @@ impl Jobs for Api {
         &self,
         request: Request<Streaming<proto::WorkRequest>>,
     ) -> Result<Response<Self::WorkStream>, Status> {
-        Ok(Response::new(work::open(self.app.clone(), request.into_inner()).await?))
+        let call = call_of(&request)?;
+        Ok(Response::new(work::open(self.app.clone(), call, request.into_inner()).await?))
     }
 
     async fn ack(&self, request: Request<proto::AckRequest>) -> Result<Response<proto::ItemResults>, Status> {
@@ -111,7 +114,7 @@ impl Jobs for Api {
         let call = call_of(&request)?;
         unary(&call, async {
             let (filter, page) = reads::list_jobs(request.into_inner())?;
-            service::list::jobs(&self.app, &call, &filter, &page).await
+            service::list::jobs(&self.app, &call, filter, &page).await
         })
         .await
     }

@@ -26,6 +26,7 @@ use bravo_api::proto::workflows_server::WorkflowsServer;
 use bravo_api::{FILE_DESCRIPTOR_SET, MESSAGE_BYTES_MAX};
 use bravo_model::{Code, Refusal};
 use prost::Message;
+use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 use tonic_health::pb::health_server::{Health, HealthServer};
@@ -47,6 +48,17 @@ const SERVICES: [&str; 9] = [
     "bravo.v1.Events",
 ];
 
+/// A service that takes and gives messages packed. The bound of a message counts when it is unpacked.
+macro_rules! packs {
+    ($service:expr) => {
+        $service
+            .accept_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Zstd)
+            .send_compressed(CompressionEncoding::Zstd)
+            .send_compressed(CompressionEncoding::Gzip)
+    };
+}
+
 /// The services of one gateway.
 #[derive(Clone)]
 struct Api {
@@ -62,18 +74,20 @@ pub(crate) fn router(app: Arc<App>) -> anyhow::Result<(Router, HealthReporter)> 
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?;
     let routes = Routes::new(
-        JobsServer::new(api.clone())
+        packs!(JobsServer::new(api.clone()))
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX),
     )
-    .add_service(QueuesServer::new(api.clone()))
-    .add_service(ClusterServer::new(api.clone()))
-    .add_service(TemplatesServer::new(api.clone()))
-    .add_service(WebhooksServer::new(api.clone()))
-    .add_service(EventsServer::new(api.clone()))
-    .add_service(SchedulesServer::new(api.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX))
+    .add_service(packs!(QueuesServer::new(api.clone())))
+    .add_service(packs!(ClusterServer::new(api.clone())))
+    .add_service(packs!(TemplatesServer::new(api.clone())))
+    .add_service(packs!(WebhooksServer::new(api.clone())))
+    .add_service(packs!(EventsServer::new(api.clone())))
+    .add_service(packs!(SchedulesServer::new(api.clone())).max_decoding_message_size(MESSAGE_BYTES_MAX))
     .add_service(
-        WorkflowsServer::new(api).max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(usize::MAX),
+        packs!(WorkflowsServer::new(api))
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(usize::MAX),
     )
     .add_service(bounded(health))
     .add_service(reflection);

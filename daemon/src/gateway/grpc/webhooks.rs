@@ -16,14 +16,16 @@ impl Webhooks for Api {
         request: Request<proto::PutWebhookRequest>,
     ) -> Result<Response<proto::PutWebhookResponse>, Status> {
         let call = call_of(&request)?;
-        let message = request.into_inner();
+        let mut message = request.into_inner();
+        call.caller.fill(&mut message.project_id);
         let digest = digest(&message);
         unary(&call, webhooks::put(&self.app, &call, message, digest)).await
     }
 
     async fn get(&self, request: Request<proto::GetWebhookRequest>) -> Result<Response<proto::Webhook>, Status> {
         let call = call_of(&request)?;
-        let message = request.into_inner();
+        let mut message = request.into_inner();
+        call.caller.fill(&mut message.project_id);
         let (project, name) = place(&message.project_id, &message.name).map_err(status_of)?;
         unary(&call, webhooks::read(&self.app, &call, &project, &name, message.read.into())).await
     }
@@ -33,7 +35,8 @@ impl Webhooks for Api {
         request: Request<proto::ListWebhooksRequest>,
     ) -> Result<Response<proto::ListWebhooksResponse>, Status> {
         let call = call_of(&request)?;
-        let message = request.into_inner();
+        let mut message = request.into_inner();
+        call.caller.fill(&mut message.project_id);
         let project = project(&message.project_id).map_err(status_of)?;
         unary(&call, webhooks::list(&self.app, &call, &project, message.read.into())).await
     }
@@ -43,7 +46,8 @@ impl Webhooks for Api {
         request: Request<proto::DeleteWebhookRequest>,
     ) -> Result<Response<proto::DeleteWebhookResponse>, Status> {
         let call = call_of(&request)?;
-        let message = request.into_inner();
+        let mut message = request.into_inner();
+        call.caller.fill(&mut message.project_id);
         let (project, name) = place(&message.project_id, &message.name).map_err(status_of)?;
         unary(&call, async {
             webhooks::delete(&self.app, &call, &project, &name).await?;

@@ -26,7 +26,8 @@ use tonic::{Status, Streaming};
 
 use crate::dispatch::queue::{InLine, Sink};
 use crate::dispatch::streams::{OpenStream, Unwanted};
-use crate::dispatch::{Credit, Waiter};
+use crate::dispatch::workers::{Card, Described};
+use crate::dispatch::{Credit, Dispatcher, Profile, Waiter};
 use crate::gateway::app::App;
 use crate::gateway::call::Call;
 use crate::gateway::service::{held::Held, items};
@@ -39,6 +40,8 @@ pub(super) type Answers = ReceiverStream<Result<proto::WorkResponse, Status>>;
 const OUT_MAX: usize = 4;
 /// A worker that does not read for this long is cut off.
 const UNREAD_MAX: Duration = Duration::from_secs(30);
+/// How often it is seen to that the worker's key still holds.
+const KEY_EVERY: Duration = Duration::from_secs(1);
 /// Longest wait for the hello.
 const HELLO_MAX: Duration = Duration::from_secs(10);
 /// Batches of acks, nacks and extensions that are under way.
@@ -49,13 +52,17 @@ const WINDOW_JOBS: u32 = 2_048;
 const WINDOW_BYTES: u64 = 16 << 20;
 
 /// Takes the hello and starts the stream's task.
-pub(super) async fn open(app: Arc<App>, mut asks: Streaming<proto::WorkRequest>) -> Result<Answers, Status> {
+pub(super) async fn open(
+    app: Arc<App>,
+    call: Call,
+    mut asks: Streaming<proto::WorkRequest>,
+) -> Result<Answers, Status> {
     let (out, answers) = mpsc::channel(OUT_MAX);
     tokio::spawn(async move {
         let hello = tokio::time::timeout(HELLO_MAX, hello(&mut asks)).await;
         let late = || Err(status_of(Refusal::new(Code::DeadlineExceeded, "no hello came")));
         match hello.unwrap_or_else(|_| late()) {
-            Ok(worker) => Session::new(app, worker, out).run(asks).await,
+            Ok(worker) => Session::new(app, call, worker, out).run(asks).await,
             Err(status) => drop(out.send(Err(status)).await),
         }
     });
@@ -87,6 +94,7 @@ type Results = BoxFuture<'static, (proto::Results, u32)>;
 
 struct Session {
     app: Arc<App>,
+    call: Call,
     worker: Worker,
     out: mpsc::Sender<Result<proto::WorkResponse, Status>>,
     /// Credit that does not stand in line yet.
@@ -94,6 +102,8 @@ struct Session {
     /// Credit that stands in line or is on its way as jobs.
     exposed: u32,
     credit: Arc<Credit>,
+    card: Arc<Card>,
+    profile: Arc<Profile>,
     lines: Vec<(Name, Arc<InLine>)>,
     sender: mpsc::UnboundedSender<Delivery>,
     deliveries: mpsc::UnboundedReceiver<Delivery>,
@@ -107,15 +117,28 @@ struct Session {
 }
 
 impl Session {
-    fn new(app: Arc<App>, worker: Worker, out: mpsc::Sender<Result<proto::WorkResponse, Status>>) -> Self {
+    fn new(app: Arc<App>, call: Call, worker: Worker, out: mpsc::Sender<Result<proto::WorkResponse, Status>>) -> Self {
         let (sender, deliveries) = mpsc::unbounded_channel();
-        let Worker { id, queues, agent_type, capacity, in_flight, .. } = &worker;
-        app.cluster.dispatcher.workers.hello(id, queues, agent_type.as_ref(), *capacity, *in_flight);
+        let Worker { id, queues, capacity, in_flight, .. } = &worker;
+        let described = Described {
+            agent_type: worker.agent_type.clone(),
+            capacity: Some(*capacity),
+            weight: worker.weight,
+            labels: worker.labels.clone(),
+            project: call.caller.project.clone(),
+        };
+        let profile = Profile { project: described.project.clone(), labels: worker.labels.clone() };
+        let Dispatcher { workers, balance, .. } = &app.cluster.dispatcher;
+        let card = workers.hello(id, queues, *in_flight, described);
+        balance.came(workers, None);
         Self {
             lines: worker.queues.iter().map(|queue| (queue.clone(), Arc::default())).collect(),
             in_flight: worker.in_flight,
             opened: app.cluster.dispatcher.streams.open(id),
+            card,
+            profile: Arc::new(profile),
             app,
+            call,
             worker,
             out,
             reserve: 0,
@@ -133,6 +156,7 @@ impl Session {
         if let Err(End::Refused(refusal)) = self.serve(asks).await {
             let _ = tokio::time::timeout(UNREAD_MAX, self.out.send(Err(status_of(refusal)))).await;
         }
+        self.app.cluster.dispatcher.workers.bye(&self.worker.id);
         // What was leased for it and not sent goes to others.
         self.credit.close();
         self.deliveries.close();
@@ -145,6 +169,7 @@ impl Session {
     async fn serve(&mut self, mut asks: Streaming<proto::WorkRequest>) -> Result<(), End> {
         let drain = self.app.drain.clone();
         let (mut asking, mut leaving) = (true, false);
+        let mut look_at_key = tokio::time::interval(KEY_EVERY);
         while asking || !self.batches.is_empty() || !self.farewells.is_empty() {
             tokio::select! {
                 ask = asks.message(), if asking && self.batches.len() < BATCHES_MAX => match ask {
@@ -162,6 +187,7 @@ impl Session {
                     self.say(Said::Results(results)).await?;
                 }
                 () = self.credit.settled() => self.stand_in_line(),
+                _ = look_at_key.tick() => self.app.door.holds(&self.app.cluster, &self.call.caller)?,
                 () = drain.cancelled(), if !leaving => {
                     leaving = true;
                     self.farewell(Said::GoAway(proto::GoAway { reason: "this node is stopping".into() }));
@@ -193,7 +219,7 @@ impl Session {
             Some(Asked::Hello(_)) => return Err(Refusal::new(Code::InvalidArgument, "hello: only once").into()),
             None => return Err(Refusal::new(Code::InvalidArgument, "a message of a kind that is not known").into()),
         }
-        self.app.cluster.dispatcher.workers.holds(&self.worker.id, self.in_flight);
+        self.app.cluster.dispatcher.workers.holds(&self.card, self.in_flight);
         Ok(())
     }
 
@@ -205,7 +231,7 @@ impl Session {
         items: Vec<Item<T>>,
         command: impl Fn(Vec<T>) -> Command + Send + 'static,
     ) {
-        let call = Call::within(Duration::from_millis(self.app.limits.request_timeout_ms));
+        let call = self.call.part(Duration::from_millis(self.app.limits.request_timeout_ms));
         let (app, count) = (self.app.clone(), items.len());
         self.batches.push(Box::pin(async move {
             match items::each(&app, &call, items, command, || [0; 16]).await {
@@ -249,7 +275,9 @@ impl Session {
         for (queue, in_line) in &self.lines {
             if in_line.step_in() {
                 let waiter = Waiter {
-                    worker: self.worker.id.clone(),
+                    card: self.card.clone(),
+                    profile: self.profile.clone(),
+                    is_sticky: true,
                     lease_ms: self.worker.lease_ms,
                     credit: self.credit.clone(),
                     sink: Sink::Stream(self.sender.clone(), in_line.clone()),
@@ -285,7 +313,7 @@ impl Session {
         room.send(Ok(proto::WorkResponse { message: Some(message) }));
         self.exposed = self.exposed.saturating_sub(jobs);
         self.in_flight = self.in_flight.saturating_add(jobs);
-        self.app.cluster.dispatcher.workers.holds(&self.worker.id, self.in_flight);
+        self.app.cluster.dispatcher.workers.holds(&self.card, self.in_flight);
         self.stand_in_line();
         Ok(())
     }

@@ -21,7 +21,8 @@ type Answered = Result<Response<proto::WorkflowStatusResponse>, Status>;
 impl Workflows for Api {
     async fn start(&self, request: Request<proto::StartWorkflowRequest>) -> Answered {
         let call = call_of(&request)?;
-        let message = request.into_inner();
+        let mut message = request.into_inner();
+        call.caller.fill(&mut message.project_id);
         let call = call.keyed("/bravo.v1.Workflows/Start", &message.idempotency_key).map_err(status_of)?;
         let digest = hash(&[&message.encode_to_vec()]);
         unary_or_all_wrong(&call, workflows::start(&self.app, &call, message, || digest)).await
@@ -39,7 +40,7 @@ impl Workflows for Api {
     ) -> Result<Response<proto::ListWorkflowsResponse>, Status> {
         let call = call_of(&request)?;
         let (filter, page) = list_workflows(request.into_inner()).map_err(status_of)?;
-        unary(&call, workflows::list(&self.app, &call, &filter, &page)).await
+        unary(&call, workflows::list(&self.app, &call, filter, &page)).await
     }
 
     async fn cancel(&self, request: Request<proto::WorkflowRequest>) -> Answered {

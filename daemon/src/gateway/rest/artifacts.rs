@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use bravo_api::json::{ArtifactAnswer, ArtifactQuery, ListArtifactsQuery};
+use bravo_api::json::{ArtifactAnswer, ArtifactListAnswer, ArtifactQuery, ListArtifactsQuery};
 use bravo_model::artifact::Manifest;
 use bravo_model::{Code, Refusal};
 use bytes::Bytes;
@@ -21,6 +21,7 @@ use super::extract::{Artifact, Asked, Project};
 use super::{coding, conditions};
 use crate::gateway::app::App;
 use crate::gateway::call::Call;
+use crate::gateway::incoming;
 use crate::gateway::problem::{self, Answered, Refused};
 use crate::gateway::service::artifacts::{self, Source, Turn, Upload};
 
@@ -34,6 +35,16 @@ const NUMBERED: HeaderValue = HeaderValue::from_static("max-age=86400, immutable
 /// What bytes are of which nobody said it.
 const UNTYPED: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
+/// Make an artifact, or its next version if the content is another. Up to 5 GiB; Content-Type and Content-Encoding are kept.
+#[utoipa::path(
+    put,
+    path = "/api/v1/artifacts/{project_id}/{path}",
+    tag = "artifacts",
+    operation_id = "putArtifact",
+    params(("project_id" = String, Path, description = "The project."), ("path" = String, Path, description = "With / in it; no segment is empty, . or ..."), ("If-Match" = Option<String>, Header), ("If-None-Match" = Option<String>, Header), ("Idempotency-Key" = Option<String>, Header)),
+    request_body(content = Vec<u8>, content_type = "*/*"),
+    responses((status = 200, description = "It was there; as it is now.", body = ArtifactAnswer, headers(("ETag" = String), ("X-Version" = String))), (status = 201, description = "It is new.", body = ArtifactAnswer, headers(("ETag" = String), ("X-Version" = String)))),
+)]
 pub(super) async fn put(
     State(app): State<Arc<App>>,
     call: Call,
@@ -42,10 +53,11 @@ pub(super) async fn put(
     body: Body,
 ) -> Answered {
     let expected = conditions::expected(&headers)?;
+    call.caller.may_write(&place.project)?;
     let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     artifacts::check_size(announced.unwrap_or(0))?;
     let (content_type, content_encoding) = (text(&headers, CONTENT_TYPE)?, text(&headers, CONTENT_ENCODING)?);
-    let body = body.into_data_stream().map(|part| part.map_err(|error| error.to_string()));
+    let body = body.into_data_stream().map(|part| part.map_err(|error| incoming::refusal(&error)));
     let taken = Upload::take(&app, &place, body);
     let taken = if call.timeout_given {
         let late = |_| Refusal::new(Code::DeadlineExceeded, "the body did not come in time");
@@ -65,6 +77,15 @@ pub(super) async fn put(
     Ok(response)
 }
 
+/// Read an artifact, or a part of it. HEAD tells the same without the bytes.
+#[utoipa::path(
+    get,
+    path = "/api/v1/artifacts/{project_id}/{path}",
+    tag = "artifacts",
+    operation_id = "getArtifact",
+    params(("project_id" = String, Path, description = "The project."), ("path" = String, Path, description = "With / in it; no segment is empty, . or ..."), ("Range" = Option<String>, Header), ("If-None-Match" = Option<String>, Header), ArtifactQuery),
+    responses((status = 200, description = "Its bytes, with the type that they were put with.", body = Vec<u8>, content_type = "*/*", headers(("ETag" = String), ("X-Version" = String), ("Cache-Control" = String), ("X-Storage-Class" = String), ("Vary" = String))), (status = 206, description = "The part.", body = Vec<u8>, content_type = "*/*", headers(("ETag" = String), ("X-Version" = String), ("Cache-Control" = String), ("Content-Range" = String), ("X-Storage-Class" = String), ("Vary" = String))), (status = 304, description = "The caller has it.", headers(("ETag" = String), ("X-Version" = String), ("Cache-Control" = String), ("X-Storage-Class" = String), ("Vary" = String)))),
+)]
 pub(super) async fn read(
     State(app): State<Arc<App>>,
     method: Method,
@@ -125,6 +146,15 @@ pub(super) async fn read(
     Ok(response)
 }
 
+/// List a project's artifacts by path.
+#[utoipa::path(
+    get,
+    path = "/api/v1/artifacts/{project_id}",
+    tag = "artifacts",
+    operation_id = "listArtifacts",
+    params(("project_id" = String, Path, description = "The project."), ListArtifactsQuery),
+    responses((status = 200, description = "A page.", body = ArtifactListAnswer)),
+)]
 pub(super) async fn list(
     State(app): State<Arc<App>>,
     call: Call,
@@ -135,6 +165,15 @@ pub(super) async fn list(
     problem::ok(&artifacts::list(&app, &call, &project, &prefix, &page).await?)
 }
 
+/// Delete an artifact with all its versions.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/artifacts/{project_id}/{path}",
+    tag = "artifacts",
+    operation_id = "deleteArtifact",
+    params(("project_id" = String, Path, description = "The project."), ("path" = String, Path, description = "With / in it; no segment is empty, . or ..."), ("If-Match" = Option<String>, Header), ("If-None-Match" = Option<String>, Header), ("Idempotency-Key" = Option<String>, Header)),
+    responses((status = 204, description = "It is gone.")),
+)]
 pub(super) async fn delete(
     State(app): State<Arc<App>>,
     call: Call,

@@ -7,7 +7,7 @@ use http::header::ACCEPT_ENCODING;
 use crate::gateway::service::artifacts::{Coding, Turn};
 
 /// Smaller ones would hardly get smaller.
-const PACKED_BYTES_MIN: u64 = 1_024;
+pub(super) const PACKED_BYTES_MIN: u64 = 1_024;
 /// Types of text, beside `text/…`, `…+json`, `…+xml` and `…+yaml`. Others are mostly packed already.
 const TEXTS: [&str; 9] = [
     "application/json",
@@ -34,7 +34,7 @@ pub(super) fn turn(headers: &HeaderMap, manifest: &Manifest) -> Option<Turn> {
     }
 }
 
-fn is_text(content_type: Option<&str>) -> bool {
+pub(super) fn is_text(content_type: Option<&str>) -> bool {
     let Some(media) = content_type.and_then(|value| value.split(';').next()) else { return false };
     let media = media.trim().to_ascii_lowercase();
     let suffixed = ["+json", "+xml", "+yaml"].iter().any(|suffix| media.ends_with(suffix));
@@ -43,10 +43,10 @@ fn is_text(content_type: Option<&str>) -> bool {
 }
 
 /// What a caller accepts: names, and how much it likes each, from 0 (not at all) to 1,000.
-struct Accepted(Vec<(String, u16)>);
+pub(crate) struct Accepted(Vec<(String, u16)>);
 
 impl Accepted {
-    fn read(headers: &HeaderMap) -> Option<Self> {
+    pub(super) fn read(headers: &HeaderMap) -> Option<Self> {
         let lines = headers.get_all(ACCEPT_ENCODING).into_iter().filter_map(|value| value.to_str().ok());
         let mut given = lines.peekable();
         given.peek()?;
@@ -66,7 +66,7 @@ impl Accepted {
     }
 
     /// What the caller likes best, if it likes it no less than the plain bytes, where it speaks of these.
-    fn best(&self) -> Option<Coding> {
+    pub(super) fn best(&self) -> Option<Coding> {
         let plain = self.0.iter().find(|(name, _)| name == "identity").map_or(0, |(_, quality)| *quality);
         let liked = Coding::ALL.into_iter().map(|coding| (self.quality(coding.token()), coding));
         // Of two that are liked alike, the first.

@@ -30,7 +30,7 @@ impl<S: Send + Sync> FromRequestParts<S> for InFlight {
     }
 }
 
-fn no_front() -> Refused {
+pub(super) fn no_front() -> Refused {
     Refused::from(Refusal::new(Code::Internal, "the request did not come through the front"))
 }
 

@@ -15,6 +15,16 @@ use crate::gateway::front::InFlight;
 use crate::gateway::problem::{self, Answered};
 use crate::gateway::service;
 
+/// Lease ready jobs; wait up to wait_ms for the first. X-Timeout-Ms below wait_ms ends the wait early.
+#[utoipa::path(
+    post,
+    path = "/api/v1/queues/{queue}/lease",
+    tag = "leases",
+    operation_id = "lease",
+    params(("queue" = String, Path, description = "The queue; a slash in its name is written %2F.")),
+    request_body = LeaseBody,
+    responses((status = 200, description = "What the worker now holds; empty if nothing came in time.", body = LeasedAnswer)),
+)]
 pub(super) async fn lease(
     State(app): State<Arc<App>>,
     call: Call,
@@ -29,6 +39,16 @@ pub(super) async fn lease(
     problem::ok(&LeasedAnswer::from(proto::LeaseResponse { jobs }))
 }
 
+/// End leases with success; each item stands for itself.
+#[utoipa::path(
+    post,
+    path = "/api/v1/jobs/ack",
+    tag = "leases",
+    operation_id = "ack",
+    params(("Idempotency-Key" = Option<String>, Header)),
+    request_body = AckBody,
+    responses((status = 200, description = "One result per item, in order.", body = ItemsAnswer)),
+)]
 pub(super) async fn ack(State(app): State<Arc<App>>, call: Call, body: Taken) -> Answered {
     let parsed = json::parse::<AckBody>(&body.bytes)?;
     let ids = parsed.ids();
@@ -37,6 +57,16 @@ pub(super) async fn ack(State(app): State<Arc<App>>, call: Call, body: Taken) ->
     problem::ok(&ItemsAnswer::new(ids, results))
 }
 
+/// End leases with failure; each item stands for itself.
+#[utoipa::path(
+    post,
+    path = "/api/v1/jobs/nack",
+    tag = "leases",
+    operation_id = "nack",
+    params(("Idempotency-Key" = Option<String>, Header)),
+    request_body = NackBody,
+    responses((status = 200, description = "One result per item, in order.", body = ItemsAnswer)),
+)]
 pub(super) async fn nack(State(app): State<Arc<App>>, call: Call, body: Taken) -> Answered {
     let parsed = json::parse::<NackBody>(&body.bytes)?;
     let ids = parsed.ids();
@@ -45,6 +75,16 @@ pub(super) async fn nack(State(app): State<Arc<App>>, call: Call, body: Taken) -
     problem::ok(&ItemsAnswer::new(ids, results))
 }
 
+/// Prolong leases; each item stands for itself.
+#[utoipa::path(
+    post,
+    path = "/api/v1/jobs/extend",
+    tag = "leases",
+    operation_id = "extend",
+    params(("Idempotency-Key" = Option<String>, Header)),
+    request_body = ExtendBody,
+    responses((status = 200, description = "One result per item, in order.", body = ItemsAnswer)),
+)]
 pub(super) async fn extend(State(app): State<Arc<App>>, call: Call, body: Taken) -> Answered {
     let parsed = json::parse::<ExtendBody>(&body.bytes)?;
     let ids = parsed.ids();

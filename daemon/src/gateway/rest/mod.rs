@@ -1,15 +1,19 @@
 //! REST: routes, and what the handlers share. Handlers translate; what a call does is in `service`.
 
 mod artifacts;
+mod audit;
 mod cluster;
 mod coding;
 mod conditions;
 mod events;
 mod extract;
 mod jobs;
+mod keys;
 mod leases;
 mod lifecycle;
 mod node;
+pub(crate) mod openapi;
+pub(super) mod pack;
 mod pages;
 mod queues;
 mod schedules;
@@ -28,9 +32,11 @@ use bravo_model::{Code, Refusal};
 use http::{Method, Uri};
 
 use super::app::App;
+use super::auth::access;
 use super::call::Call;
 use super::front::Endpoint;
 use super::problem::Refused;
+use extract::no_front;
 
 /// All routes.
 pub(crate) fn router(app: Arc<App>) -> Router {
@@ -77,6 +83,9 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/cluster/members", post(cluster::add_member))
         .route("/api/v1/cluster/members/{id}", delete(cluster::remove_member))
         .route("/api/v1/cluster/transfer", post(cluster::transfer))
+        .route("/api/v1/keys", get(keys::list).post(keys::make))
+        .route("/api/v1/keys/{id}", delete(keys::revoke))
+        .route("/api/v1/audit", get(audit::list))
         .route("/api/openapi.json", get(pages::openapi))
         .route("/", get(pages::dashboard))
         .route("/dashboard.js", get(pages::script))
@@ -94,7 +103,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .merge(timed)
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(from_fn(label))
+        .layer(from_fn(guard))
         .with_state(app)
 }
 
@@ -106,13 +115,24 @@ async fn method_not_allowed(method: Method, uri: Uri) -> Refused {
     Refused::from(Refusal::new(Code::MethodNotAllowed, format!("{} cannot be asked with {method}", uri.path())))
 }
 
-/// Tells the front which route answered.
-async fn label(request: Request, next: Next) -> Response {
-    let path = request.extensions().get::<MatchedPath>().cloned();
-    let mut response = next.run(request).await;
-    if let Some(path) = path {
-        response.extensions_mut().insert(Endpoint(path));
-    }
+/// Lets through whom the call is allowed, and tells the front which route answered.
+async fn guard(request: Request, next: Next) -> Response {
+    let Some(path) = request.extensions().get::<MatchedPath>().cloned() else { return next.run(request).await };
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    let call = request.extensions().get::<Call>();
+    let mut response = match (access::rest(&method, path.as_str()), call) {
+        (None, _) => method_not_allowed(method, uri).await.into_response(),
+        (Some(_), None) => no_front().into_response(),
+        (Some(access), Some(call)) => {
+            let mut response = match access.check(&call.caller) {
+                Ok(()) => next.run(request).await,
+                Err(refusal) => Refused::from(refusal).into_response(),
+            };
+            response.extensions_mut().insert(access);
+            response
+        }
+    };
+    response.extensions_mut().insert(Endpoint(path));
     response
 }
 

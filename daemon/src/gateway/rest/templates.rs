@@ -23,6 +23,16 @@ const NEWEST: HeaderValue = HeaderValue::from_static("no-cache");
 /// A number never stands for other content.
 const NUMBERED: HeaderValue = HeaderValue::from_static("max-age=86400, immutable");
 
+/// Make a template, or its next version if the document is another one.
+#[utoipa::path(
+    put,
+    path = "/api/v1/templates/{name}",
+    tag = "templates",
+    operation_id = "putTemplate",
+    params(("name" = String, Path, description = "The template; a slash in its name is written %2F."), ("If-Match" = Option<String>, Header), ("If-None-Match" = Option<String>, Header), ("Idempotency-Key" = Option<String>, Header)),
+    request_body = bravo_api::template::Template,
+    responses((status = 200, description = "It was there; as it is now.", body = TemplateAnswer, headers(("ETag" = String))), (status = 201, description = "It is new.", body = TemplateAnswer, headers(("ETag" = String)))),
+)]
 pub(super) async fn put(
     State(app): State<Arc<App>>,
     call: Call,
@@ -40,6 +50,15 @@ pub(super) async fn put(
     Ok(response)
 }
 
+/// Read a template.
+#[utoipa::path(
+    get,
+    path = "/api/v1/templates/{name}",
+    tag = "templates",
+    operation_id = "getTemplate",
+    params(("name" = String, Path, description = "The template; a slash in its name is written %2F."), ("If-None-Match" = Option<String>, Header), TemplateQuery),
+    responses((status = 200, description = "The template.", body = TemplateAnswer, headers(("ETag" = String), ("Cache-Control" = String))), (status = 304, description = "The caller has it.", headers(("ETag" = String), ("Cache-Control" = String)))),
+)]
 pub(super) async fn read(
     State(app): State<Arc<App>>,
     call: Call,
@@ -62,11 +81,29 @@ pub(super) async fn read(
     Ok(response)
 }
 
+/// List templates by name, or search them, the best first.
+#[utoipa::path(
+    get,
+    path = "/api/v1/templates",
+    tag = "templates",
+    operation_id = "listTemplates",
+    params(ListTemplatesQuery),
+    responses((status = 200, description = "A page.", body = TemplateListAnswer)),
+)]
 pub(super) async fn list(State(app): State<Arc<App>>, call: Call, Asked(query): Asked<ListTemplatesQuery>) -> Answered {
     let (words, page) = reads::list_templates(query.into_message()?)?;
     problem::ok(&TemplateListAnswer::from(templates::list(&app, &call, &words, &page).await?))
 }
 
+/// Delete a template with all its versions; numbers go on if it comes back.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/templates/{name}",
+    tag = "templates",
+    operation_id = "deleteTemplate",
+    params(("name" = String, Path, description = "The template; a slash in its name is written %2F."), ("If-Match" = Option<String>, Header), ("If-None-Match" = Option<String>, Header), ("Idempotency-Key" = Option<String>, Header)),
+    responses((status = 204, description = "It is gone.")),
+)]
 pub(super) async fn delete(
     State(app): State<Arc<App>>,
     call: Call,
@@ -77,6 +114,16 @@ pub(super) async fn delete(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
+/// Show what a workflow from the template would be with an input, and start none.
+#[utoipa::path(
+    post,
+    path = "/api/v1/templates/{name}/preview",
+    tag = "templates",
+    operation_id = "previewTemplate",
+    params(("name" = String, Path, description = "The template; a slash in its name is written %2F."), TemplateQuery),
+    request_body = PreviewBody,
+    responses((status = 200, description = "The preview, also of an input that would be refused.", body = PreviewAnswer)),
+)]
 pub(super) async fn preview(
     State(app): State<Arc<App>>,
     call: Call,

@@ -8,7 +8,7 @@ use axum::extract::{Path, State};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use bravo_api::convert::workflows::list_workflows;
-use bravo_api::json::{self, AddTasksBody, ListWorkflowsQuery, ReadQuery, StartWorkflowBody, WorkflowAnswer};
+use bravo_api::json::{self, AddTasksBody, ListWorkflowsQuery, RawJson, ReadQuery, StartWorkflowBody, WorkflowAnswer};
 use bravo_api::json::{WorkflowEventAnswer, WorkflowListAnswer, WorkflowStatusAnswer};
 use bravo_api::proto;
 use bravo_model::{Code, Refusal};
@@ -24,8 +24,19 @@ use crate::gateway::problem::{self, Answered, Refused};
 use crate::gateway::service::follow::Follow;
 use crate::gateway::service::workflows;
 
+/// Start a workflow.
+#[utoipa::path(
+    post,
+    path = "/api/v1/workflows",
+    tag = "workflows",
+    operation_id = "startWorkflow",
+    params(("Idempotency-Key" = Option<String>, Header)),
+    request_body = StartWorkflowBody,
+    responses((status = 201, description = "Started, durably.", body = WorkflowStatusAnswer, headers(("Location" = String)))),
+)]
 pub(super) async fn start(State(app): State<Arc<App>>, call: Call, body: Taken) -> Answered {
-    let request = json::parse::<StartWorkflowBody>(&body.bytes)?.into_message();
+    let mut request = json::parse::<StartWorkflowBody>(&body.bytes)?.into_message();
+    call.caller.fill(&mut request.project_id);
     let digest = || hash(&[&body.bytes]);
     let answer = WorkflowStatusAnswer::from(workflows::start(&app, &call, request, digest).await?);
     let mut response = problem::json(StatusCode::CREATED, &answer)?;
@@ -35,6 +46,15 @@ pub(super) async fn start(State(app): State<Arc<App>>, call: Call, body: Taken) 
     Ok(response)
 }
 
+/// Read a workflow with its tasks.
+#[utoipa::path(
+    get,
+    path = "/api/v1/workflows/{id}",
+    tag = "workflows",
+    operation_id = "getWorkflow",
+    params(("id" = String, Path, description = "The workflow."), ReadQuery),
+    responses((status = 200, description = "The workflow.", body = WorkflowAnswer)),
+)]
 pub(super) async fn read(
     State(app): State<Arc<App>>,
     call: Call,
@@ -44,27 +64,82 @@ pub(super) async fn read(
     problem::ok(&WorkflowAnswer::whole(workflows::read(&app, &call, id, query.freshness()?).await?))
 }
 
+/// List workflows, newest first; those that are parts of others are not among them.
+#[utoipa::path(
+    get,
+    path = "/api/v1/workflows",
+    tag = "workflows",
+    operation_id = "listWorkflows",
+    params(ListWorkflowsQuery),
+    responses((status = 200, description = "A page, without tasks.", body = WorkflowListAnswer)),
+)]
 pub(super) async fn list(State(app): State<Arc<App>>, call: Call, Asked(query): Asked<ListWorkflowsQuery>) -> Answered {
     let (filter, page) = list_workflows(query.into_message()?)?;
-    problem::ok(&WorkflowListAnswer::from(workflows::list(&app, &call, &filter, &page).await?))
+    problem::ok(&WorkflowListAnswer::from(workflows::list(&app, &call, filter, &page).await?))
 }
 
+/// End a workflow now; workers that hold jobs of it are told.
+#[utoipa::path(
+    post,
+    path = "/api/v1/workflows/{id}/cancel",
+    tag = "workflows",
+    operation_id = "cancelWorkflow",
+    params(("id" = String, Path, description = "The workflow."), ("Idempotency-Key" = Option<String>, Header)),
+    responses((status = 200, description = "How it stands.", body = WorkflowStatusAnswer)),
+)]
 pub(super) async fn cancel(State(app): State<Arc<App>>, call: Call, Workflow(id): Workflow) -> Answered {
     problem::ok(&WorkflowStatusAnswer::from(workflows::cancel(&app, &call, id).await?))
 }
 
+/// Let nothing new begin; what runs goes on.
+#[utoipa::path(
+    post,
+    path = "/api/v1/workflows/{id}/pause",
+    tag = "workflows",
+    operation_id = "pauseWorkflow",
+    params(("id" = String, Path, description = "The workflow."), ("Idempotency-Key" = Option<String>, Header)),
+    responses((status = 200, description = "How it stands.", body = WorkflowStatusAnswer)),
+)]
 pub(super) async fn pause(State(app): State<Arc<App>>, call: Call, Workflow(id): Workflow) -> Answered {
     problem::ok(&WorkflowStatusAnswer::from(workflows::pause(&app, &call, id, true).await?))
 }
 
+/// End a pause.
+#[utoipa::path(
+    post,
+    path = "/api/v1/workflows/{id}/resume",
+    tag = "workflows",
+    operation_id = "resumeWorkflow",
+    params(("id" = String, Path, description = "The workflow."), ("Idempotency-Key" = Option<String>, Header)),
+    responses((status = 200, description = "How it stands.", body = WorkflowStatusAnswer)),
+)]
 pub(super) async fn resume(State(app): State<Arc<App>>, call: Call, Workflow(id): Workflow) -> Answered {
     problem::ok(&WorkflowStatusAnswer::from(workflows::pause(&app, &call, id, false).await?))
 }
 
+/// Go on with a failed or cancelled workflow from what did not succeed.
+#[utoipa::path(
+    post,
+    path = "/api/v1/workflows/{id}/retry",
+    tag = "workflows",
+    operation_id = "retryWorkflow",
+    params(("id" = String, Path, description = "The workflow."), ("Idempotency-Key" = Option<String>, Header)),
+    responses((status = 200, description = "How it stands.", body = WorkflowStatusAnswer)),
+)]
 pub(super) async fn retry(State(app): State<Arc<App>>, call: Call, Workflow(id): Workflow) -> Answered {
     problem::ok(&WorkflowStatusAnswer::from(workflows::retry(&app, &call, id).await?))
 }
 
+/// Tell a workflow something; it is kept if no task waits for it yet.
+#[utoipa::path(
+    post,
+    path = "/api/v1/workflows/{id}/signals/{name}",
+    tag = "workflows",
+    operation_id = "signalWorkflow",
+    params(("id" = String, Path, description = "The workflow."), ("name" = String, Path, description = "The signal; of an approval: the task's id."), ("Idempotency-Key" = Option<String>, Header)),
+    request_body = RawJson,
+    responses((status = 200, description = "How it stands.", body = WorkflowStatusAnswer)),
+)]
 pub(super) async fn signal(
     State(app): State<Arc<App>>,
     call: Call,
@@ -75,6 +150,16 @@ pub(super) async fn signal(
     problem::ok(&WorkflowStatusAnswer::from(answer))
 }
 
+/// Add tasks to a workflow under the lease of one of its running tasks.
+#[utoipa::path(
+    post,
+    path = "/api/v1/workflows/{id}/tasks",
+    tag = "workflows",
+    operation_id = "addTasks",
+    params(("id" = String, Path, description = "The workflow."), ("Idempotency-Key" = Option<String>, Header)),
+    request_body = AddTasksBody,
+    responses((status = 200, description = "How it stands.", body = WorkflowStatusAnswer)),
+)]
 pub(super) async fn add_tasks(
     State(app): State<Arc<App>>,
     call: Call,
@@ -92,7 +177,15 @@ pub(super) async fn add_tasks(
     problem::ok(&WorkflowStatusAnswer::from(workflows::add_tasks(&app, &call, id, request).await?))
 }
 
-/// Server-sent events, from the one after `Last-Event-ID` on, until the workflow is over.
+/// Follow a workflow until it is over.
+#[utoipa::path(
+    get,
+    path = "/api/v1/workflows/{id}/events",
+    tag = "workflows",
+    operation_id = "workflowEvents",
+    params(("id" = String, Path, description = "The workflow."), ("Last-Event-ID" = Option<String>, Header)),
+    responses((status = 200, description = "Server-sent events: id, event (such as task.succeeded) and JSON data. The stream ends with the workflow.", body = String, content_type = "text/event-stream"), (status = 204, description = "The workflow is over, and there was nothing after Last-Event-ID.")),
+)]
 pub(super) async fn events(
     State(app): State<Arc<App>>,
     call: Call,

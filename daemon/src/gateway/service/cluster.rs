@@ -103,7 +103,12 @@ pub(crate) fn group_of(app: &App, partition: Option<u32>) -> Result<GroupId, Ref
 }
 
 /// Adds a node to every group; answers when it has caught up and votes where there is room.
-pub(crate) async fn add_member(app: &Arc<App>, asked: proto::AddMemberRequest) -> Result<proto::Node, Refusal> {
+pub(crate) async fn add_member(
+    app: &Arc<App>,
+    call: &Call,
+    asked: proto::AddMemberRequest,
+) -> Result<proto::Node, Refusal> {
+    call.names(format_args!("node {}", asked.id));
     let bad = |detail: &str| Refusal::new(Code::InvalidArgument, detail);
     if asked.id == 0 {
         return Err(bad("id: a node's number is at least 1"));
@@ -121,7 +126,8 @@ pub(crate) async fn add_member(app: &Arc<App>, asked: proto::AddMemberRequest) -
 }
 
 /// Removes a node from every group.
-pub(crate) async fn remove_member(app: &Arc<App>, node: NodeId) -> Result<(), Refusal> {
+pub(crate) async fn remove_member(app: &Arc<App>, call: &Call, node: NodeId) -> Result<(), Refusal> {
+    call.names(format_args!("node {node}"));
     if !app.cluster.members().contains_key(&node) {
         return Err(Refusal::new(Code::NotFound, format!("there is no node {node}")));
     }
@@ -134,6 +140,8 @@ pub(crate) async fn remove_member(app: &Arc<App>, node: NodeId) -> Result<(), Re
 /// Moves leadership; answers when the node leads.
 pub(crate) async fn transfer(app: &Arc<App>, call: &Call, partition: Option<u32>, to: NodeId) -> Result<(), Refusal> {
     let group = group_of(app, partition)?;
+    let of = partition.map_or_else(|| "meta".to_owned(), |number| format!("partition {number}"));
+    call.names(format_args!("{of} to node {to}"));
     if !app.cluster.knows(to) {
         return Err(Refusal::new(Code::NotFound, format!("to: there is no node {to}")));
     }

@@ -38,6 +38,7 @@ pub(crate) async fn enqueue(
     jobs: Vec<NewJob>,
     digest: impl FnOnce() -> [u8; 16],
 ) -> Result<proto::EnqueueResponse, Refusal> {
+    jobs.iter().try_for_each(|job| call.caller.may_write(&job.project))?;
     let texts = jobs.iter().filter(|job| job.payload.json).map(|job| job.payload.bytes.as_ref());
     depth::check_text("payload", texts.chain(jobs.iter().map(|job| job.metadata.as_ref())))?;
     let named = jobs.iter().enumerate().map(|(place, job)| (format!("jobs[{place}].queue"), &job.queue));
@@ -110,7 +111,7 @@ impl Keyed<'_> {
 
     /// All jobs go to the key's home: one command finds out all there is.
     async fn at_home(&self, part: Part) -> Result<proto::EnqueueResponse, Refusal> {
-        let envelope = Envelope { idempotency: self.idempotency(""), command: Command::Enqueue(part.jobs) };
+        let envelope = self.call.envelope(self.idempotency(""), Command::Enqueue(part.jobs));
         match self.propose(&envelope).await? {
             Reply::Enqueued(answers) => Ok(response(answers.into_iter().map(|one| (self.home, one)))),
             // The same call went to several partitions before, as its queue was configured otherwise.
@@ -124,7 +125,7 @@ impl Keyed<'_> {
 
     /// Notes the key at its home, then hands each part in under the same key.
     async fn spread(&self, parts: Vec<Part>, total: usize) -> Result<proto::EnqueueResponse, Refusal> {
-        let reserve = Envelope { idempotency: self.idempotency(""), command: Command::Reserve };
+        let reserve = self.call.envelope(self.idempotency(""), Command::Reserve);
         match self.propose(&reserve).await? {
             Reply::Done => {}
             // The same call went to the home alone before, as its queue was configured otherwise.
@@ -149,7 +150,7 @@ type Proposed = (u16, Vec<usize>, Result<Vec<Enqueued>, Refusal>);
 
 async fn propose(app: &Arc<App>, call: &Call, part: Part, idempotency: Option<Idempotency>) -> Proposed {
     let Part { partition, places, jobs } = part;
-    let envelope = Envelope { idempotency, command: Command::Enqueue(jobs) };
+    let envelope = call.envelope(idempotency, Command::Enqueue(jobs));
     let reply = app.cluster.propose(partition_group(partition), &envelope, Repeat::Never, call.deadline).await;
     let answers = reply.and_then(|reply| match reply {
         Reply::Enqueued(answers) if answers.len() == places.len() => Ok(answers),

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,8 +15,11 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::events::{Noted, Place, Watcher};
 use crate::gateway::app::App;
+use crate::gateway::auth::Caller;
 use crate::telemetry::events::RequestShed;
 
+/// How often it is seen to that the caller's key still holds.
+const KEY_EVERY: Duration = Duration::from_secs(1);
 /// Events that are taken from the feed at a time.
 const AT_ONCE: usize = 500;
 
@@ -23,6 +27,8 @@ const AT_ONCE: usize = 500;
 pub(crate) struct Watch {
     app: Arc<App>,
     watcher: Watcher,
+    caller: Caller,
+    nothing: bool,
     queue: Option<Name>,
     project: Option<Name>,
     ready: VecDeque<Noted>,
@@ -35,19 +41,31 @@ impl Watch {
     /// among the calls that wait.
     pub(crate) fn start(
         app: &Arc<App>,
+        caller: &Caller,
         queue: &str,
         project: &str,
         (what, cursor): (&str, Option<&str>),
     ) -> Result<Self, Refusal> {
         let name = |field: &str, text: &str| (!text.is_empty()).then(|| Name::parse(field, text)).transpose();
-        let (queue, project) = (name("queue", queue)?, name("project_id", project)?);
+        let (queue, mut project) = (name("queue", queue)?, name("project_id", project)?);
+        // Nothing ever happens in another project.
+        let nothing = !caller.narrow(&mut project);
         let after = cursor.map(|cursor| places(what, cursor, app.cluster.partitions())).transpose()?;
         let place = app.waiting.clone().try_acquire_owned().map_err(|_| {
             RequestShed { reason: "limits.waiting_leases_max" }.emit();
             Refusal::retry_after(Code::Shed, "as many calls wait at this node as may", 1_000)
         })?;
         let watcher = app.cluster.feed.watch(after);
-        Ok(Self { app: app.clone(), watcher, queue, project, ready: VecDeque::new(), _place: place })
+        Ok(Self {
+            app: app.clone(),
+            caller: caller.clone(),
+            watcher,
+            nothing,
+            queue,
+            project,
+            ready: VecDeque::new(),
+            _place: place,
+        })
     }
 
     /// The next event; none when the node takes its leave.
@@ -63,15 +81,20 @@ impl Watch {
                     return Some(WatchResponse { cursor, event: Some(event(noted.partition, noted.happened)) });
                 }
             }
+            if self.app.door.holds(&self.app.cluster, &self.caller).is_err() {
+                return None;
+            }
             tokio::select! {
                 more = self.watcher.next(AT_ONCE) => self.ready = more?.into(),
+                () = tokio::time::sleep(KEY_EVERY) => {}
                 () = self.app.drain.cancelled() => return None,
             }
         }
     }
 
     fn wants(&self, happened: &Happened) -> bool {
-        self.queue.as_ref().is_none_or(|wanted| happened.queue() == Some(wanted))
+        !self.nothing
+            && self.queue.as_ref().is_none_or(|wanted| happened.queue() == Some(wanted))
             && self.project.as_ref().is_none_or(|wanted| wanted == happened.project())
     }
 }

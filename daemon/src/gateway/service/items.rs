@@ -7,7 +7,7 @@ use bravo_api::convert::leases::Item;
 use bravo_api::proto;
 use bravo_model::command::{Ack, Extend, Nack};
 use bravo_model::reply::ItemResult;
-use bravo_model::{Code, Command, Envelope, Refusal, Reply};
+use bravo_model::{Code, Command, Refusal, Reply};
 use futures_util::future::join_all;
 
 use super::wrong_reply;
@@ -29,7 +29,7 @@ pub(crate) async fn each<T: Part>(
     let (mut results, parts) = split(items, app.cluster.partitions());
     let digest = if call.key.is_some() { digest() } else { [0; 16] };
     let proposals = parts.into_iter().map(|(partition, (places, items))| {
-        let envelope = Envelope { idempotency: call.idempotency("", digest, ""), command: command(items) };
+        let envelope = call.envelope(call.idempotency("", digest, ""), command(items));
         async move {
             let group = partition_group(partition);
             (places, app.cluster.propose(group, &envelope, Repeat::Safe, call.deadline).await)
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn items_find_their_partitions_and_keep_their_places() {
-        let nack = |seq| Nack { seq, token: 1, error: None, retry_in_ms: None, dead: false };
+        let nack = |seq| Nack { seq, token: 1, error: None, retry_in_ms: None, dead: false, unseen: false };
         let item = |partition, seq| Ok((JobId { partition, seq }, nack(seq)));
         let bad = Err(Refusal::new(Code::PayloadTooLarge, "result"));
         let items = vec![item(1, 10), bad, item(0, 20), item(9, 30), item(1, 40)];

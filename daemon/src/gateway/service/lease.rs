@@ -8,15 +8,17 @@ use std::time::{Duration, Instant};
 
 use bravo_api::convert::leases::LeaseCall;
 use bravo_api::proto;
-use bravo_model::command::Lease;
-use bravo_model::{Code, Name, Refusal};
+use bravo_model::command::{Lease, Sticky};
+use bravo_model::{Code, Refusal};
 use futures_util::future::join_all;
 use tokio::sync::oneshot;
 
 use super::held::Held;
 use crate::cluster::Cluster;
 use crate::dispatch::queue::Sink;
-use crate::dispatch::{Credit, Waiter};
+use crate::dispatch::rendezvous::Slots;
+use crate::dispatch::workers::{Card, Described};
+use crate::dispatch::{Credit, Dispatcher, Profile, Waiter};
 use crate::gateway::app::App;
 use crate::gateway::call::Call;
 use crate::raft::types::partition_group;
@@ -31,32 +33,41 @@ const MARGIN: Duration = Duration::from_millis(25);
 
 /// Leases jobs; empty if none came in time.
 pub(crate) async fn lease(app: &Arc<App>, call: &Call, wanted: LeaseCall) -> Result<Vec<proto::LeasedJob>, Refusal> {
-    let LeaseCall { lease, wait_ms } = wanted;
-    app.cluster.dispatcher.workers.asked(&lease.worker, &lease.queue, lease.max);
+    let LeaseCall { mut lease, wait_ms, agent_type, capacity, weight } = wanted;
+    // A worker whose key is for one project gets nobody else's jobs.
+    lease.project = call.caller.project.clone();
+    let Dispatcher { workers, balance, .. } = &app.cluster.dispatcher;
+    let described =
+        Described { agent_type, capacity, weight, labels: lease.labels.clone(), project: lease.project.clone() };
+    let (card, is_news) = workers.asked(&lease.worker, &lease.queue, lease.max, described);
+    if is_news {
+        balance.came(workers, Some(&lease.queue));
+    }
+    let Slots { any: slots, alike } = card.slots(&lease.queue);
+    lease.sticky = Some(Sticky { slots, alike, wait_ms: balance.config.sticky_wait_ms });
     let longest = Duration::from_millis(wait_ms.min(app.limits.wait_ms_max));
     let until = Instant::now() + longest;
     // Without X-Timeout-Ms the deadline says nothing of how long a caller may wait.
     let until = if call.timeout_given { until.min(call.deadline.checked_sub(MARGIN).unwrap_or(until)) } else { until };
     if longest.is_zero() || until <= Instant::now() {
-        let worker = lease.worker.clone();
-        return Ok(hand_over(app, &worker, sweep(&app.cluster, lease, None).await?));
+        return Ok(hand_over(app, &card, sweep(&app.cluster, &card, lease, None).await?));
     }
-    let first = wait(app, &lease, until).await?;
+    let first = wait(app, &lease, &card, until).await?;
     let mut held = Held::new(&app.cluster);
     let Some(first) = first else { return Ok(Vec::new()) };
-    let (partition, worker) = (first.partition, lease.worker.clone());
+    let partition = first.partition;
     held.add(first);
     let left = lease.max.saturating_sub(u32::try_from(held.len()).unwrap_or(u32::MAX));
     if left > 0
-        && let Ok(more) = sweep(&app.cluster, Lease { max: left, ..lease }, Some(partition)).await
+        && let Ok(more) = sweep(&app.cluster, &card, Lease { max: left, ..lease }, Some(partition)).await
     {
         held.merge(more);
     }
-    Ok(hand_over(app, &worker, held))
+    Ok(hand_over(app, &card, held))
 }
 
-fn hand_over(app: &App, worker: &Name, held: Held) -> Vec<proto::LeasedJob> {
-    app.cluster.dispatcher.workers.holds(worker, u32::try_from(held.len()).unwrap_or(u32::MAX));
+fn hand_over(app: &App, card: &Card, held: Held) -> Vec<proto::LeasedJob> {
+    app.cluster.dispatcher.workers.took(card, u32::try_from(held.len()).unwrap_or(u32::MAX));
     held.take()
 }
 
@@ -64,6 +75,7 @@ fn hand_over(app: &App, worker: &Name, held: Held) -> Vec<proto::LeasedJob> {
 async fn wait(
     app: &Arc<App>,
     lease: &Lease,
+    card: &Arc<Card>,
     until: Instant,
 ) -> Result<Option<crate::transport::wire::Delivery>, Refusal> {
     let Ok(_place) = app.waiting.try_acquire() else {
@@ -73,7 +85,9 @@ async fn wait(
     let (sender, mut receiver) = oneshot::channel();
     let credit = Credit::new(lease.max);
     let waiter = Waiter {
-        worker: lease.worker.clone(),
+        card: card.clone(),
+        profile: Arc::new(Profile { project: lease.project.clone(), labels: lease.labels.clone() }),
+        is_sticky: true,
         lease_ms: lease.lease_ms,
         credit: credit.clone(),
         sink: Sink::Once(sender),
@@ -95,11 +109,27 @@ async fn wait(
 
 /// Leases from whatever partition has something now. Runs apart from the call, so that what is
 /// leased when the caller leaves is given back.
-async fn sweep(cluster: &Arc<Cluster>, lease: Lease, skip: Option<u16>) -> Result<Held, Refusal> {
+async fn sweep(cluster: &Arc<Cluster>, card: &Arc<Card>, mut lease: Lease, skip: Option<u16>) -> Result<Held, Refusal> {
+    // As far as its own standing and that of the type of agent lets it.
+    let gate = cluster.dispatcher.balance.gate(cluster, &lease.queue);
+    let allowed = card.quota.take(lease.max);
+    let through = gate.as_ref().map_or(allowed, |gate| gate.take(allowed));
+    card.quota.put_back(allowed - through);
+    if through == 0 {
+        return Ok(Held::new(cluster));
+    }
+    lease.max = through;
     let (sender, receiver) = oneshot::channel();
-    let cluster = cluster.clone();
+    let (cluster, card) = (cluster.clone(), card.clone());
     tokio::spawn(async move {
-        let _ = sender.send(round(&cluster, lease, skip).await);
+        let held = round(&cluster, lease, skip).await;
+        let used = held.as_ref().map_or(0, |held| u32::try_from(held.len()).unwrap_or(u32::MAX));
+        let unused = through.saturating_sub(used);
+        card.quota.put_back(unused);
+        if let Some(gate) = gate {
+            gate.put_back(unused);
+        }
+        let _ = sender.send(held);
     });
     receiver.await.unwrap_or_else(|_| Err(Refusal::new(Code::Internal, "the lease was given up")))
 }

@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 use super::reads::{Kind, earlier, or_stale, read_shared, wrong_answer};
 use crate::gateway::app::App;
 use crate::gateway::call::Call;
-use crate::raft::types::partition_group;
+use crate::raft::types::{META_GROUP, partition_group};
 use crate::transport::wire::{Answer, Query};
 
 /// Where each partition goes on: after which sequence number, or none at its end.
@@ -46,9 +46,13 @@ impl Cursor {
 pub(crate) async fn jobs(
     app: &Arc<App>,
     call: &Call,
-    filter: &ListFilter,
+    mut filter: ListFilter,
     page: &Page,
 ) -> Result<proto::ListJobsResponse, Refusal> {
+    if !call.caller.narrow(&mut filter.project) {
+        let as_of_ms = app.cluster.now(META_GROUP);
+        return Ok(proto::ListJobsResponse { as_of_ms, ..proto::ListJobsResponse::default() });
+    }
     let partitions = app.cluster.partitions();
     let cursor = match &page.cursor {
         Some(text) => Cursor::decode(text, partitions)?,

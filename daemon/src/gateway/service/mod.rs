@@ -1,6 +1,7 @@
 //! What each call does, for REST and gRPC alike: functions over the cluster and the model's types.
 
 pub(crate) mod artifacts;
+pub(crate) mod audit;
 pub(crate) mod cluster;
 pub(crate) mod definitions;
 pub(crate) mod digest;
@@ -11,6 +12,7 @@ pub(crate) mod gauges;
 pub(crate) mod held;
 pub(crate) mod items;
 pub(crate) mod jobs;
+pub(crate) mod keys;
 pub(crate) mod lease;
 pub(crate) mod lifecycle;
 pub(crate) mod list;

@@ -40,6 +40,7 @@ pub(crate) async fn put(
     config: QueueConfig,
     digest: impl FnOnce() -> [u8; 16],
 ) -> Result<proto::Queue, Refusal> {
+    call.names(&name);
     define(app, call, &name, Command::PutQueue { name: name.clone(), config }, digest).await?;
     read(app, call, &name, Freshness::Linearizable).await
 }
@@ -51,6 +52,7 @@ pub(crate) async fn switch(
     name: Name,
     switch: Switch,
 ) -> Result<proto::QueueSwitches, Refusal> {
+    call.names(&name);
     let (paused, draining) = match switch {
         Switch::Pause => (Some(true), None),
         Switch::Resume => (Some(false), Some(false)),
@@ -71,7 +73,7 @@ async fn define(
     digest: impl FnOnce() -> [u8; 16],
 ) -> Result<QueueDefinition, Refusal> {
     let digest = if call.key.is_some() { digest() } else { [0; 16] };
-    let envelope = Envelope { idempotency: call.idempotency("", digest, ""), command };
+    let envelope = call.envelope(call.idempotency("", digest, ""), command);
     match app.cluster.propose(META_GROUP, &envelope, Repeat::Safe, call.deadline).await? {
         Reply::Version(_) => {}
         other => return Err(wrong_reply(&other)),
@@ -118,7 +120,7 @@ pub(crate) async fn read(
     if definition.is_none() && counts.is_none() {
         return Err(no_queue(name));
     }
-    Ok(message(name.clone(), definition.as_ref(), counts.unwrap_or_default()))
+    Ok(message(app, name.clone(), definition.as_ref(), counts.unwrap_or_default()))
 }
 
 /// A queue's jobs over all partitions.
@@ -167,7 +169,8 @@ async fn counts(
     Ok((totals, oldest.unwrap_or_default()))
 }
 
-fn message(name: Name, definition: Option<&QueueDefinition>, total: Total) -> proto::Queue {
+fn message(app: &App, name: Name, definition: Option<&QueueDefinition>, total: Total) -> proto::Queue {
+    let breaker = app.cluster.dispatcher.balance.breaker_of(&app.cluster, &name).0.to_owned();
     let config = definition.map_or_else(QueueConfig::default, |definition| definition.config.clone());
     proto::Queue {
         name: name.into(),
@@ -175,6 +178,7 @@ fn message(name: Name, definition: Option<&QueueDefinition>, total: Total) -> pr
         paused: definition.is_some_and(|definition| definition.paused),
         draining: definition.is_some_and(|definition| definition.draining),
         counts: Some(total.counts),
+        breaker,
     }
 }
 
@@ -191,8 +195,10 @@ pub(crate) async fn list(app: &Arc<App>, call: &Call, page: &Page) -> Result<pro
         totals.entry(name.clone()).or_default();
     }
     let behind = totals.into_iter().filter(|(name, _)| after.as_deref().is_none_or(|after| name.as_str() > after));
-    let mut queues: Vec<proto::Queue> =
-        behind.take(page.limit + 1).map(|(name, total)| message(name.clone(), definitions.get(&name), total)).collect();
+    let mut queues: Vec<proto::Queue> = behind
+        .take(page.limit + 1)
+        .map(|(name, total)| message(app, name.clone(), definitions.get(&name), total))
+        .collect();
     let more = queues.len() > page.limit;
     queues.truncate(page.limit);
     let next_cursor = match queues.last() {
@@ -214,6 +220,7 @@ pub(crate) async fn sweep(
     name: &Name,
     command: fn(Name) -> Command,
 ) -> Result<u64, Refusal> {
+    call.names(name);
     // A replica may not know yet what was enqueued just now.
     read(app, call, name, Freshness::Linearizable).await?;
     let sweeps = (0..app.cluster.partitions()).map(|partition| async move {
@@ -221,7 +228,7 @@ pub(crate) async fn sweep(
         for round in 0_u32.. {
             // Each round is a write of its own under the key.
             let idempotency = call.idempotency("", hash(&[]), &round.to_string());
-            let envelope = Envelope { idempotency, command: command(name.clone()) };
+            let envelope = call.envelope(idempotency, command(name.clone()));
             match app.cluster.propose(partition_group(partition), &envelope, Repeat::Safe, call.deadline).await? {
                 Reply::Swept { done: now, more } => {
                     done += now;
@@ -239,6 +246,7 @@ pub(crate) async fn sweep(
 
 /// Deletes a queue that is empty: first its partitions forget it, then meta.
 pub(crate) async fn delete(app: &Arc<App>, call: &Call, name: &Name) -> Result<(), Refusal> {
+    call.names(name);
     let freshness = Freshness::Linearizable;
     let query = Query::Queue(name.clone());
     let (known, (counts, _)) =

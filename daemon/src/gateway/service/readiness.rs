@@ -17,14 +17,14 @@ const QUORUM_SILENCE_MAX: Duration = Duration::from_secs(3);
 const BEHIND_MAX: u64 = 4_096;
 
 /// The answer to `/ready`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(crate) struct Readiness {
     status: &'static str,
     /// Groups that keep the node from being ready, and why.
     waiting: Vec<Waiting>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 struct Waiting {
     group: String,
     reason: &'static str,

@@ -26,11 +26,17 @@ const CATCH_UP_MS_DEFAULT: u64 = 60_000;
 pub(crate) async fn put(
     app: &Arc<App>,
     call: &Call,
-    request: proto::PutScheduleRequest,
+    mut request: proto::PutScheduleRequest,
 ) -> Result<proto::PutScheduleResponse, Rejection> {
     use proto::put_schedule_request::Target as Asked;
     let name = name_of(&request.name)?;
+    call.names(&name);
     check_source(&request.source)?;
+    match &mut request.target {
+        Some(Asked::Job(job)) => call.caller.fill(&mut job.project_id),
+        Some(Asked::Workflow(workflow)) => call.caller.fill(&mut workflow.project_id),
+        None => {}
+    }
     let target = match request.target {
         Some(Asked::Job(job)) => {
             let job = convert::job(job)?;
@@ -48,6 +54,7 @@ pub(crate) async fn put(
             );
         }
     };
+    call.caller.may_write(target.project())?;
     let timezone = if request.timezone.is_empty() { "UTC".into() } else { request.timezone };
     let new = NewSchedule {
         name: name.clone(),
@@ -90,7 +97,8 @@ pub(crate) async fn read(
     let home = home(app, name);
     match read_group(app, call, partition_group(home), Query::Schedule(name.clone()), freshness).await? {
         Answer::Schedules(found) => {
-            found.into_iter().next().map(|one| shown(home, one)).ok_or_else(|| no_schedule(name))
+            let found = found.into_iter().find(|one| call.caller.sees(one.target.project()));
+            found.map(|one| shown(home, one)).ok_or_else(|| no_schedule(name))
         }
         _ => Err(wrong_answer()),
     }
@@ -112,7 +120,8 @@ pub(crate) async fn list(
     for (partition, answer) in join_all(reads).await {
         let (Answer::Schedules(found), as_of) = answer? else { return Err(wrong_answer()) };
         oldest = earlier(oldest, as_of);
-        schedules.extend(found.into_iter().map(|one| shown(partition, one)));
+        let found = found.into_iter().filter(|one| call.caller.sees(one.target.project()));
+        schedules.extend(found.map(|one| shown(partition, one)));
     }
     schedules.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(proto::ListSchedulesResponse { schedules, as_of_ms: oldest.unwrap_or_default() })
@@ -120,12 +129,14 @@ pub(crate) async fn list(
 
 /// Pauses a schedule, or lets it go on.
 pub(crate) async fn pause(app: &Arc<App>, call: &Call, name: &Name, paused: bool) -> Result<proto::Schedule, Refusal> {
+    call.names(name);
     done(propose(app, call, name, Command::PauseSchedule { name: name.clone(), paused }).await?)?;
     read(app, call, name, Freshness::Linearizable).await
 }
 
 /// Deletes a schedule.
 pub(crate) async fn delete(app: &Arc<App>, call: &Call, name: &Name) -> Result<(), Refusal> {
+    call.names(name);
     done(propose(app, call, name, Command::DeleteSchedule(name.clone())).await?)
 }
 
@@ -138,7 +149,7 @@ async fn propose(app: &Arc<App>, call: &Call, name: &Name, command: Command) -> 
     let body = hash(&[&Envelope::plain(command.clone()).encode()]);
     let idempotency = Some(call.remembered("", body));
     let group = partition_group(home(app, name));
-    app.cluster.propose(group, &Envelope { idempotency, command }, Repeat::Safe, call.deadline).await
+    app.cluster.propose(group, &call.envelope(idempotency, command), Repeat::Safe, call.deadline).await
 }
 
 fn home(app: &App, name: &Name) -> u16 {

@@ -6,7 +6,7 @@ use bravo_api::convert::reads::Freshness;
 use bravo_api::convert::webhooks as convert;
 use bravo_api::proto;
 use bravo_model::webhook::Webhook;
-use bravo_model::{Code, Command, Envelope, Name, Refusal, Reply};
+use bravo_model::{Code, Command, Name, Refusal, Reply};
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 
@@ -34,9 +34,11 @@ pub(crate) async fn put(
     let made_up: [u8; SECRET_BYTES] = rand::random();
     let put = convert::put(request, Bytes::copy_from_slice(&made_up))?;
     let (project, name) = (put.project.clone(), put.name.clone());
+    call.caller.may_write(&project)?;
+    call.names(format_args!("{project}/{name}"));
     // The digest is of what was asked: what is made up here is another each time.
     let idempotency = Some(call.remembered(project.as_str(), digest));
-    let envelope = Envelope { idempotency, command: Command::PutWebhook(Box::new(put)) };
+    let envelope = call.envelope(idempotency, Command::PutWebhook(Box::new(put)));
     let created = match app.cluster.propose(META_GROUP, &envelope, Repeat::Safe, call.deadline).await? {
         Reply::WebhookPut { created, .. } => created,
         other => return Err(wrong_reply(&other)),
@@ -66,6 +68,9 @@ pub(crate) async fn list(
     project: &Name,
     freshness: Freshness,
 ) -> Result<proto::ListWebhooksResponse, Refusal> {
+    if !call.caller.sees(project) {
+        return Ok(proto::ListWebhooksResponse { webhooks: Vec::new(), as_of_ms: app.cluster.now(META_GROUP) });
+    }
     let freshness = or_stale(freshness);
     let query = Query::Webhooks(project.clone());
     match read_shared(app, call, Kind::Analytics, META_GROUP, query, freshness).await? {
@@ -79,10 +84,15 @@ pub(crate) async fn list(
 
 /// Deletes a webhook; deliveries that wait are dropped when their turn comes.
 pub(crate) async fn delete(app: &Arc<App>, call: &Call, project: &Name, name: &Name) -> Result<(), Refusal> {
+    call.names(format_args!("{project}/{name}"));
+    if !call.caller.sees(project) {
+        // In the words of the model.
+        return Err(Refusal::new(Code::NotFound, format!("there is no webhook {name}")));
+    }
     let idempotency =
         Some(call.remembered(project.as_str(), hash(&[project.as_str(), name.as_str()].map(str::as_bytes))));
     let command = Command::DeleteWebhook { project: project.clone(), name: name.clone() };
-    let envelope = Envelope { idempotency, command };
+    let envelope = call.envelope(idempotency, command);
     let version = match app.cluster.propose(META_GROUP, &envelope, Repeat::Safe, call.deadline).await? {
         Reply::Version(version) => version,
         other => return Err(wrong_reply(&other)),
@@ -106,9 +116,16 @@ async fn found(
     freshness: Freshness,
 ) -> Result<Webhook, Refusal> {
     let query = Query::Webhook(project.clone(), name.clone());
-    let none = || Refusal::new(Code::NotFound, format!("project {project} has no webhook {name}"));
+    let none = || no_webhook(project, name);
+    if !call.caller.sees(project) {
+        return Err(none());
+    }
     match read_group(app, call, META_GROUP, query, freshness).await? {
         Answer::Webhooks(found) => found.into_iter().next().ok_or_else(none),
         _ => Err(wrong_answer()),
     }
+}
+
+fn no_webhook(project: &Name, name: &Name) -> Refusal {
+    Refusal::new(Code::NotFound, format!("project {project} has no webhook {name}"))
 }

@@ -32,7 +32,20 @@ pub(crate) async fn list(app: &Arc<App>) -> Vec<(NodeId, WorkerSeen)> {
     latest.into_values().collect()
 }
 
-/// Whether any worker asked for jobs of the queue lately, at any node that answers.
-pub(crate) async fn anyone_serves(app: &Arc<App>, queue: &str) -> bool {
-    list(app).await.iter().any(|(_, worker)| worker.queues.iter().any(|served| served.as_str() == queue))
+/// Whether any worker that serves the queue may have jobs of the project that require this; none: nobody serves it.
+pub(crate) async fn anyone_fits(
+    app: &Arc<App>,
+    queue: &str,
+    project: &str,
+    requirements: &BTreeMap<String, String>,
+) -> Option<bool> {
+    let all = list(app).await;
+    let mut serve =
+        all.iter().filter(|(_, worker)| worker.queues.iter().any(|served| served.as_str() == queue)).peekable();
+    serve.peek()?;
+    let fits = |worker: &WorkerSeen| {
+        worker.project.as_ref().is_none_or(|own| own.as_str() == project)
+            && requirements.iter().all(|(label, value)| worker.labels.get(label) == Some(value))
+    };
+    Some(serve.any(|(_, worker)| fits(worker)))
 }

@@ -24,7 +24,7 @@ use crate::cluster::Repeat;
 use crate::gateway::app::App;
 use crate::gateway::call::{Call, hash};
 use crate::gateway::depth;
-use crate::raft::types::{GroupId, partition_group};
+use crate::raft::types::{GroupId, META_GROUP, partition_group};
 use crate::routing;
 use crate::transport::wire::{Answer, EventsRead, Query, WorkflowRead};
 
@@ -36,6 +36,7 @@ pub(crate) async fn start(
     digest: impl FnOnce() -> [u8; 16],
 ) -> Result<proto::WorkflowStatusResponse, Rejection> {
     let project = convert::project(&request.project_id)?;
+    call.caller.may_write(&project)?;
     let prepared = prepare(app, call, request).await;
     let partition = match &call.key {
         Some(key) => routing::key_home(project.as_str(), key.text(), app.cluster.partitions()),
@@ -52,7 +53,7 @@ pub(crate) async fn start(
         }
         Err(refused) => return Err(refused),
     };
-    let envelope = Envelope { idempotency: Some(idempotency), command: Command::StartWorkflow(Box::new(new)) };
+    let envelope = call.envelope(Some(idempotency), Command::StartWorkflow(Box::new(new)));
     let reply = app.cluster.propose(group, &envelope, Repeat::Safe, call.deadline).await?;
     Ok(status_of(partition, &reply)?)
 }
@@ -194,7 +195,8 @@ pub(crate) async fn read(
         let query = Query::Workflow(id.seq, place);
         let (answer, _) = read_shared(app, call, Kind::WorkflowStatus, group, query, freshness).await?;
         let Answer::Workflow(found) = answer else { return Err(wrong_answer()) };
-        let WorkflowRead { workflow, input, tasks, next } = found.ok_or_else(|| no_workflow(id))?;
+        let found = found.filter(|found| call.caller.sees(&found.workflow.project));
+        let WorkflowRead { workflow, input, tasks, next } = *found.ok_or_else(|| no_workflow(id))?;
         let whole = whole.get_or_insert_with(|| proto::Workflow { input, ..convert::summary(id.partition, workflow) });
         whole.tasks.extend(tasks.into_iter().map(|task| convert::task(id.partition, task)));
         from = next;
@@ -206,9 +208,13 @@ pub(crate) async fn read(
 pub(crate) async fn list(
     app: &Arc<App>,
     call: &Call,
-    filter: &WorkflowFilter,
+    mut filter: WorkflowFilter,
     page: &Page,
 ) -> Result<proto::ListWorkflowsResponse, Refusal> {
+    if !call.caller.narrow(&mut filter.project) {
+        let as_of_ms = app.cluster.now(META_GROUP);
+        return Ok(proto::ListWorkflowsResponse { as_of_ms, ..proto::ListWorkflowsResponse::default() });
+    }
     let partitions = app.cluster.partitions();
     let cursor = match &page.cursor {
         Some(text) => Cursor::decode(text, partitions)?,
@@ -270,7 +276,7 @@ async fn change(app: &Arc<App>, call: &Call, id: WorkflowId, command: Command, r
         Repeat::Safe => call.idempotency(&id.to_string(), body, ""),
         Repeat::Never => Some(call.remembered(&id.to_string(), body)),
     };
-    let envelope = Envelope { idempotency, command };
+    let envelope = call.envelope(idempotency, command);
     let reply = app.cluster.propose(group(app, id)?, &envelope, repeat, call.deadline).await?;
     status_of(id.partition, &reply)
 }
@@ -298,6 +304,7 @@ pub(crate) async fn add_tasks(
         "" => None,
         text => Some(Name::parse("task_id", text)?),
     };
+    must_be_seen(app, call, id).await?;
     let answer = read_group(app, call, group(app, id)?, Query::TaskIds(id.seq), Freshness::Linearizable).await?;
     let Answer::TaskIds(known) = answer else { return Err(wrong_answer().into()) };
     let known: BTreeSet<String> = known.ok_or_else(|| no_workflow(id))?.into_iter().map(String::from).collect();
@@ -318,8 +325,23 @@ pub(crate) async fn events_here(app: &App, id: WorkflowId, after: u32) -> Result
     }
 }
 
+/// For a caller who is bound to a project, another one's workflow is not there.
+async fn must_be_seen(app: &Arc<App>, call: &Call, id: WorkflowId) -> Result<(), Refusal> {
+    if call.caller.project.is_none() {
+        return Ok(());
+    }
+    // From a task on that no workflow has: without any.
+    let query = Query::Workflow(id.seq, u32::MAX);
+    match read_group(app, call, group(app, id)?, query, Freshness::Linearizable).await? {
+        Answer::Workflow(Some(found)) if call.caller.sees(&found.workflow.project) => Ok(()),
+        Answer::Workflow(_) => Err(no_workflow(id)),
+        _ => Err(wrong_answer()),
+    }
+}
+
 /// See that a workflow is there, at its leader.
 pub(crate) async fn must_be_there(app: &Arc<App>, call: &Call, id: WorkflowId) -> Result<(), Refusal> {
+    must_be_seen(app, call, id).await?;
     let query = Query::WorkflowEvents(id.seq, u32::MAX - 1);
     match read_group(app, call, group(app, id)?, query, Freshness::Linearizable).await? {
         Answer::WorkflowEvents(Some(_)) => Ok(()),

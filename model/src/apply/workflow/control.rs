@@ -90,7 +90,8 @@ impl State<'_> {
     }
 
     pub(super) fn workflow_asked(&self, seq: u64) -> Result<Workflow, Refusal> {
-        self.workflow(seq).ok_or_else(|| Refusal::new(Code::NotFound, "there is no such workflow"))
+        let workflow = self.workflow(seq).filter(|workflow| self.may_touch(&workflow.project));
+        workflow.ok_or_else(|| Refusal::new(Code::NotFound, "there is no such workflow"))
     }
 
     /// Ends a wait of a task whose state says that it still waits.

@@ -150,6 +150,10 @@ impl State<'_> {
         if items {
             self.stop_items(at);
         } else {
+            let job = self.task(at).job.and_then(|seq| self.job(seq));
+            if let Some(job) = job.filter(|job| job.state == JobState::Leased) {
+                self.lease_timed_out(&job);
+            }
             self.stop(at);
         }
     }

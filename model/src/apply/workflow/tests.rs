@@ -83,7 +83,14 @@ impl World {
     }
 
     fn dead(&mut self, job: &LeasedJob) {
-        let nack = Nack { seq: job.seq, token: job.token, error: Some("no".into()), retry_in_ms: None, dead: true };
+        let nack = Nack {
+            seq: job.seq,
+            token: job.token,
+            error: Some("no".into()),
+            retry_in_ms: None,
+            dead: true,
+            unseen: false,
+        };
         self.item(Command::Nack(vec![nack])).expect("nacked");
     }
 

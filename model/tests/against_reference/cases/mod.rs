@@ -20,11 +20,11 @@ fn job(priority: u8, concurrency_key: Option<&str>) -> NewJob {
 }
 
 fn lease(max: u32) -> Command {
-    Command::Lease(Lease { queue: name("a"), worker: name("w"), max, bytes_max: 1_000, lease_ms: Some(500) })
+    Command::Lease(Lease { bytes_max: 1_000, lease_ms: Some(500), ..Lease::new(name("a"), name("w"), max) })
 }
 
 fn nack(seq: u64, token: u64, retry_in_ms: u64) -> Command {
-    Command::Nack(vec![Nack { seq, token, error: None, retry_in_ms: Some(retry_in_ms), dead: false }])
+    Command::Nack(vec![Nack { seq, token, error: None, retry_in_ms: Some(retry_in_ms), dead: false, unseen: false }])
 }
 
 /// A slot that is freed goes to the highest priority, though a lower one came back for it before.

@@ -126,7 +126,7 @@ fn new_job(fairness_key: Option<String>) -> NewJob {
 }
 
 fn lease(machine: &mut impl Machine, now: Time) -> LeasedJob {
-    let lease = Lease { queue: name("fair"), worker: name("w"), max: 1, bytes_max: 1_000, lease_ms: None };
+    let lease = Lease::new(name("fair"), name("w"), 1);
     match reply(machine, now, Command::Lease(lease)) {
         Reply::Leased(mut leased) if leased.jobs.len() == 1 => leased.jobs.remove(0),
         other => panic!("one job was asked for, {other:?} came"),

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use bravo_model::command::{Ack, Command, Envelope, Extend, Idempotency, Lease, Nack, NewJob, QueueDefinition, When};
+use bravo_model::command::{
+    Ack, Command, Envelope, Extend, Idempotency, Lease, Nack, NewJob, QueueDefinition, Sticky, When,
+};
 use bravo_model::job::{JobState, Payload};
 use bravo_model::limits;
 use bravo_model::queue::{Backoff, QueueConfig, RateLimit};
 use bravo_model::{Name, Time};
 use bytes::Bytes;
 
-use super::{Rng, name};
+use super::{Rng, labels, name};
 use crate::reference::Reference;
 
 /// What one history makes use of: each leaves some things out, so that the rest goes deeper.
@@ -22,6 +24,9 @@ struct Profile {
     order: bool,
     concurrency: bool,
     lanes: bool,
+    labels: bool,
+    projects: bool,
+    sticky: bool,
     limits: bool,
     switches: bool,
     dead_letters: bool,
@@ -54,6 +59,9 @@ impl Generator {
             order: flag(45),
             concurrency: flag(40) && std::env::var("BRAVO_WITHOUT").is_err(),
             lanes: flag(25),
+            labels: flag(25),
+            projects: flag(25),
+            sticky: flag(25),
             limits: flag(45),
             switches: flag(40),
             dead_letters: flag(30),
@@ -111,7 +119,7 @@ impl Generator {
             body: [self.rng.below(2) as u8; 16],
             kept_ms: self.rng.pick(&[50, 5_000, limits::IDEMPOTENCY_KEPT_MS]),
         });
-        Envelope { idempotency, command }
+        Envelope::new(idempotency, command)
     }
 
     fn command(&mut self, reference: &Reference) -> Command {
@@ -144,7 +152,8 @@ impl Generator {
     }
 
     fn new_job(&mut self) -> NewJob {
-        let Profile { priorities, delays, deadlines, unique, order, concurrency, lanes, nonsense, .. } = self.profile;
+        let Profile { priorities, delays, deadlines, unique, order, concurrency, lanes, sticky, nonsense, .. } =
+            self.profile;
         let queue = self.queue();
         let rng = &mut self.rng;
         let odd = nonsense && rng.chance(5);
@@ -154,6 +163,7 @@ impl Generator {
         let order_key = maybe(order, 70, &["o1", "o2"]);
         let concurrency_key = maybe(concurrency, 70, &["c1", "c2"]);
         let fairness_key = maybe(lanes, 70, &["f1", "f2"]);
+        let sticky_key = maybe(sticky, 60, &["s1", "s2", "s3"]);
         let workflow = maybe(true, 5, &["w-1"]).map(|text| name(&text));
         let run_at = (delays && rng.chance(50)).then(|| self.when(2_000));
         let deadline = (deadlines && self.rng.chance(50)).then(|| self.when(4_000));
@@ -177,6 +187,8 @@ impl Generator {
             order_key,
             concurrency_key,
             fairness_key,
+            requirements: if self.profile.labels && rng.chance(60) { some_labels(rng) } else { BTreeMap::new() },
+            sticky_key,
             metadata: rng.pick(&[&b""[..], b"", b"{}", b"{\"k\":1}", b"{ \"a\": \"}\" }"]).into(),
             workflow,
         }
@@ -204,6 +216,13 @@ impl Generator {
             max: if odd { rng.pick(&[0, 1_001]) } else { rng.pick(&[1, 1, 1, 2, 3, 10, 1_000]) },
             bytes_max: rng.pick(&[1, 100, 500, 1 << 20, 1 << 20, 1 << 20]),
             lease_ms: rng.chance(50).then(|| if odd { 99 } else { rng.pick(&[100, 500, 5_000, 60_000]) }),
+            project: (self.profile.projects && rng.chance(50)).then(|| name(rng.pick(&["p", "q"]))),
+            labels: if self.profile.labels { some_labels(rng) } else { BTreeMap::new() },
+            sticky: (self.profile.sticky && rng.chance(70)).then(|| Sticky {
+                slots: rng.pick(&[0, u64::MAX, 0x5555_5555_5555_5555, 0x0000_ffff_0000_ffff]),
+                alike: rng.pick(&[0, u64::MAX, 0x3333_3333_3333_3333]),
+                wait_ms: rng.pick(&[0, 20, 500, 5_000]),
+            }),
         })
     }
 
@@ -252,6 +271,7 @@ impl Generator {
                 error: rng.chance(50).then(|| format!("broke {}", rng.below(10))),
                 retry_in_ms: rng.chance(50).then(|| rng.pick(&[0, 0, 1, 100, 3_000])),
                 dead: rng.chance(15),
+                unseen: rng.chance(10),
             }
         }))
     }
@@ -305,4 +325,11 @@ impl Generator {
             agent_type: None,
         }
     }
+}
+
+/// Any of the labels of the histories, as requirements or as what a worker has.
+fn some_labels(rng: &mut Rng) -> BTreeMap<String, String> {
+    let sets: [&[(&str, &str)]; 5] =
+        [&[], &[("gpu", "yes")], &[("zone", "a")], &[("gpu", "yes"), ("zone", "a")], &[("gpu", "yes"), ("zone", "a")]];
+    labels(rng.pick(&sets))
 }

@@ -2,6 +2,7 @@
 
 mod generate;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use bravo_model::command::Envelope;
@@ -74,6 +75,9 @@ fn brief(text: &str) -> String {
         "order_key",
         "concurrency_key",
         "fairness_key",
+        "sticky_key",
+        "sticky",
+        "project",
         "workflow",
         "rate_limit",
         "max_in_flight",
@@ -116,6 +120,15 @@ impl Rng {
     pub(crate) fn pick<T: Clone>(&mut self, from: &[T]) -> T {
         from[self.below(from.len() as u64) as usize].clone()
     }
+}
+
+/// Labels that meet all requirements of the histories.
+pub(crate) fn all_labels() -> BTreeMap<String, String> {
+    labels(&[("gpu", "yes"), ("zone", "a")])
+}
+
+pub(crate) fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(label, value)| ((*label).to_owned(), (*value).to_owned())).collect()
 }
 
 pub(crate) fn name(text: &str) -> Name {

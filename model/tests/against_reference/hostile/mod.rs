@@ -122,8 +122,15 @@ fn inflate(rng: &mut Rng, command: &mut Command) {
 fn hand_back(rng: &mut Rng, seq: u64, token: u64) -> Command {
     let odd = Some(rng.pick(&EXTREMES));
     match rng.below(4) {
-        0 => Command::Nack(vec![Nack { seq, token, error: None, retry_in_ms: odd, dead: false }]),
-        1 => Command::Nack(vec![Nack { seq, token, error: Some("ä".repeat(5_000)), retry_in_ms: None, dead: false }]),
+        0 => Command::Nack(vec![Nack { seq, token, error: None, retry_in_ms: odd, dead: false, unseen: false }]),
+        1 => Command::Nack(vec![Nack {
+            seq,
+            token,
+            error: Some("ä".repeat(5_000)),
+            retry_in_ms: None,
+            dead: false,
+            unseen: false,
+        }]),
         2 => Command::Extend(vec![Extend { seq, token, lease_ms: odd, progress: None }]),
         _ => Command::Ack(vec![Ack { seq, token, result: None }]),
     }
@@ -176,7 +183,7 @@ pub(crate) fn sweeps_yield<M: Machine>(mut machine: M) {
     assert_eq!(machine.counts(&name("a")).dead, total);
     assert_eq!(sweep(&mut machine, 15_000, Command::Redrive(name("a"))), total);
     assert_eq!(machine.counts(&name("a")).ready, total);
-    let lease = Lease { queue: name("a"), worker: name("w"), max: 1_000, bytes_max: u32::MAX, lease_ms: Some(1_000) };
+    let lease = Lease { lease_ms: Some(1_000), ..Lease::new(name("a"), name("w"), 1_000) };
     let Reply::Leased(leased) = ask(&mut machine, 15_000, Command::Lease(lease)) else { panic!("a lease") };
     assert!(leased.jobs.len() <= 1_000);
     assert!(sweep(&mut machine, 17_000, Command::Tick) >= leased.jobs.len() as u64);

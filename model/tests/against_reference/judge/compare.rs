@@ -1,6 +1,6 @@
 //! What is compared: replies, jobs, queues, reasons, due times, invariants.
 
-use bravo_model::command::{Command, ListFilter};
+use bravo_model::command::{Command, Lease, ListFilter};
 use bravo_model::job::JobState;
 use bravo_model::reply::Reply;
 
@@ -21,7 +21,9 @@ pub(crate) fn replies(reference: &Reference, command: &Command, expected: &Reply
         (Reply::Leased(leased), Reply::Leased(real)) if held_back => {
             leased.jobs == real.jobs
                 && (real.more || !leased.more)
-                && (leased.next_at.is_none() || leased.next_at == real.next_at)
+                && (matches!(command, Command::Lease(Lease { sticky: Some(_), .. }))
+                    || leased.next_at.is_none()
+                    || leased.next_at == real.next_at)
         }
         // A tick also counts windows and kept answers whose time is over.
         (Reply::Swept { done, more }, Reply::Swept { done: did, more: has_more }) if *command == Command::Tick => {

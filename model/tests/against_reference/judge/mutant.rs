@@ -9,6 +9,7 @@ use bravo_model::{Name, Time};
 use bytes::Bytes;
 
 use super::machine::{Machine, Shown};
+use crate::history::all_labels;
 use crate::reference::{Counts, Reason};
 
 /// What is broken. The damage is done to commands on their way in and to answers on their way out,
@@ -29,6 +30,9 @@ pub(crate) enum Damage {
     IgnoreOrderKeys,
     IgnoreConcurrencyKeys,
     IgnorePriorities,
+    IgnoreRequirements,
+    IgnoreProjects,
+    IgnoreStickyKeys,
     IgnorePause,
     IgnoreDrain,
     IgnoreMaxInFlight,
@@ -52,7 +56,7 @@ pub(crate) enum Damage {
 }
 
 impl Damage {
-    pub(crate) const ALL: [Self; 32] = [
+    pub(crate) const ALL: [Self; 35] = [
         Self::DropAcks,
         Self::ReuseTokens,
         Self::AcceptOldTokens,
@@ -65,6 +69,9 @@ impl Damage {
         Self::IgnoreOrderKeys,
         Self::IgnoreConcurrencyKeys,
         Self::IgnorePriorities,
+        Self::IgnoreRequirements,
+        Self::IgnoreProjects,
+        Self::IgnoreStickyKeys,
         Self::IgnorePause,
         Self::IgnoreDrain,
         Self::IgnoreMaxInFlight,
@@ -204,6 +211,9 @@ impl<M: Machine> Mutant<M> {
                     _ => {}
                 }
             }
+            Command::Lease(lease) if damage == Damage::IgnoreRequirements => lease.labels = all_labels(),
+            Command::Lease(lease) if damage == Damage::IgnoreProjects => lease.project = None,
+            Command::Lease(lease) if damage == Damage::IgnoreStickyKeys => lease.sticky = None,
             Command::Lease(lease) if damage == Damage::LeaseTwoForOne && lease.max == 1 => lease.max = 2,
             Command::Ack(acks) => {
                 for ack in acks {

@@ -15,7 +15,7 @@ use bravo_model::{JobId, Time};
 use super::Machine;
 use super::compare;
 use super::coverage::Coverage;
-use crate::history::{Generator, History, Step, name};
+use crate::history::{Generator, History, Step, all_labels, name};
 use crate::reference::{Reference, Seen};
 
 /// The partition that the histories play in.
@@ -209,13 +209,8 @@ impl<M: Machine> Trial<M> {
         let mut at = self.reference.now;
         self.alone(at, Command::Tick)?;
         for queue in compare::QUEUES {
-            let lease = bravo_model::command::Lease {
-                queue: name(queue),
-                worker: name("closer"),
-                max: 1_000,
-                bytes_max: u32::MAX,
-                lease_ms: None,
-            };
+            let mut lease = bravo_model::command::Lease::new(name(queue), name("closer"), 1_000);
+            lease.labels = all_labels();
             self.alone(at, Command::Lease(lease))?;
         }
         let acks = self.reference.jobs.values().filter(|job| job.state == JobState::Leased);

@@ -1,5 +1,7 @@
 //! Taking jobs in.
 
+use std::collections::BTreeMap;
+
 use bravo_model::command::{NewJob, When};
 use bravo_model::job::JobState;
 use bravo_model::reply::{Enqueued, Reply};
@@ -52,7 +54,8 @@ impl Reference {
             || job.max_attempts.is_some_and(|n| n == 0 || n > limits::ATTEMPTS_MAX)
             || too_far(&job.run_at)
             || too_far(&job.deadline)
-            || job.unique_for_ms.is_some_and(|ms| ms > limits::HORIZON_MS_MAX);
+            || job.unique_for_ms.is_some_and(|ms| ms > limits::HORIZON_MS_MAX)
+            || job.requirements.len() > limits::REQUIREMENTS_MAX;
         wrong.then_some(Code::InvalidArgument)
     }
 
@@ -101,9 +104,12 @@ impl Reference {
             concurrency_key: asked.concurrency_key.clone(),
             fairness_key: asked.fairness_key.clone(),
             unique_key: asked.unique_key.clone(),
+            requirements: asked.requirements.clone(),
+            sticky_key: asked.sticky_key.clone(),
             payload: asked.payload.clone(),
             result: None,
             place: 0,
+            ready_at: 0,
             failed_before: false,
         };
         self.admit(job, asked.unique_for_ms);
@@ -184,9 +190,12 @@ impl Reference {
             concurrency_key: None,
             fairness_key: None,
             unique_key: None,
+            requirements: BTreeMap::new(),
+            sticky_key: None,
             workflow: None,
             result: None,
             place: 0,
+            ready_at: 0,
             failed_before: false,
             ..dead
         };

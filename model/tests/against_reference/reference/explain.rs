@@ -49,7 +49,7 @@ impl Reference {
         add(full, Reason::InFlightLimited);
         add(!self.has_rate_token(&job.queue), Reason::RateLimited);
         if held.is_empty() {
-            let front = self.first_of_lanes(&job.queue, true).contains(&seq);
+            let front = self.first_of_lanes(&job.queue, None, true, true).contains(&seq);
             held.push(if front { Reason::Front } else { Reason::Behind });
             // Those that would be passed over, for want of a slot, do stand in front of it as yet.
             if front && self.is_behind_in_lane(job) {

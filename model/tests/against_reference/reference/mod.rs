@@ -9,7 +9,9 @@
 //!
 //! - the pause after a failed attempt: anywhere between the backoff and the backoff less its jitter;
 //! - the lease token: any number greater than the job's last one;
-//! - which fairness lane is served next: the first job of any lane, among those of the highest priority.
+//! - which fairness lane is served next: the first job of any lane, among those of the highest priority. The
+//!   jobs of a lane have one project, fairness key and set of requirements;
+//! - whether a free slot of a concurrency key is kept for the job that goes first, though the asker cannot have it.
 
 mod admin;
 mod due;
@@ -64,15 +66,24 @@ pub(crate) struct RefJob {
     pub(crate) concurrency_key: Option<String>,
     pub(crate) fairness_key: Option<String>,
     pub(crate) unique_key: Option<String>,
+    pub(crate) requirements: BTreeMap<String, String>,
+    pub(crate) sticky_key: Option<String>,
     pub(crate) payload: Payload,
     pub(crate) result: Option<Payload>,
     /// Its place among the ready jobs: counts upwards as jobs become ready.
     pub(crate) place: u64,
+    /// When it got that place.
+    pub(crate) ready_at: Time,
     /// Between two attempts, not before the first: why = backoff rather than scheduled.
     pub(crate) failed_before: bool,
 }
 
 impl RefJob {
+    /// What jobs that take turns by time of work have in common.
+    pub(crate) fn lane(&self) -> (&Name, &Option<String>, &BTreeMap<String, String>) {
+        (&self.project, &self.fairness_key, &self.requirements)
+    }
+
     /// Ready, scheduled or blocked.
     pub(crate) fn waits(&self) -> bool {
         matches!(self.state, JobState::Ready | JobState::Scheduled | JobState::Blocked)
@@ -190,10 +201,11 @@ impl Reference {
 
     /// Makes a job ready, behind all that are.
     fn make_ready(&mut self, seq: u64) {
-        let place = self.take_place();
+        let (place, now) = (self.take_place(), self.now);
         let job = self.jobs.get_mut(&seq).expect("a job that is there");
         job.state = JobState::Ready;
         job.place = place;
+        job.ready_at = now;
     }
 
     /// Ends a job, frees its unique key unless that has a window, copies the dead.

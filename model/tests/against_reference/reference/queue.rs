@@ -115,7 +115,7 @@ impl Reference {
     /// When ready jobs are left that the rate limit alone holds back.
     pub(super) fn next_token_at(&self, name: &Name) -> Option<Time> {
         let level = self.level(name).filter(|&level| level < TOKEN)?;
-        if !self.has_room(name) || self.first_of_lanes(name, false).is_empty() {
+        if !self.has_room(name) || self.first_of_lanes(name, None, false, true).is_empty() {
             return None;
         }
         let rate = self.rate(name)?;
@@ -174,7 +174,7 @@ impl Reference {
     pub(super) fn is_behind_in_lane(&self, job: &RefJob) -> bool {
         let mut ready = self.jobs.values().filter(|other| other.state == JobState::Ready && other.queue == job.queue);
         ready.any(|other| {
-            (other.priority, &other.fairness_key) == (job.priority, &job.fairness_key)
+            (other.priority, other.lane()) == (job.priority, job.lane())
                 && other.place < job.place
                 && !self.is_behind_order_key(other)
                 && !self.is_concurrency_limited(other)

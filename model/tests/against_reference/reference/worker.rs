@@ -5,14 +5,15 @@ use std::cmp::Reverse;
 use bravo_model::command::{Ack, Extend, Lease, Nack};
 use bravo_model::job::JobState;
 use bravo_model::reply::{ItemResult, Leased, LeasedJob, Reply};
-use bravo_model::{Code, Name, limits};
+use bravo_model::{Code, Name, Time, limits};
 
 use super::{RefJob, Reference, Seen, refuse};
 
 impl Reference {
     pub(super) fn lease(&mut self, asked: &Lease, seen: &Seen<'_>) -> Reply {
         let wrong_ms = asked.lease_ms.is_some_and(|ms| !(limits::LEASE_MS_MIN..=limits::LEASE_MS_MAX).contains(&ms));
-        if asked.max == 0 || asked.max > limits::LEASE_JOBS_MAX || wrong_ms {
+        let wrong = wrong_ms || asked.labels.len() > limits::LABELS_MAX;
+        if asked.max == 0 || asked.max > limits::LEASE_JOBS_MAX || wrong {
             return refuse(Code::InvalidArgument);
         }
         let chosen: &[LeasedJob] = match seen.reply {
@@ -25,11 +26,14 @@ impl Reference {
             // Which lane comes next is the real model's choice; anything else is not. A late job may
             // be met before or after it.
             let chosen = chosen.get(jobs.len());
-            let mut next = self.next_candidates(&asked.queue);
+            let mut next = self.candidates_for(asked);
             while chosen.is_none_or(|job| !next.contains(&job.seq)) && self.bury_one(&asked.queue, seen) {
-                next = self.next_candidates(&asked.queue);
+                next = self.candidates_for(asked);
             }
             let Some(&first) = next.first() else { break };
+            if chosen.is_none() && self.owed(asked).is_empty() {
+                break;
+            }
             let full = |seq: &u64| bytes + self.jobs[seq].payload.bytes.len() as u64 > u64::from(asked.bytes_max);
             if chosen.is_none() && !jobs.is_empty() && next.iter().any(full) {
                 break; // A lane came next whose first job does not fit.
@@ -45,8 +49,8 @@ impl Reference {
             jobs.push(self.lease_one(seq, token, asked));
         }
         while self.bury_one(&asked.queue, seen) {}
-        let more = !self.next_candidates(&asked.queue).is_empty();
-        let next_at = self.next_token_at(&asked.queue);
+        let more = !self.owed(asked).is_empty();
+        let next_at = self.more_at(asked);
         Reply::Leased(Leased { jobs, more, next_at })
     }
 
@@ -68,7 +72,7 @@ impl Reference {
     /// Whether jobs are ready that are too late, or have no free slot of their concurrency key.
     pub(crate) fn has_held_back(&self, queue: &Name) -> bool {
         let mut ready = self.jobs.values().filter(|job| job.queue == *queue && job.state == JobState::Ready);
-        ready.any(|job| self.is_late(job) || self.is_concurrency_limited(job))
+        ready.any(|job| self.is_late(job) || self.is_concurrency_limited(job) || self.slots_are_spoken_for(job, true))
     }
 
     pub(super) fn is_late(&self, job: &RefJob) -> bool {
@@ -100,38 +104,92 @@ impl Reference {
         }
     }
 
-    /// What may be delivered next: of the jobs that nothing holds back, those of the highest
-    /// priority; of these, the first of each fairness lane, the oldest place first.
-    pub(crate) fn next_candidates(&self, queue: &Name) -> Vec<u64> {
-        if !self.has_room(queue) || !self.has_rate_token(queue) {
+    /// What this asker may be given next: of the jobs that nothing holds back and that are for it, those of
+    /// the highest priority; of these, the first of each fairness lane, the oldest place first. A job whose
+    /// slot is kept for one in front of it may be passed over.
+    fn candidates_for(&self, asked: &Lease) -> Vec<u64> {
+        if !self.has_room(&asked.queue) || !self.has_rate_token(&asked.queue) {
             return Vec::new();
         }
-        self.first_of_lanes(queue, false)
+        let mut all = self.first_of_lanes(&asked.queue, Some(asked), false, true);
+        let free = self.open_jobs(&asked.queue, false).into_iter();
+        let free: Vec<_> =
+            free.filter(|job| has_what_it_takes(job, asked) && self.kept_until(job, asked).is_none()).collect();
+        let goes_before = |other: &RefJob, job: &RefJob| {
+            let in_lane = other.lane() == job.lane() && other.priority == job.priority && other.place < job.place;
+            (other.priority > job.priority || in_lane) && !self.slots_are_spoken_for(other, true)
+        };
+        let passing = free.iter().filter(|job| !free.iter().any(|other| goes_before(other, job)));
+        let passing: Vec<u64> = passing.map(|job| job.seq).filter(|seq| !all.contains(seq)).collect();
+        all.extend(passing);
+        all
     }
 
-    /// Nothing would be delivered to a worker that asks now.
+    /// What the asker must be given, if it is given anything next.
+    fn owed(&self, asked: &Lease) -> Vec<u64> {
+        if !self.has_room(&asked.queue) || !self.has_rate_token(&asked.queue) {
+            return Vec::new();
+        }
+        self.first_of_lanes(&asked.queue, Some(asked), false, false)
+    }
+
+    /// When the asker may be given more, if time alone brings it.
+    fn more_at(&self, asked: &Lease) -> Option<Time> {
+        if !self.has_room(&asked.queue) {
+            return None;
+        }
+        if !self.first_of_lanes(&asked.queue, Some(asked), false, false).is_empty() {
+            return self.next_token_at(&asked.queue);
+        }
+        let open = self.open_jobs(&asked.queue, false);
+        let waiting =
+            open.into_iter().filter(|job| has_what_it_takes(job, asked) && !self.slots_are_spoken_for(job, true));
+        waiting.filter_map(|job| self.kept_until(job, asked)).min()
+    }
+
+    /// Nothing would be delivered to a worker that asks now, whatever its labels.
     pub(crate) fn is_idle(&self, queue: &Name) -> bool {
-        self.next_candidates(queue).is_empty()
+        !self.has_room(queue) || !self.has_rate_token(queue) || self.first_of_lanes(queue, None, false, true).is_empty()
     }
 
-    /// What may be delivered next, were it not for the queue's own limits.
-    pub(super) fn first_of_lanes(&self, queue: &Name, with_late: bool) -> Vec<u64> {
-        let free: Vec<_> = self
-            .jobs
+    fn open_jobs(&self, queue: &Name, with_late: bool) -> Vec<&RefJob> {
+        self.jobs
             .values()
             .filter(|job| job.queue == *queue && job.state == JobState::Ready)
             .filter(|job| with_late || !self.is_late(job))
             .filter(|job| !self.is_behind_order_key(job) && !self.is_concurrency_limited(job))
-            .collect();
+            .collect()
+    }
+
+    /// Until when a job is kept for another worker than the asker.
+    fn kept_until(&self, job: &RefJob, asked: &Lease) -> Option<Time> {
+        let (sticky, key) = asked.sticky.zip(job.sticky_key.as_ref())?;
+        let bits = if job.requirements.is_empty() { sticky.slots } else { sticky.alike };
+        let wanted = bits >> bravo_model::sticky_slot(&job.project, key) & 1 == 1;
+        let until = job.ready_at + sticky.wait_ms;
+        (!wanted && until > self.now).then_some(until)
+    }
+
+    /// What may be delivered next to an asker (none: to somebody), were it not for the queue's own limits.
+    pub(super) fn first_of_lanes(
+        &self,
+        queue: &Name,
+        asked: Option<&Lease>,
+        with_late: bool,
+        with_spoken_for: bool,
+    ) -> Vec<u64> {
+        let for_asker = |job: &RefJob| {
+            asked.is_none_or(|asked| has_what_it_takes(job, asked) && self.kept_until(job, asked).is_none())
+        };
+        let free = self.open_jobs(queue, with_late).into_iter().filter(|job| for_asker(job));
+        let free: Vec<_> = free.filter(|job| with_spoken_for || !self.slots_are_spoken_for(job, true)).collect();
         let Some(top) = free.iter().map(|job| job.priority).max() else { return Vec::new() };
         let top: Vec<_> = free.into_iter().filter(|job| job.priority == top).collect();
         // A lane is served in order, but where the free slots of a concurrency key are left to jobs of
         // other lanes, those behind may go first. A late job may or may not have been met by then.
         let is_first = |job: &RefJob, with_late: bool| {
             !top.iter().any(|other| {
-                other.fairness_key == job.fairness_key
-                    && other.place < job.place
-                    && !self.slots_are_spoken_for(other, with_late)
+                other.lane() == job.lane() && other.place < job.place && !self.slots_are_spoken_for(other, with_late)
             })
         };
         let mut first: Vec<_> = top.iter().filter(|job| is_first(job, false) || is_first(job, true)).collect();
@@ -253,6 +311,13 @@ impl Reference {
         }
         ItemResult { code: None, cancel_requested: job.cancel_requested, expires_at: Some(until) }
     }
+}
+
+/// The job is of the asker's project, and the asker has what the job requires.
+fn has_what_it_takes(job: &RefJob, asked: &Lease) -> bool {
+    let has = |label: &String, value: &String| asked.labels.iter().any(|(has, of)| has == label && of == value);
+    asked.project.as_ref().is_none_or(|project| *project == job.project)
+        && job.requirements.iter().all(|(label, value)| has(label, value))
 }
 
 fn code(code: Option<Code>) -> ItemResult {

@@ -66,6 +66,12 @@ pub(crate) struct Args {
     /// Shares the queue fairly between keys
     #[arg(long, value_name = "KEY")]
     fairness_key: Option<String>,
+    /// A label that a worker must have to get the job; may be repeated
+    #[arg(long = "require", value_name = "LABEL=VALUE", value_parser = crate::worker::label)]
+    requirements: Vec<(String, String)>,
+    /// Jobs of one key go to the worker that has the key's state, if it takes them soon
+    #[arg(long, value_name = "KEY")]
+    sticky_key: Option<String>,
     /// A JSON object that goes with the job
     #[arg(long, value_name = "JSON")]
     metadata: Option<String>,
@@ -114,6 +120,12 @@ impl Args {
         }
         if let Some(key) = text(&self.fairness_key) {
             job = job.fairness_key(key);
+        }
+        for (label, value) in &self.requirements {
+            job = job.requirement(label, value);
+        }
+        if let Some(key) = text(&self.sticky_key) {
+            job = job.sticky_key(key);
         }
         if let Some(metadata) = text(&self.metadata) {
             if !is_json(metadata.as_bytes()) {

@@ -8,7 +8,7 @@ use clap::Subcommand;
 
 use crate::exit::Failure;
 use crate::global::Global;
-use crate::output::{Table, fields, or_dash, show};
+use crate::output::{Table, fields, more, or_dash, show};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -100,7 +100,7 @@ fn rows(page: &JobListAnswer) -> String {
             or_dash(job.error.as_ref().map(|error| error.lines().next().unwrap_or_default().to_owned())),
         ]);
     }
-    let next = page.next_cursor.as_ref().map_or_else(String::new, |cursor| format!("more: --cursor {cursor}\n"));
+    let next = more(page.next_cursor.as_ref());
     table.render() + &next
 }
 

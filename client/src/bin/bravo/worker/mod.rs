@@ -26,9 +26,9 @@ pub(crate) struct Args {
     /// The command, for sh -c
     #[arg(long, value_name = "CMD")]
     pub(crate) exec: String,
-    /// Jobs at a time
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(crate) concurrency: usize,
+    /// Jobs at a time; MAX_CONCURRENT_TASKS of the environment unless given, or 10
+    #[arg(long, value_name = "N")]
+    pub(crate) concurrency: Option<usize>,
     /// Length of the leases; the queue's unless given
     #[arg(long, value_name = "MS")]
     pub(crate) lease_ms: Option<u64>,
@@ -36,8 +36,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ID")]
     worker_id: Option<String>,
     /// The type that scaling counts it under; the queue's unless given
-    #[arg(long, value_name = "TYPE")]
+    #[arg(long, value_name = "TYPE", alias = "type")]
     agent_type: Option<String>,
+    /// What the worker is, for jobs that require it; may be repeated
+    #[arg(long = "label", value_name = "LABEL=VALUE", value_parser = label)]
+    labels: Vec<(String, String)>,
+    /// Its weight beside others of its capacity, 1 to 1000
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    weight: Option<u32>,
     /// How long jobs may go on after a signal
     #[arg(long, value_name = "MS", default_value_t = 30_000)]
     grace_ms: u64,
@@ -46,11 +52,26 @@ pub(crate) struct Args {
     kill_after_ms: u64,
 }
 
+/// `LABEL=VALUE`.
+pub(crate) fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((label, value)) if !label.is_empty() && !value.is_empty() => Ok((label.into(), value.into())),
+        _ => Err("a label is written LABEL=VALUE".into()),
+    }
+}
+
 pub(crate) async fn run(args: Args, global: &Global) -> Result<(), Failure> {
     let client = global.client()?;
-    let mut worker = Worker::builder(&client, args.queues.clone())
-        .concurrency(args.concurrency)
-        .grace(Duration::from_millis(args.grace_ms));
+    let mut worker = Worker::builder(&client, args.queues.clone()).grace(Duration::from_millis(args.grace_ms));
+    if let Some(jobs) = args.concurrency {
+        worker = worker.concurrency(jobs);
+    }
+    for (label, value) in &args.labels {
+        worker = worker.label(label, value);
+    }
+    if let Some(weight) = args.weight {
+        worker = worker.weight(weight);
+    }
     if let Some(ms) = args.lease_ms {
         worker = worker.lease_ms(ms);
     }

@@ -31,7 +31,7 @@ const refresh = async () => {
     fill("queues", queues.queues.map((q) => [q.name, q.ready, q.scheduled, q.blocked, q.leased, [q.dead, q.dead > 0],
       span(q.oldest_ready_ms), q.paused ? "paused" : q.draining ? "draining" : "open"]));
     fill("workers", workers.workers.map((w) => [w.worker_id, w.agent_type, w.queues.join(", "), w.capacity,
-      w.in_flight, w.node, w.last_heartbeat]));
+      w.in_flight, w.node, w.last_heartbeat, [w.breaker, w.breaker !== "closed"]]));
     fill("nodes", cluster.nodes.map((n) => [n.id, n.public, n.peer, n.role, [n.state, n.state !== "up"], n.version]));
     fill("partitions", [cluster.meta, ...cluster.partitions].filter(Boolean).map((p) => [String(p.id),
       [p.leader, p.leader == null], p.term, p.last_applied, Math.max(0, ...p.members.map((m) => m.lag ?? 0))]));

@@ -24,10 +24,10 @@ const PART_BYTES: usize = 64 << 10;
 /// Parts that wait before and behind a coder.
 const PARTS: usize = 2;
 /// How far back a zstd stream may refer, as a power of two: what RFC 9659 allows over HTTP.
-const ZSTD_WINDOW_LOG: u32 = 23;
+pub(crate) const ZSTD_WINDOW_LOG: u32 = 23;
 
 /// How a brotli stream begins whose window may have a gibibyte (RFC 7932 keeps that value free).
-const LARGE_WINDOW: u8 = 0x11;
+pub(crate) const LARGE_WINDOW: u8 = 0x11;
 
 /// A content coding that is understood here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +40,9 @@ pub(crate) enum Coding {
 impl Coding {
     /// All of them, the ones that are liked best first.
     pub(crate) const ALL: [Self; 3] = [Self::Zstd, Self::Brotli, Self::Gzip];
+
+    /// Their names.
+    pub(crate) const NAMES: &'static str = "gzip, br, zstd";
 
     /// Its name in headers.
     pub(crate) fn token(self) -> &'static str {

@@ -19,7 +19,7 @@ use bravo_model::{Code, Command, Envelope, Name, Refusal, Reply};
 use futures_util::future::join_all;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-pub(crate) use coded::{Coding, Turn, turned};
+pub(crate) use coded::{Coding, LARGE_WINDOW, Turn, ZSTD_WINDOW_LOG, turned};
 pub(crate) use content::{Source, stream};
 pub(crate) use upload::{Upload, check_size};
 
@@ -28,7 +28,7 @@ use super::wrong_reply;
 use crate::cluster::Repeat;
 use crate::gateway::app::App;
 use crate::gateway::call::{Call, hash};
-use crate::raft::types::{GroupId, partition_group};
+use crate::raft::types::{GroupId, META_GROUP, partition_group};
 use crate::routing;
 use crate::transport::wire::{Answer, Query};
 
@@ -81,6 +81,7 @@ pub(crate) async fn put(
     manifest: Manifest,
     expected: Expected,
 ) -> Result<(u32, bool), Refusal> {
+    call.caller.may_write(&place.project)?;
     let group = group_of(app, &place);
     let Place { project, path } = place;
     let put = Command::PutArtifact(Box::new(PutArtifact { project, path, manifest, expected }));
@@ -92,6 +93,9 @@ pub(crate) async fn put(
 
 /// Deletes an artifact with all its versions.
 pub(crate) async fn delete(app: &Arc<App>, call: &Call, place: Place, expected: Expected) -> Result<(), Refusal> {
+    if !call.caller.sees(&place.project) {
+        return Err(Refusal::new(Code::NotFound, format!("there is no artifact {}", place.path)));
+    }
     let group = group_of(app, &place);
     let Place { project, path } = place;
     match propose(app, call, group, Command::DeleteArtifact { project, path, expected }).await? {
@@ -108,15 +112,20 @@ pub(crate) async fn find(
     version: Option<u32>,
     freshness: Freshness,
 ) -> Result<Found, Refusal> {
+    if !call.caller.sees(&place.project) {
+        return Err(no_artifact(place, version));
+    }
     let query = Query::Artifact(place.project.clone(), place.path.clone(), version);
     match read_group(app, call, group_of(app, place), query, freshness).await? {
         Answer::Artifact(Some(found)) => Ok(*found),
-        Answer::Artifact(None) => {
-            let of = version.map_or_else(String::new, |version| format!(" with a version {version} that is kept"));
-            Err(Refusal::new(Code::NotFound, format!("there is no artifact {}{of}", place.path)))
-        }
+        Answer::Artifact(None) => Err(no_artifact(place, version)),
         _ => Err(wrong_answer()),
     }
+}
+
+fn no_artifact(place: &Place, version: Option<u32>) -> Refusal {
+    let of = version.map_or_else(String::new, |version| format!(" with a version {version} that is kept"));
+    Refusal::new(Code::NotFound, format!("there is no artifact {}{of}", place.path))
 }
 
 /// Where a version's bytes are.
@@ -133,6 +142,10 @@ pub(crate) async fn list(
     page: &Page,
 ) -> Result<ArtifactListAnswer, Refusal> {
     let after = page.cursor.as_deref().map(decode).transpose()?;
+    if !call.caller.sees(project) {
+        let as_of = Timestamp(app.cluster.now(META_GROUP));
+        return Ok(ArtifactListAnswer { artifacts: Vec::new(), next_cursor: None, as_of });
+    }
     let partitions = 0..app.cluster.partitions();
     let query = Query::Artifacts {
         project: project.clone(),
@@ -196,5 +209,5 @@ async fn propose(app: &Arc<App>, call: &Call, group: GroupId, command: Command) 
     let idempotency = Some(call.remembered("", body));
     let fresh = Instant::now() + Duration::from_millis(app.limits.request_timeout_ms);
     let deadline = if call.timeout_given { call.deadline } else { fresh };
-    app.cluster.propose(group, &Envelope { idempotency, command }, Repeat::Safe, deadline).await
+    app.cluster.propose(group, &call.envelope(idempotency, command), Repeat::Safe, deadline).await
 }

@@ -1,7 +1,7 @@
 //! Takes an artifact in, chunk by chunk: however large it is, no more than a few chunks are held.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bravo_model::artifact::{Chunk, Content, Manifest, Part};
 use bravo_model::{Code, Refusal, limits};
@@ -16,8 +16,6 @@ use crate::gateway::app::App;
 use crate::raft::types::GroupId;
 use crate::telemetry::events::ArtifactBytes;
 
-/// A sender that is silent for longer is not waited for.
-const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// Chunks that are on their way to the nodes while the next one is taken in.
 const SENT_MAX: usize = 4;
 
@@ -40,7 +38,7 @@ impl Upload {
     pub(crate) async fn take(
         app: &Arc<App>,
         place: &Place,
-        mut body: impl Stream<Item = Result<Bytes, String>> + Unpin,
+        mut body: impl Stream<Item = Result<Bytes, Refusal>> + Unpin,
     ) -> Result<Manifest, Refusal> {
         let mut upload = Self {
             app: app.clone(),
@@ -53,16 +51,10 @@ impl Upload {
             sent: JoinSet::new(),
             renewed: Instant::now(),
         };
-        loop {
-            match tokio::time::timeout(SILENCE_MAX, body.next()).await {
-                Ok(Some(Ok(bytes))) => upload.add(bytes).await?,
-                Ok(Some(Err(detail))) => {
-                    return Err(Refusal::new(Code::InvalidArgument, format!("body: {detail}; nothing was changed")));
-                }
-                Ok(None) => return upload.finish().await,
-                Err(_) => return Err(Refusal::new(Code::DeadlineExceeded, "the body did not come in time")),
-            }
+        while let Some(bytes) = body.next().await {
+            upload.add(bytes?).await?;
         }
+        upload.finish().await
     }
 
     async fn add(&mut self, mut bytes: Bytes) -> Result<(), Refusal> {

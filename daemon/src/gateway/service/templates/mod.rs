@@ -12,7 +12,7 @@ use bravo_api::template::{self, Template};
 use bravo_api::{FieldError, Rejection};
 use bravo_model::command::Idempotency;
 use bravo_model::template::{Expected, PutTemplate, etag};
-use bravo_model::{Code, Command, Envelope, Name, Refusal, Reply};
+use bravo_model::{Code, Command, Name, Refusal, Reply};
 use bytes::Bytes;
 use serde_json::Value;
 
@@ -38,6 +38,7 @@ pub(crate) async fn put(
     body: Bytes,
     expected: Expected,
 ) -> Result<proto::PutTemplateResponse, Rejection> {
+    call.names(&name);
     depth::check_text("document", [body.as_ref()])?;
     let idempotency = remembered(call, &body, &expected);
     let checked = {
@@ -69,6 +70,7 @@ pub(crate) async fn put(
 
 /// Deletes a template with all its versions; answers when every node knows it.
 pub(crate) async fn delete(app: &Arc<App>, call: &Call, name: Name, expected: Expected) -> Result<(), Refusal> {
+    call.names(&name);
     let idempotency = remembered(call, &[], &expected);
     let command = Command::DeleteTemplate { name: name.clone(), expected };
     propose(app, call, idempotency, command).await?;
@@ -170,7 +172,7 @@ pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
 }
 
 async fn propose(app: &Arc<App>, call: &Call, idempotency: Idempotency, command: Command) -> Result<Reply, Refusal> {
-    let envelope = Envelope { idempotency: Some(idempotency), command };
+    let envelope = call.envelope(Some(idempotency), command);
     app.cluster.propose(META_GROUP, &envelope, Repeat::Safe, call.deadline).await
 }
 

@@ -1,0 +1,204 @@
+//! Finds out who a request is from.
+//!
+//! A key is looked up in this node's replica of meta. One that is not there may have been made a moment ago:
+//! then the leader is asked, a bounded number of times at once. A replica that has not heard of a leader for
+//! long knows nothing of keys that were revoked since, and lets nobody in.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use bravo_api::keys::KeyText;
+use bravo_model::key::{ApiKey, Roles, SecretHash};
+use bravo_model::{Code, Command, Envelope, Name, Refusal, Time};
+use http::header::AUTHORIZATION;
+use http::{Extensions, HeaderMap};
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+
+use super::Caller;
+use crate::cluster::{Cluster, Repeat};
+use crate::config;
+use crate::gateway::peer::ClientCertificate;
+use crate::query;
+use crate::raft::types::META_GROUP;
+use crate::telemetry::events::KeyUsesLost;
+use crate::transport::wire::{Answer, Query};
+
+/// A replica of meta that is older lets nobody in.
+const STALE_MS_MAX: u64 = 10_000;
+/// Keys that are asked for at the leader at a time.
+const ASKS_MAX: usize = 16;
+/// How long one waits for the leader.
+const ASK_PATIENCE: Duration = Duration::from_secs(2);
+/// A use is noted if the last one that was is older.
+const USE_MS: u64 = 60_000;
+/// How often uses are told.
+const TELL_EVERY: Duration = Duration::from_secs(10);
+
+/// The door of one node.
+pub(crate) struct Door {
+    required: bool,
+    /// The key of the configuration.
+    admin: Option<(Name, SecretHash)>,
+    asks: Semaphore,
+    /// Uses that are to be told; at most as many as one command tells.
+    uses: Mutex<HashMap<Name, Time>>,
+}
+
+impl Door {
+    /// As it is configured; fails if the key of the configuration cannot be read.
+    pub(crate) fn new(config: &config::Auth) -> anyhow::Result<Self> {
+        let admin = config.admin_key_file.as_deref().map(read_key).transpose()?;
+        Ok(Self { required: config.required, admin, asks: Semaphore::new(ASKS_MAX), uses: Mutex::default() })
+    }
+
+    /// Whom these headers are from.
+    pub(crate) async fn caller(
+        &self,
+        cluster: &Arc<Cluster>,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+    ) -> Result<Caller, Refusal> {
+        let Some(presented) = presented(headers) else {
+            if let Some(certificate) = extensions.get::<ClientCertificate>() {
+                return certified(certificate);
+            }
+            if self.required {
+                let detail = "an API key is required (Authorization: Bearer KEY), or a client certificate";
+                return Err(Refusal::new(Code::Unauthenticated, detail));
+            }
+            return Ok(Caller::anybody());
+        };
+        let text = presented.and_then(KeyText::parse).ok_or_else(unknown)?;
+        let id = text.id().ok_or_else(unknown)?;
+        if let Some((admin, hash)) = &self.admin
+            && *admin == id
+        {
+            let admin = || Caller { actor: format!("key:{id}").into(), key: Some(id.clone()), ..Caller::anybody() };
+            return if text.is(hash) { Ok(admin()) } else { Err(unknown()) };
+        }
+        let key = self.find(cluster, &id).await?.filter(|key| text.is(&key.hash)).ok_or_else(unknown)?;
+        let now = cluster.now(META_GROUP);
+        if key.expires_at.is_some_and(|end| end <= now) {
+            return Err(Refusal::new(Code::Unauthenticated, "this API key has expired"));
+        }
+        self.note_use(&key, now);
+        let ApiKey { project, roles, .. } = key;
+        Ok(Caller { actor: format!("key:{id}").into(), project, roles, key: Some(id) })
+    }
+
+    /// Whether what a stream was opened with still holds, as this node knows: it outlives the check at its start.
+    pub(crate) fn holds(&self, cluster: &Cluster, caller: &Caller) -> Result<(), Refusal> {
+        let Some(id) = caller.key.as_ref().filter(|id| self.admin.as_ref().is_none_or(|(admin, _)| admin != *id))
+        else {
+            return Ok(());
+        };
+        let now = cluster.now(META_GROUP);
+        let key = cluster.group(META_GROUP).and_then(|meta| query::key(&meta.shared, id));
+        match key.filter(|key| key.expires_at.is_none_or(|end| end > now)) {
+            Some(_) => Ok(()),
+            None => Err(Refusal::new(Code::Unauthenticated, "this API key does not hold any more")),
+        }
+    }
+
+    async fn find(&self, cluster: &Arc<Cluster>, id: &Name) -> Result<Option<ApiKey>, Refusal> {
+        if cluster.silent_ms(META_GROUP) > STALE_MS_MAX {
+            let detail = "this node has not heard of the cluster for too long to know which keys hold";
+            return Err(Refusal::retry_after(Code::NoLeader, detail, 1_000));
+        }
+        if let Some(key) = cluster.group(META_GROUP).and_then(|meta| query::key(&meta.shared, id)) {
+            return Ok(Some(key));
+        }
+        let Ok(_place) = self.asks.try_acquire() else {
+            return Err(Refusal::retry_after(Code::Shed, "too many unknown keys are looked for", 1_000));
+        };
+        match cluster.read(META_GROUP, Query::Key(id.clone()), Instant::now() + ASK_PATIENCE).await? {
+            Answer::Keys(found) => Ok(found.into_iter().next()),
+            _ => Err(Refusal::new(Code::Internal, "a read was answered with the wrong kind")),
+        }
+    }
+
+    fn note_use(&self, key: &ApiKey, now: Time) {
+        if key.used_at.is_some_and(|last| now.saturating_sub(last) < USE_MS) {
+            return;
+        }
+        let mut uses = self.uses.lock();
+        if uses.len() < bravo_model::limits::KEY_USES_MAX || uses.contains_key(&key.id) {
+            uses.insert(key.id.clone(), now);
+        }
+    }
+
+    /// Tells the cluster when keys were used last, until `leave` is over.
+    pub(crate) async fn tell_uses(&self, cluster: &Arc<Cluster>, leave: impl Future<Output = ()>) {
+        tokio::pin!(leave);
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(TELL_EVERY) => {}
+                () = &mut leave => return,
+            }
+            let uses: Vec<(Name, Time)> = self.uses.lock().drain().collect();
+            if uses.is_empty() {
+                continue;
+            }
+            let envelope = Envelope::plain(Command::UseKeys(uses));
+            let told = cluster.propose(META_GROUP, &envelope, Repeat::Safe, Instant::now() + ASK_PATIENCE).await;
+            if let Err(refusal) = told {
+                KeyUsesLost { detail: &refusal.detail }.emit();
+            }
+        }
+    }
+}
+
+/// Whom a certificate names, which the client CA signed.
+fn certified(certificate: &ClientCertificate) -> Result<Caller, Refusal> {
+    let roles = Roles::parse(certificate.roles.iter().map(String::as_str));
+    let wrong = |_| Refusal::new(Code::Unauthenticated, "the certificate names roles that there are not");
+    let (roles, project) = (roles.map_err(wrong)?, certificate.project.clone());
+    Ok(Caller { actor: format!("cert:{}", certificate.name).into(), project, roles, key: None })
+}
+
+/// The key that came with a request; `Some(None)`: something came that is none.
+fn presented(headers: &HeaderMap) -> Option<Option<&str>> {
+    if let Some(value) = headers.get(AUTHORIZATION) {
+        let token = value.to_str().ok().and_then(|text| {
+            let (scheme, token) = text.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+        });
+        return Some(token);
+    }
+    headers.get("x-api-key").map(|value| value.to_str().ok().map(str::trim))
+}
+
+/// The same for a key that is not there, and for a wrong secret of one that is.
+fn unknown() -> Refusal {
+    Refusal::new(Code::Unauthenticated, "this API key is not known")
+}
+
+fn read_key(path: &Path) -> anyhow::Result<(Name, SecretHash)> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("auth.admin_key_file: {}", path.display()))?;
+    let whole = KeyText::parse(text.trim()).and_then(|text| Some((text.id()?, text.hash())));
+    whole.with_context(|| format!("auth.admin_key_file: {} has no key: bravo_<id>_<secret>", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(name: &'static str, value: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(name, value.parse().unwrap());
+        headers
+    }
+
+    #[test]
+    fn a_key_comes_in_either_header() {
+        assert_eq!(presented(&of("authorization", "Bearer k")), Some(Some("k")));
+        assert_eq!(presented(&of("authorization", "bearer  k ")), Some(Some("k")));
+        assert_eq!(presented(&of("x-api-key", "k")), Some(Some("k")));
+        assert_eq!(presented(&HeaderMap::new()), None);
+        assert_eq!(presented(&of("authorization", "Basic abc")), Some(None), "something that is no key is wrong");
+    }
+}

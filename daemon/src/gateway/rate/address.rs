@@ -1,0 +1,141 @@
+//! Whom a request is from: the other end of its connection, or whom a trusted proxy speaks for.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use http::HeaderMap;
+use http::header::{FORWARDED, HeaderName};
+use ipnet::IpNet;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// What has one limit: an address, or of IPv6 the network of 64 bits that one customer is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Source {
+    V4(Ipv4Addr),
+    V6([u8; 8]),
+}
+
+impl Source {
+    /// The source that an address belongs to.
+    pub(crate) fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(address) => Self::V4(address),
+            IpAddr::V6(address) => {
+                let mut network = [0; 8];
+                network.copy_from_slice(&address.octets()[..8]);
+                Self::V6(network)
+            }
+        }
+    }
+}
+
+/// Whether one of the networks has this address.
+pub(crate) fn within(networks: &[IpNet], address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    networks.iter().any(|network| network.contains(&address))
+}
+
+/// Whom a request is from that came from `peer`: its own word counts for nothing, that of trusted proxies does. The
+/// addresses are looked at from the nearest on; the first one that is no trusted proxy's is who asks.
+pub(super) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+    let peer = peer.to_canonical();
+    if trusted.is_empty() || !within(trusted, peer) {
+        return peer;
+    }
+    let mut nearest = peer;
+    for hop in hops(headers).into_iter().rev() {
+        // What cannot be read was said by the last one that could, and is taken for it.
+        let Some(address) = hop else { return nearest };
+        nearest = address;
+        if !within(trusted, address) {
+            return address;
+        }
+    }
+    nearest
+}
+
+/// Those that a request came by, the farthest first: by `Forwarded` (RFC 7239), or else by `X-Forwarded-For`.
+fn hops(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
+    let lines = |name: &HeaderName| {
+        let values = headers.get_all(name).into_iter();
+        values.map(|value| value.to_str().unwrap_or("?").to_owned()).collect::<Vec<_>>().join(",")
+    };
+    if headers.contains_key(FORWARDED) {
+        return lines(&FORWARDED).split(',').map(forwarded).collect();
+    }
+    if headers.contains_key(&X_FORWARDED_FOR) {
+        return lines(&X_FORWARDED_FOR).split(',').map(address).collect();
+    }
+    Vec::new()
+}
+
+/// The address in `for=…` of one element.
+fn forwarded(element: &str) -> Option<IpAddr> {
+    let pairs = element.split(';').filter_map(|pair| pair.split_once('='));
+    let (_, node) = pairs.into_iter().find(|(name, _)| name.trim().eq_ignore_ascii_case("for"))?;
+    address(node.trim().trim_matches('"'))
+}
+
+/// An address with or without a port, of IPv6 in brackets where it has one.
+fn address(text: &str) -> Option<IpAddr> {
+    let text = text.trim();
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    let with_port = || text.parse::<SocketAddr>().ok().map(|socket| socket.ip());
+    bare.parse::<IpAddr>().ok().or_else(with_port).map(|address| address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn asked_by(peer: &str, lines: &[(&'static str, &'static str)]) -> IpAddr {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(*name, value.parse().unwrap());
+        }
+        client(ip(peer), &headers, &["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()])
+    }
+
+    #[test]
+    fn only_trusted_proxies_are_believed() {
+        let said = ("x-forwarded-for", "198.51.100.7");
+        assert_eq!(asked_by("203.0.113.1", &[said]), ip("203.0.113.1"));
+        assert_eq!(asked_by("10.0.0.1", &[said]), ip("198.51.100.7"));
+        assert_eq!(asked_by("::ffff:10.0.0.1", &[said]), ip("198.51.100.7"));
+        assert_eq!(asked_by("10.0.0.1", &[]), ip("10.0.0.1"));
+    }
+
+    #[test]
+    fn the_nearest_address_that_is_no_proxys_is_who_asks() {
+        let lied = ("x-forwarded-for", "1.1.1.1, 198.51.100.7:4711");
+        assert_eq!(asked_by("10.0.0.1", &[lied, ("x-forwarded-for", "10.9.9.9")]), ip("198.51.100.7"));
+        assert_eq!(asked_by("10.0.0.1", &[("x-forwarded-for", "10.1.1.1,10.2.2.2")]), ip("10.1.1.1"));
+        assert_eq!(asked_by("10.0.0.1", &[("x-forwarded-for", "1.1.1.1, nonsense, 10.2.2.2")]), ip("10.2.2.2"));
+    }
+
+    #[test]
+    fn forwarded_is_read_in_all_its_forms_and_goes_first() {
+        for value in [
+            "for=\"[2001:db8::7]:4711\"",
+            "proto=https;For=\"[2001:db8::7]\"",
+            "for=1.1.1.1, for=\"[2001:db8::7]\";by=x",
+        ] {
+            assert_eq!(asked_by("fd00::1", &[("forwarded", value), ("x-forwarded-for", "9.9.9.9")]), ip("2001:db8::7"));
+        }
+        for value in ["for=unknown", "for=_hidden", "by=1.1.1.1", ""] {
+            assert_eq!(asked_by("10.0.0.1", &[("forwarded", value)]), ip("10.0.0.1"), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_network_of_64_bits_is_one_source() {
+        assert_eq!(Source::of(ip("2001:db8:0:1::1")), Source::of(ip("2001:db8:0:1:ffff::2")));
+        assert_ne!(Source::of(ip("2001:db8:0:1::1")), Source::of(ip("2001:db8:0:2::1")));
+        assert_eq!(Source::of(ip("::ffff:192.0.2.1")), Source::of(ip("192.0.2.1")));
+        assert_ne!(Source::of(ip("192.0.2.1")), Source::of(ip("192.0.2.2")));
+    }
+}
