@@ -46,7 +46,7 @@ fn on_the_small_trace_most_late_jobs_are_spared_and_the_upper_quantile_holds() {
     assert!(report.cost_ratio() < 1.1, "{}", report.cost_ratio());
     assert!((0.87..=0.93).contains(&report.coverage), "{}", report.coverage);
     assert!(report.clairvoyant.late <= report.ours.late);
-    assert_eq!(report.steps.len(), 500.min(report.steps.len()));
+    assert!((100..=500).contains(&report.steps.len()));
 }
 
 #[test]
