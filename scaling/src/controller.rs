@@ -1,16 +1,19 @@
 //! The controller of one agent type: observations in, recommendations out. The daemon, the evaluator and the
 //! backtest all run this code.
 
+mod decision;
+mod outlook;
+
 use serde::{Deserialize, Serialize};
 
 use crate::Observation;
-use crate::advice::{Point, Recommendation};
+use crate::advice::Recommendation;
 use crate::behaviour::Brake;
 use crate::boot::Boot;
-use crate::forecast::{self, Chance, Model, WINDOW, quantile};
+use crate::forecast::{self, Model, WINDOW, quantile};
 use crate::history::{History, ROLLUP_TICKS};
 use crate::judge::Judge;
-use crate::plan::{Job, Plan, Planner, Question};
+use crate::plan::Planner;
 use crate::reactive::{Reactive, USE_AIM};
 use crate::service::Service;
 use crate::settings::{Policy, Settings};
@@ -23,13 +26,6 @@ const TICKS_MIN: u64 = 8;
 /// Ticks that one late observation may stand for.
 const GAP_TICKS_MAX: u32 = 240;
 const LEAD_MAX: usize = 40;
-const HORIZON_S: f64 = 900.0;
-/// Below this cost relative to the plain rule the price of a late job rises, by so much for each unit below.
-const CHEAP: f64 = 0.92;
-const CHEAP_STEEPNESS: f64 = 2.0;
-/// By how much it falls for each unit above `Settings::dear`, and what share of it is left at least.
-const DEAR_STEEPNESS: f64 = 8.0;
-const PRICE_SHARE_MIN: f64 = 0.25;
 
 /// All that must outlive a process: bounded, and the same on every replica that gets it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -215,97 +211,5 @@ impl Controller {
         let (min, max) = self.bounds();
         let state = &mut self.state;
         state.shadow.step(seen, tick_s, state.boot.mean_s(), state.service.mean_s(), min, max);
-    }
-
-    /// The price of a late job: lower where ours already costs more than the plain rule would, higher where it
-    /// saves so much that some of it is better spent.
-    fn price(&self) -> f64 {
-        let ratio = self.state.shadow.cost_ratio();
-        let over = (ratio - self.settings.dear).max(0.0);
-        let spared = (CHEAP - ratio).max(0.0);
-        self.settings.late_job_price
-            * (1.0 - over * DEAR_STEEPNESS).max(PRICE_SHARE_MIN)
-            * (1.0 + spared * CHEAP_STEEPNESS)
-    }
-
-    fn plan(&mut self, seen: &Observation, chances: &[Chance]) -> Plan {
-        let (min, max) = self.bounds();
-        let (tick_s, boot_s) = (self.settings.tick_s, self.state.boot.mean_s());
-        let job = Job { service_s: self.state.service.mean_s(), scv: self.state.service.scv() };
-        let serving = |step: usize| {
-            seen.ready.saturating_add(self.state.boot.ready_by(seen.t, step as f64 * tick_s).min(seen.booting))
-        };
-        let agents: Vec<u32> = (0..self.lead()).map(serving).collect();
-        let window_s = WINDOW as f64 * tick_s;
-        let known = |from: f64, to: f64| seen.due_between(from, to) * job.service_s / (to - from);
-        self.planner.plan(&Question {
-            chances,
-            window_s,
-            job,
-            now: self.model.level() / tick_s * job.service_s,
-            queue: f64::from(seen.queue),
-            agents: &agents,
-            tick_s,
-            late_s: self.settings.late_s(),
-            price: self.price(),
-            known: (known(0.0, boot_s.max(tick_s)), known(boot_s, boot_s + window_s)),
-            min,
-            max,
-        })
-    }
-
-    fn excuse(&self, agents: u32) -> String {
-        match self.state.near.verdict() {
-            Some(ratio) => format!(
-                "{agents} agents by the plain reactive rule: lately the forecast did {ratio:.2} times as badly as it"
-            ),
-            None => format!(
-                "{agents} agents by the plain reactive rule: {} ticks are too little to forecast from",
-                self.state.history.seen
-            ),
-        }
-    }
-
-    fn reason(&self, seen: &Observation, plan: &Plan, advice: &Recommendation) -> String {
-        let in_s = self.state.boot.mean_s() + self.settings.tick_s;
-        format!(
-            "{} agents: in {in_s:.0} s {:.1} agents' worth of jobs of {:.1} s is expected, {:.1} at most nine times in ten, and {} wait; {:.1} % would start later than {:.0} s, with one agent less {:.1} %",
-            plan.agents,
-            advice.p50,
-            self.state.service.mean_s(),
-            advice.p90,
-            seen.queue,
-            plan.late * 100.0,
-            self.settings.late_s(),
-            plan.late_with_less * 100.0,
-        )
-    }
-
-    /// What is expected until a quarter of an hour from now.
-    pub fn predict_load(&self) -> Vec<Point> {
-        let (tick_s, service_s) = (self.settings.tick_s, self.state.service.mean_s());
-        let near = (quantile(&self.model.near(), 0.5) * service_s / (WINDOW as f64 * tick_s), self.p90s.0);
-        let far = (quantile(&self.model.far(), 0.5) * service_s / (ROLLUP_TICKS as f64 * tick_s), self.p90s.1);
-        let far = if self.state.history.seen < 3 * ROLLUP_TICKS { near } else { far };
-        let first_s = self.lead() as f64 * tick_s + tick_s;
-        let (min, max) = self.bounds();
-        let point = |i: u32| {
-            let part = f64::from(i) / 4.0;
-            let at = |of: (f64, f64)| of.0 * (1.0 - part) + of.1 * part;
-            let (p50, p90) = (at((near.0, far.0)), at((near.1, far.1)).max(at((near.0, far.0))));
-            let of = crate::erlang::Variability { arrivals: 1.0, service: self.state.service.scv() };
-            let agents = crate::erlang::smallest_pool(p90, service_s, of, self.settings.late_s(), 0.05, min, max);
-            let used = p50.min(f64::from(agents)) / f64::from(agents.max(1));
-            Point {
-                in_s: at((first_s, HORIZON_S.max(first_s))),
-                p50,
-                p90,
-                cpu: (used * self.state.usage.cpu_each()).min(1.0),
-                memory: (used * self.state.usage.memory_each()).min(1.0),
-                workflows: p50 * self.state.usage.workflows_each(),
-                agents,
-            }
-        };
-        (0..=4).map(point).collect()
     }
 }

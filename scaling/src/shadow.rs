@@ -10,6 +10,8 @@ use crate::reactive::Reactive;
 
 /// Ticks over which both costs are compared: about a day.
 const MEMORY_TICKS: f64 = 4000.0;
+/// Agent-ticks before a comparison weighs as much as the belief that both cost the same.
+const UNSURE: f64 = 200.0;
 const BOOTING_MAX: usize = 64;
 
 /// The shadow.
@@ -68,7 +70,7 @@ impl Shadow {
 
     /// Our cost relative to that of the rule, lately; 1 while there is too little to tell.
     pub(crate) fn cost_ratio(&self) -> f64 {
-        let weight = self.theirs / (self.theirs + 500.0);
+        let weight = self.theirs / (self.theirs + UNSURE);
         1.0 + weight * (self.ours / self.theirs.max(1.0) - 1.0)
     }
 }

@@ -19,7 +19,7 @@ fn recipe() -> String {
         }
         let wave = 12.0 + 6.0 * (f64::from(minute) * std::f64::consts::TAU / 720.0).sin();
         let mean = if burst && (5..11).contains(&(minute % 30)) { 3.0 * wave } else { wave };
-        writeln!(csv, "{},{}", minute * 60, draws.count(mean)).unwrap();
+        csv += &format!("{},{}\n", minute * 60, draws.count(mean));
     }
     csv
 }
@@ -46,7 +46,7 @@ fn on_the_small_trace_most_late_jobs_are_spared_and_the_upper_quantile_holds() {
     assert!(report.cost_ratio() < 1.1, "{}", report.cost_ratio());
     assert!((0.87..=0.93).contains(&report.coverage), "{}", report.coverage);
     assert!(report.clairvoyant.late <= report.ours.late);
-    assert_eq!(report.steps.len(), 500.min(report.steps.len()));
+    assert!((100..=500).contains(&report.steps.len()));
 }
 
 #[test]

@@ -99,10 +99,11 @@ impl Ensemble {
         if self.recent.len() > self.window {
             self.recent.pop_front();
         }
-        if self.said.len() == self.lead + self.window {
-            if let Some(said) = self.said.pop_front() {
-                self.judge(&said, self.tick - (self.lead + self.window) as u64);
-            }
+        let age = self.lead + self.window;
+        if self.said.len() == age
+            && let Some(said) = self.said.pop_front()
+        {
+            self.judge(&said, self.tick - age as u64);
         }
         let of_average = |average: &Average| Some(average.sum / average.weight * self.window as f64);
         let said = self.averages.iter().map(of_average).chain(outside).collect();

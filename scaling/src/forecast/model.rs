@@ -92,10 +92,11 @@ impl Model {
             let seen = from + i as u64 + 1;
             let known = past.until(seen / ROLLUP_TICKS);
             self.learn_tick(arrivals, seen, &known);
-            if seen.is_multiple_of(ROLLUP_TICKS) && self.far.tick < seen / ROLLUP_TICKS {
-                if let Some(last) = known.rollups.last() {
-                    self.learn_rollup(f64::from(*last), seen / ROLLUP_TICKS, &known);
-                }
+            if seen.is_multiple_of(ROLLUP_TICKS)
+                && self.far.tick < seen / ROLLUP_TICKS
+                && let Some(last) = known.rollups.last()
+            {
+                self.learn_rollup(f64::from(*last), seen / ROLLUP_TICKS, &known);
             }
         }
     }

@@ -8,9 +8,18 @@ use std::collections::BinaryHeap;
 
 use super::pool::Jobs;
 
-#[derive(PartialEq, PartialOrd)]
+/// When an agent is free, and which.
+#[derive(PartialEq)]
 struct Busy(f64, usize);
+
 impl Eq for Busy {}
+
+impl PartialOrd for Busy {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
 impl Ord for Busy {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         self.0.total_cmp(&other.0).then(self.1.cmp(&other.1))

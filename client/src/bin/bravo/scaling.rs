@@ -120,3 +120,30 @@ pub(crate) async fn run(args: Args, global: &Global) -> Result<(), Failure> {
     show(global.output, &report, table);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(from: PathBuf, peak: f64) -> Question {
+        let (service_mean, service_cv, boot, start_delay_p95_ms) = (20.0, 1.0, 60.0, 30_000);
+        Question { from, svg: None, peak, service_mean, service_cv, boot, start_delay_p95_ms, min: 9, max: 4, seed: 1 }
+    }
+
+    #[test]
+    fn a_trace_is_read_and_its_table_names_all_three_rules() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("trace.csv");
+        std::fs::write(&path, "timestamp_s,arrivals\n0,30\n60,40\n120,30\n180,20\n").unwrap();
+        let backtest_of = ask(path.clone(), 3.0).backtest().unwrap();
+        assert!(backtest_of.settings.min <= backtest_of.settings.max);
+        let text = table(&backtest(&read(&path).unwrap(), &backtest_of).unwrap());
+        assert!(["bravo", "kubernetes", "hindsight"].iter().all(|name| text.contains(name)), "{text}");
+    }
+
+    #[test]
+    fn what_cannot_be_replayed_is_bad_usage() {
+        assert!(matches!(ask(PathBuf::new(), f64::NAN).backtest(), Err(Failure::Usage(_))));
+        assert!(matches!(read(Path::new("/nowhere/trace.csv")), Err(Failure::Usage(text)) if text.contains("nowhere")));
+    }
+}

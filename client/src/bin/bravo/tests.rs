@@ -47,6 +47,8 @@ fn every_command_of_the_contract_is_taken() {
         "queue purge q",
         "queue redrive q",
         "queue delete q",
+        "scaling backtest --from trace.csv",
+        "scaling backtest --from trace.csv --svg trace.svg --peak 0 --service-mean 5 --boot 30 --min 1 --max 9 --seed 2",
         "template apply a.json deploy/templates",
         "template list --q shop --limit 5 --cursor c",
         "template get crud --version 3",
