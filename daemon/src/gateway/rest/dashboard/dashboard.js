@@ -1,8 +1,17 @@
 "use strict";
 // Refreshes the tables every two seconds; text only ever enters the page as text.
 const every = 2000;
+// A key that is asked for is kept until the tab is closed, and goes nowhere but into the header.
+const kept = "bravo-key";
 const ask = async (path) => {
-  const answer = await fetch(path, { headers: { accept: "application/json" } });
+  const headers = { accept: "application/json" };
+  const key = sessionStorage.getItem(kept);
+  if (key) headers.authorization = "Bearer " + key;
+  const answer = await fetch(path, { headers });
+  if (answer.status === 401) {
+    sessionStorage.removeItem(kept);
+    document.getElementById("login").hidden = false;
+  }
   if (!answer.ok) throw new Error(path + ": " + answer.status);
   return answer.json();
 };
@@ -21,6 +30,12 @@ const fill = (id, rows) => {
   });
   document.getElementById(id).replaceChildren(...lines);
 };
+document.getElementById("login").addEventListener("submit", (event) => {
+  event.preventDefault();
+  sessionStorage.setItem(kept, document.getElementById("key").value.trim());
+  document.getElementById("key").value = "";
+  document.getElementById("login").hidden = true;
+});
 const span = (ms) => (ms == null ? null : ms < 1000 ? ms + " ms" : (ms / 1000).toFixed(1) + " s");
 const refresh = async () => {
   const status = document.getElementById("status");
