@@ -91,6 +91,8 @@ fn every_command_of_the_contract_is_taken() {
         "certs init DIR",
         "certs node DIR --id 1 --host 127.0.0.1 --host a",
         "worker --queue q --exec true --concurrency 4 --lease-ms 1000",
+        "worker --queue q --exec true --label gpu=yes --label zone=a --weight 2 --type trainer",
+        "job enqueue --queue q --payload 1 --require gpu=yes --sticky-key model-7",
         "demo",
         "demo --apps 3 --nodes 5 --hold --output json",
         "demo apps --keep DIR --bravod FILE --agent FILE",
