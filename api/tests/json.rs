@@ -218,6 +218,7 @@ fn queue_configurations() {
 #[test]
 fn a_queue_is_shown_flat() {
     let queue = proto::Queue {
+        breaker: "closed".into(),
         name: "q".into(),
         config: Some(QueueConfig::default().into()),
         paused: true,
