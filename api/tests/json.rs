@@ -218,6 +218,7 @@ fn queue_configurations() {
 #[test]
 fn a_queue_is_shown_flat() {
     let queue = proto::Queue {
+        breaker: "closed".into(),
         name: "q".into(),
         config: Some(QueueConfig::default().into()),
         paused: true,
@@ -229,7 +230,7 @@ fn a_queue_is_shown_flat() {
     assert_eq!(
         shown,
         json!({
-            "name": "q", "max_attempts": 5,
+            "name": "q", "breaker": "closed", "max_attempts": 5,
             "backoff": {"initial_ms": 1000, "factor": 2.0, "max_ms": 300_000, "jitter": 0.2},
             "lease_ms": 30_000, "rate_limit": null, "max_in_flight": null, "concurrency_per_key": 1,
             "fairness": {"weights": {}}, "retention_ms": 604_800_000, "dead_letter": null,

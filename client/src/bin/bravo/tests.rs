@@ -96,6 +96,8 @@ fn every_command_of_the_contract_is_taken() {
         "certs client DIR --name ci --project p --roles enqueue,work",
         "--ca ca.pem --cert a.pem --cert-key a.key cluster status",
         "worker --queue q --exec true --concurrency 4 --lease-ms 1000",
+        "worker --queue q --exec true --label gpu=yes --label zone=a --weight 2 --type trainer",
+        "job enqueue --queue q --payload 1 --require gpu=yes --sticky-key model-7",
         "demo",
         "demo --apps 3 --nodes 5 --hold --output json",
         "demo apps --keep DIR --bravod FILE --agent FILE",
