@@ -50,6 +50,8 @@ pub(crate) struct Load {
     pub(crate) efficiency: f64,
     /// The most jobs that may start in a millisecond.
     pub(crate) starts_per_ms_max: f64,
+    /// Jobs that may start at once, whatever that rate.
+    pub(crate) tokens: f64,
     /// Jobs that are taken in, by priority, in a millisecond.
     pub(crate) arrivals_per_ms: [f64; PRIORITIES],
 }
@@ -103,7 +105,7 @@ impl Load {
         let all: f64 = self.open.iter().chain(since).sum();
         let free = if all > free_then + ended { 0.0 } else { free_then + ended - all };
         let first = self.ahead(priority, since, age_ms) - if self.leased < self.slots { free_then } else { 0.0 };
-        if free >= 1.0 && self.starts_per_ms_max.is_infinite() {
+        if free.min(self.tokens - all) >= 1.0 {
             return Some(Guess::AT_ONCE);
         }
         let first = first.max(0.0) + 1.0;
@@ -122,6 +124,10 @@ impl Load {
     /// Milliseconds until so many jobs have ended, but for those that more urgent ones bring, with workers
     /// that come meanwhile.
     fn drained_in(&self, mut jobs: f64, urgent: f64, mut done: f64) -> f64 {
+        let left = (done - urgent).max(done * LEFT_SHARE_MIN);
+        if self.coming.is_empty() && jobs <= left * URGENT_MS {
+            return jobs / left;
+        }
         let (per_slot, mut now, mut left_min) = (done / self.slots, 0.0, LEFT_SHARE_MIN);
         let coming = self.coming.iter().map(|coming| (coming.in_ms, coming.slots));
         let mut turns: Vec<(f64, f64)> = coming.chain([(URGENT_MS, 0.0)]).collect();
@@ -160,6 +166,7 @@ mod tests {
             service_cv2: 1.0,
             efficiency: 1.0,
             starts_per_ms_max: f64::INFINITY,
+            tokens: f64::INFINITY,
             ..Load::default()
         };
         load.open[4] = open;
@@ -225,5 +232,8 @@ mod tests {
     fn a_rate_limit_bounds_what_is_done() {
         let load = Load { starts_per_ms_max: 0.01, ..busy(99.0) };
         assert_eq!(wait(&load, 4), 10_000.0);
+        let idle = Load { leased: 0.0, tokens: 3.0, ..load };
+        assert!(Load { open: NONE, ..idle.clone() }.wait(4, &NONE, 0.0).unwrap().is_at_once(), "tokens are left");
+        assert_eq!(wait(&Load { open: NONE, tokens: 0.0, ..idle }, 4), 100.0);
     }
 }

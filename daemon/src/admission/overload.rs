@@ -55,9 +55,9 @@ impl Overload {
     pub(crate) fn tick(&mut self, signals: &Signals, asked: &[f64; RUNGS], admitted: f64) -> (Gate, Option<Limit>) {
         self.demand.tick(asked);
         let total = self.demand.total();
-        let (limit, most) = signals.iter().fold((None, 0.0_f64), |worst, (limit, used)| {
-            if *used > worst.1 { (Some(*limit), *used) } else { worst }
-        });
+        let (limit, most) = signals
+            .iter()
+            .fold((None, 0.0_f64), |worst, (limit, used)| if *used > worst.1 { (Some(*limit), *used) } else { worst });
         if most > 1.0 {
             // Something must go: less than came, less than was let in, less than was to be let in.
             let before = self.budget.unwrap_or(f64::INFINITY).min(admitted.max(total * 0.01));
@@ -116,8 +116,7 @@ mod tests {
 
     #[test]
     fn at_twice_what_it_can_take_a_node_stays_busy_and_its_queue_short_and_two_ticks_later_all_are_let_in() {
-        let mut node =
-            Node { overload: Overload::default(), gate: Gate::OPEN, waits: 0.0, done: 0.0, asked: 0.0 };
+        let mut node = Node { overload: Overload::default(), gate: Gate::OPEN, waits: 0.0, done: 0.0, asked: 0.0 };
         (0..20).for_each(|_| node.tick(50));
         assert!(node.gate.is_open());
         (0..5).for_each(|_| node.tick(200));

@@ -41,6 +41,8 @@ pub(crate) struct Look {
     pub(crate) coming: Vec<Coming>,
     /// The most jobs that may start in a millisecond.
     pub(crate) starts_per_ms_max: f64,
+    /// Jobs that may start at once before that.
+    pub(crate) tokens: f64,
     /// Nothing is delivered.
     pub(crate) paused: bool,
     /// Jobs that became ready.
@@ -207,6 +209,7 @@ impl Control {
             service_cv2: cv2,
             efficiency: self.efficiency,
             starts_per_ms_max: look.starts_per_ms_max,
+            tokens: look.tokens,
             arrivals_per_ms: self.arrivals,
         }
     }

@@ -68,7 +68,8 @@ struct World {
 impl World {
     fn new(service: fn(&mut Draws) -> f64) -> Self {
         let mut control = Control::default();
-        let look = Look { slots: SLOTS as f64, starts_per_ms_max: f64::INFINITY, elapsed_ms: TICK_MS, ..Look::default() };
+        let unlimited = Look { starts_per_ms_max: f64::INFINITY, tokens: f64::INFINITY, ..Look::default() };
+        let look = Look { slots: SLOTS as f64, elapsed_ms: TICK_MS, ..unlimited };
         let standing = control.tick(&look, &Counts::default());
         Self {
             now: 0.0,
@@ -158,7 +159,9 @@ impl World {
 
     fn start(&mut self, outcome: &mut Outcome) {
         while self.busy.len() < SLOTS {
-            let Some(priority) = (0..PRIORITIES).rev().find(|priority| !self.queues[*priority].is_empty()) else { break };
+            let Some(priority) = (0..PRIORITIES).rev().find(|priority| !self.queues[*priority].is_empty()) else {
+                break;
+            };
             let job = self.queues[priority].pop_front().unwrap();
             // A job that waits beyond its deadline dies when that passes; it is learned from all the same.
             let wait = self.now.min(job.deadline) - job.at;
