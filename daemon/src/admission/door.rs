@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bravo_api::proto;
@@ -99,6 +99,8 @@ pub struct Admission {
     pub(crate) samples: Mutex<Samples>,
     told: MemoryCache<[u8; 16], Arc<[Option<proto::Eta>]>>,
     refused: AtomicU64,
+    /// Jobs came since workers were last asked for.
+    used: AtomicBool,
 }
 
 /// Jobs that were let in.
@@ -165,6 +167,7 @@ impl Admission {
                 CacheAsked { cache, tier, hit }.emit();
             }),
             refused: AtomicU64::new(0),
+            used: AtomicBool::new(false),
         }
     }
 
@@ -180,6 +183,7 @@ impl Admission {
     /// Judges the jobs of a call: all are let in, or none.
     pub(crate) fn admit(&self, jobs: &[NewJob]) -> Result<Admitted, Refusal> {
         let (now, wall) = (Instant::now(), wall());
+        self.used.store(true, Ordering::Relaxed);
         let rungs = self.pass_node(jobs, wall)?;
         let mut admitted = Admitted { etas: Vec::with_capacity(jobs.len()), ..Admitted::default() };
         let mut places =
@@ -350,6 +354,16 @@ impl Admission {
         let queue = queues.entry(name.clone()).or_default();
         queue.lock().used = Some(now);
         Some(queue.clone())
+    }
+
+    /// Whether jobs came since [`Admission::rest`].
+    pub(crate) fn is_used(&self) -> bool {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// From here on it counts whether jobs come.
+    pub(crate) fn rest(&self) {
+        self.used.store(false, Ordering::Relaxed);
     }
 
     /// A worker serves the queue: it is looked after before the first job comes.

@@ -25,8 +25,10 @@ use crate::telemetry::ProcessSample;
 use crate::telemetry::events::EtaChecked;
 use crate::telemetry::samples::AdmissionSample;
 
-/// How often workers and memory are asked for.
+/// How often workers and memory are asked for while jobs come.
 const SELDOM: Duration = Duration::from_secs(1);
+/// And how often otherwise: an idle cluster costs nearly nothing.
+const SELDOM_IDLE: Duration = Duration::from_secs(10);
 
 /// What the task remembers from tick to tick.
 pub(crate) struct Watch {
@@ -49,12 +51,14 @@ impl Watch {
 
     /// Whether workers are to be asked for.
     pub(crate) fn is_due(&self) -> bool {
-        self.asked.is_none_or(|asked| asked.elapsed() >= SELDOM)
+        let every = if self.admission.is_used() { SELDOM } else { SELDOM_IDLE };
+        self.asked.is_none_or(|asked| asked.elapsed() >= every)
     }
 
     /// Takes over which queues live workers serve, and how many jobs each works on at once.
     pub(crate) fn workers(&mut self, workers: impl Iterator<Item = (Vec<Name>, u32)>) {
         self.asked = Some(Instant::now());
+        self.admission.rest();
         self.memory_used = ProcessSample::resident().unwrap_or(0.0);
         self.slots.clear();
         let now = Instant::now();

@@ -145,7 +145,8 @@ metrics! {
     LOG_SEGMENTS = "bravo_log_segments", Gauge, "segments", [];
     /// What a tier of a cache had, by cache: `payloads` and results that the state does not hold in memory (as
     /// decoded `pages`, as single values in `memory` and on `disk`), `chunks` of artifacts that this node is not to
-    /// keep, compiled `templates`, and what `callers` hold and ask about with `If-None-Match` (tier `edge`). A tier
+    /// keep, compiled `templates`, `estimates` that the answer to an idempotency
+    /// key carried first, and what `callers` hold and ask about with `If-None-Match` (tier `edge`). A tier
     /// is asked for what the ones before it did not have.
     CACHE_HITS = "bravo_cache_hits_total", Counter, "values", ["cache", "tier"];
     /// Those that it did not have.

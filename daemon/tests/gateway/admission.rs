@@ -28,7 +28,8 @@ async fn work(node: SocketAddr, queue: &str, jobs: usize) {
         let body = r#"{"worker_id":"w","max":1,"wait_ms":5000}"#;
         let leased = call_at(node, Method::POST, &path, &[], body).await.ok();
         tokio::time::sleep(Duration::from_millis(20)).await;
-        let job = &leased["jobs"][0];
+        // One may have died of its deadline.
+        let Some(job) = leased["jobs"].as_array().unwrap().first() else { break };
         let ack = json!({"acks": [{"id": job["id"], "lease_token": job["lease_token"]}]});
         call_at(node, Method::POST, "/api/v1/jobs/ack", &[], ack.to_string()).await.ok();
     }
@@ -127,7 +128,8 @@ async fn a_job_that_is_refused_makes_none_of_its_call_come_in() {
     let shed = until("shed", both, |answer| !answer.status.is_success()).await;
     assert_eq!(shed.code(), "shed");
     assert!(shed.json()["detail"].as_str().unwrap().starts_with("jobs[1]"), "{}", shed.text);
-    let list = || async { call_at(node, Method::GET, "/api/v1/queues/other", &[], "").await.ok()["ready"].clone() };
+    // None if no such call was let in before.
+    let list = || async { call_at(node, Method::GET, "/api/v1/queues/other", &[], "").await.json()["ready"].clone() };
     let before = list().await;
     assert_eq!(both().await.code(), "shed");
     assert_eq!(list().await, before);
