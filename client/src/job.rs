@@ -54,12 +54,14 @@ pub struct Enqueued {
     pub duplicate: bool,
     /// Where it stands: `ready`, `scheduled`, …
     pub state: proto::JobState,
+    /// How long it will probably wait for a worker, where that can be told.
+    pub eta: Option<proto::Eta>,
 }
 
 impl From<proto::EnqueuedJob> for Enqueued {
     fn from(job: proto::EnqueuedJob) -> Self {
         let state = convert::jobs::job_state(job.state).map_or(proto::JobState::Unspecified, Into::into);
-        Self { id: JobId(job.id), duplicate: job.duplicate, state }
+        Self { id: JobId(job.id), duplicate: job.duplicate, state, eta: job.eta }
     }
 }
 

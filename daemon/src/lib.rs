@@ -6,6 +6,7 @@
 //!          └─► dispatch ─────────┘                        transport (QUIC)
 //! ```
 
+pub mod admission;
 pub(crate) mod blobs;
 pub mod cluster;
 pub(crate) mod cold;

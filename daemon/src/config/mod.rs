@@ -10,6 +10,7 @@
 //! All errors are collected, each with the key it is about, so that one run shows all that is wrong.
 //! Keys are declared once, with `section!`; `docs/configuration.md` is made from the same table.
 
+mod admission;
 mod artifacts;
 mod balancing;
 mod check;
@@ -24,6 +25,7 @@ pub(crate) mod testing;
 mod validate;
 mod value;
 
+pub use admission::Admission;
 pub use artifacts::{Artifacts, Cold};
 pub use balancing::Balancing;
 pub use check::check;
@@ -64,6 +66,8 @@ pub struct Config {
     pub limits: Limits,
     /// How many requests a caller may make.
     pub rate_limits: RateLimits,
+    /// Which jobs are refused early.
+    pub admission: Admission,
     /// Which reads go to replicas.
     pub reads: Reads,
     /// Queues.
@@ -94,6 +98,7 @@ pub const SECTIONS: &[SectionDoc] = &[
     Cold::DOC,
     Limits::DOC,
     RateLimits::DOC,
+    Admission::DOC,
     Reads::DOC,
     Queues::DOC,
     Balancing::DOC,

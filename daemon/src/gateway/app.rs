@@ -12,6 +12,7 @@ use super::service::definitions::Definitions;
 use super::service::placement::Placement;
 use super::service::quotas::Rates;
 use super::service::templates::{Catalog, Compiled};
+use crate::admission::Admission;
 use crate::cluster::Cluster;
 use crate::config::{Config, Limits, RateLimits};
 use crate::reads::Spread;
@@ -52,6 +53,8 @@ pub(crate) struct App {
     pub(crate) drain: CancellationToken,
     /// Gauges of queues.
     pub(crate) gauges: QueueGauges,
+    /// Which jobs are let in, and when they will start.
+    pub(crate) admission: Arc<Admission>,
     /// Where jobs go that may go anywhere.
     pub(crate) placement: Placement,
     /// Artifacts under way.
@@ -80,6 +83,7 @@ impl App {
             bodies: Budget::default(),
             drain: CancellationToken::new(),
             gauges: QueueGauges::default(),
+            admission: Arc::new(Admission::new(config.admission.clone())),
             placement: Placement::default(),
             artifacts: Turns::default(),
             templates: Catalog::default(),

@@ -37,6 +37,8 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::net::TcpListener;
 
+use crate::admission::Admission;
+use crate::admission::watch::Watch;
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::reload;
@@ -72,6 +74,11 @@ impl Gateway {
         Ok(self.listener.local_addr()?)
     }
 
+    /// What lets jobs in at this node.
+    pub fn admission(&self) -> Arc<Admission> {
+        self.app.admission.clone()
+    }
+
     /// Serves until `shutdown`; then `/ready` turns 503, waiting leases end empty, and requests under
     /// way have `shutdown.drain_ms` to finish.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
@@ -79,12 +86,27 @@ impl Gateway {
         let front = Arc::new(Front::new(self.app.clone(), routes));
         tokio::spawn(report_health(self.app.clone(), reporter));
         tokio::spawn(keep_books(self.app.clone()));
+        tokio::spawn(watch_admission(self.app.clone()));
         if let Some(tls) = self.tls.clone() {
             let files = tls.files();
             self.app.cluster.tasks.spawn(reload::watch("public", files, move || tls.renew()));
         }
         listen::serve(self.app, front, (self.listener, self.tls), shutdown, self.drain).await;
         Ok(())
+    }
+}
+
+/// Looks at queues, workers and this node once a tick, until the node takes its leave.
+async fn watch_admission(app: Arc<App>) {
+    let mut watch = Watch::new(app.cluster.clone(), app.admission.clone());
+    let every = Duration::from_millis(app.admission.options.tick_ms);
+    while !app.drain.is_cancelled() {
+        if watch.is_due() {
+            let workers = service::workers::list(&app).await;
+            watch.workers(workers.into_iter().map(|(_, worker)| (worker.queues, worker.capacity)));
+        }
+        watch.tick();
+        let _ = tokio::time::timeout(every, app.drain.cancelled()).await;
     }
 }
 

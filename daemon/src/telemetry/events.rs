@@ -174,6 +174,23 @@ impl RequestShed {
     }
 }
 
+/// An estimate of a job's start was compared with when it was started.
+#[derive(Debug)]
+pub struct EtaChecked {
+    /// Whether the wait lay within the estimate's nine tenths.
+    pub held: bool,
+    /// Whether it was no longer than what 19 of 20 are to be.
+    pub below: bool,
+}
+
+impl EtaChecked {
+    /// Counts it.
+    pub fn emit(&self) {
+        counter!(metric::ETA_CHECKED, "held" => if self.held { "yes" } else { "no" }).increment(1);
+        counter!(metric::ETA_BELOW).increment(u64::from(self.below));
+    }
+}
+
 /// A request was refused since its caller makes too many.
 #[derive(Debug)]
 pub struct RateLimited {

@@ -83,6 +83,14 @@ metrics! {
     GENERATION_SUCCESSES = "template_generation_successes_total", Counter, "workflows", ["template_type", "language", "framework"];
     /// Requests that were refused early, on purpose, by the bound that was met.
     REQUESTS_SHED = "bravo_requests_shed_total", Counter, "requests", ["reason"];
+    /// How much admission keeps out, from 0 (nothing) to 1: of the `node`, whatever the queue, and of the `queues` with
+    /// deadlines, the one that keeps out most.
+    ADMISSION_SHUT = "bravo_admission_shut_ratio", Gauge, "", ["scope"];
+    /// Estimates of starts (`eta_ms`) that were compared with when the job was started, a sample, and whether the wait
+    /// lay between their 5th and their 95th percentile: 90 % are to.
+    ETA_CHECKED = "bravo_eta_checked_total", Counter, "jobs", ["held"];
+    /// Those of them that waited no longer than the 95th percentile, the `p95` that callers are told.
+    ETA_BELOW = "bravo_eta_below_p95_total", Counter, "jobs", [];
     /// Requests that were refused with `rate_limited`, by the limit of `[rate_limits]`: `address`, `key` or `global`.
     RATE_LIMITED = "bravo_requests_rate_limited_total", Counter, "requests", ["limit"];
     /// Peers that kept this node waiting, by what for: to `connect` (the TLS handshake, the first bytes), for more of
@@ -142,7 +150,8 @@ metrics! {
     LOG_SEGMENTS = "bravo_log_segments", Gauge, "segments", [];
     /// What a tier of a cache had, by cache: `payloads` and results that the state does not hold in memory (as
     /// decoded `pages`, as single values in `memory` and on `disk`), `chunks` of artifacts that this node is not to
-    /// keep, compiled `templates`, and what `callers` hold and ask about with `If-None-Match` (tier `edge`). A tier
+    /// keep, compiled `templates`, `estimates` that the answer to an idempotency
+    /// key carried first, and what `callers` hold and ask about with `If-None-Match` (tier `edge`). A tier
     /// is asked for what the ones before it did not have.
     CACHE_HITS = "bravo_cache_hits_total", Counter, "values", ["cache", "tier"];
     /// Those that it did not have.

@@ -54,6 +54,23 @@ impl LogSample {
     }
 }
 
+/// How much admission keeps out, from 0 to 1.
+#[derive(Debug, Clone, Copy)]
+pub struct AdmissionSample {
+    /// Of what comes to the node.
+    pub node: f64,
+    /// Of the queue that keeps out most.
+    pub queues: f64,
+}
+
+impl AdmissionSample {
+    /// Writes the gauges.
+    pub fn emit(self) {
+        gauge!(metric::ADMISSION_SHUT, "scope" => "node").set(self.node);
+        gauge!(metric::ADMISSION_SHUT, "scope" => "queues").set(self.queues);
+    }
+}
+
 /// The jobs of one queue in the partitions that this node leads.
 #[derive(Debug, Clone)]
 pub struct QueueSample {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod access;
+mod admission;
 mod artifacts;
 mod balancing;
 mod events;

@@ -5,7 +5,7 @@
 //!   one answer   kept
 //!   many jobs    list                        (bounded, by seq upwards)
 //!   workflows    opened, workflow, workflow_input, tasks, events, workflows
-//!   queues       queue, queues, deliverable, offer
+//!   queues       queue, queues, load, deliverable, offer
 //!   artifacts    artifact, artifacts, chunks, coded, is_referred, is_whole, lifecycle, lifecycles, moves, put_away,
 //!                shard_refs, stays
 //!   the clock    now, next_due
@@ -30,7 +30,7 @@ pub use artifact::{
     shard_refs, stays,
 };
 pub use list::{Page, list};
-pub use queue::{Offer, QueueView, definition, definitions, deliverable, offer, queue, queues};
+pub use queue::{Offer, QueueLoad, QueueView, definition, definitions, deliverable, load, offer, queue, queues};
 pub use schedule::{schedule, schedules};
 pub use template::{template, template_changes, templates};
 pub use webhook::{subscriptions, webhook, webhooks, webhooks_of};

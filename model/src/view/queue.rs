@@ -48,6 +48,40 @@ impl QueueView {
     }
 }
 
+/// What an estimate of waits needs of a queue in one partition: a few rows, however much is in it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct QueueLoad {
+    /// Jobs in the ready order, by priority.
+    pub open: [u64; PRIORITIES],
+    /// Jobs that workers hold.
+    pub leased: u64,
+    /// Nothing is delivered.
+    pub paused: bool,
+    /// Its rate limit: leases a second, and those that it would grant now.
+    pub rate: Option<(f64, u64)>,
+    /// Leases that there may be at a time.
+    pub in_flight_max: Option<u32>,
+    /// What has gone through it here.
+    pub flow: Flow,
+}
+
+/// The load of a queue that is known here.
+pub fn load(rows: &impl Read, name: &Name) -> Option<QueueLoad> {
+    let number = row::queue_number(rows, name)?;
+    let def: QueueDefinition = row::read(rows, &table::by_queue(tag::QUEUE, number))?;
+    let stats: Stats = row::read(rows, &table::by_queue(tag::STATS, number)).unwrap_or_default();
+    let now = super::now(rows);
+    let rate = def.config.rate_limit.as_ref().map(|rate| (rate.per_second, bucket::tokens(&stats, rate, now)));
+    Some(QueueLoad {
+        open: stats.open,
+        leased: stats.count(JobState::Leased),
+        paused: def.paused,
+        rate,
+        in_flight_max: def.config.max_in_flight,
+        flow: row::read(rows, &table::by_queue(tag::FLOW, number)).unwrap_or_default(),
+    })
+}
+
 /// A queue that is known here.
 pub fn queue(rows: &impl Read, name: &Name) -> Option<QueueView> {
     let number = row::queue_number(rows, name)?;

@@ -6,12 +6,15 @@
 //!   that lives elsewhere     body), then each partition's Enqueue under the same key, at once
 //! ```
 //!
+//! Before any of that, `admission` lets the call in or refuses it whole.
+//!
 //! A call that spans partitions is not atomic. If one partition refuses its part, the others' jobs
 //! are cancelled before the refusal is answered, so that nothing of the call is delivered later; a
 //! worker may have got some of them in between.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bravo_api::convert::jobs::enqueued;
 use bravo_api::proto;
@@ -22,13 +25,15 @@ use futures_util::future::join_all;
 
 use super::placement::{Part, split};
 use super::quotas;
-use super::wrong_reply;
+use super::{reads, wrong_reply};
+use crate::admission::Admitted;
 use crate::cluster::Repeat;
 use crate::gateway::app::App;
 use crate::gateway::call::Call;
 use crate::gateway::depth;
 use crate::raft::types::partition_group;
 use crate::routing;
+use crate::transport::wire::{Answer, Query};
 
 /// Partitions that are tried for jobs that may go anywhere when one has too much to do.
 const TRIES: usize = 3;
@@ -41,27 +46,56 @@ pub(crate) async fn enqueue(
     digest: impl FnOnce() -> [u8; 16],
 ) -> Result<proto::EnqueueResponse, Refusal> {
     jobs.iter().try_for_each(|job| call.caller.may_write(&job.project))?;
-    check_quotas(app, &jobs)?;
     let texts = jobs.iter().filter(|job| job.payload.json).map(|job| job.payload.bytes.as_ref());
     depth::check_text("payload", texts.chain(jobs.iter().map(|job| job.metadata.as_ref())))?;
     let named = jobs.iter().enumerate().map(|(place, job)| (format!("jobs[{place}].queue"), &job.queue));
     app.definitions.refuse_unknown(&app.cluster, named).map_err(|rejection| rejection.refusal)?;
-    let definitions = app.definitions.get(&app.cluster);
-    let homed = |job: &NewJob| definitions.get(&job.queue).is_some_and(|definition| definition.config.is_homed());
-    let partitions = app.cluster.partitions();
-    let total = jobs.len();
     let Some(key) = &call.key else {
-        return anywhere(app, call, jobs, homed).await;
+        let (admitted, began) = (admit(app, &jobs)?, Instant::now());
+        let answer = anywhere(app, call, jobs).await;
+        return answered(app, admitted, began, answer);
     };
     let scope = jobs.first().map_or_else(String::new, |job| job.project.to_string());
-    let home = routing::idempotency_home(&scope, key.text(), partitions);
-    let parts = split(jobs, partitions, homed, || home);
+    let home = routing::idempotency_home(&scope, key.text(), app.cluster.partitions());
     let keyed = Keyed { app, call, scope, home, digest: digest() };
-    match <[Part; 1]>::try_from(parts) {
-        Ok([part]) if part.partition == home => keyed.at_home(part).await,
-        Ok([part]) => keyed.spread(vec![part], total).await,
-        Err(parts) => keyed.spread(parts, total).await,
+    let admitted = match admit(app, &jobs) {
+        Ok(admitted) => admitted,
+        // A repetition gets the first answer, however much there is to do: those jobs are accepted.
+        Err(_) if keyed.is_known().await? => Admitted::default(),
+        Err(refusal) => return Err(refusal),
+    };
+    let began = Instant::now();
+    let answer = keyed.enqueue(jobs).await;
+    let mut answer = answered(app, admitted, began, answer)?;
+    if let Some(Idempotency { key, .. }) = keyed.idempotency("") {
+        app.admission.first_told(key, &mut answer).await;
     }
+    Ok(answer)
+}
+
+/// Estimates for the answer; what was counted as let in is not, if the call was refused after all.
+fn answered(
+    app: &App,
+    admitted: Admitted,
+    began: Instant,
+    answer: Result<proto::EnqueueResponse, Refusal>,
+) -> Result<proto::EnqueueResponse, Refusal> {
+    match answer {
+        Ok(mut answer) => {
+            app.admission.answered(admitted, began.elapsed(), &mut answer);
+            Ok(answer)
+        }
+        Err(refusal) => {
+            app.admission.take_back(&admitted);
+            Err(refusal)
+        }
+    }
+}
+
+/// Whether the jobs may come in: within their projects' quotas, and in time.
+fn admit(app: &App, jobs: &[NewJob]) -> Result<Admitted, Refusal> {
+    check_quotas(app, jobs)?;
+    app.admission.admit(jobs)
 }
 
 /// Each project's share of the call is held against its quota.
@@ -74,16 +108,17 @@ fn check_quotas(app: &App, jobs: &[NewJob]) -> Result<(), Refusal> {
     shares.into_iter().try_for_each(|(project, (jobs, bytes))| quotas::check(app, project, jobs, bytes))
 }
 
+/// Which jobs go to their queue's home, as it has a limit that counts across it.
+fn is_homed(app: &App) -> impl Fn(&NewJob) -> bool {
+    let definitions = app.definitions.get(&app.cluster);
+    move |job| definitions.get(&job.queue).is_some_and(|definition| definition.config.is_homed())
+}
+
 /// Without a key: jobs that may go anywhere try another partition when one has too much to do.
-async fn anywhere(
-    app: &Arc<App>,
-    call: &Call,
-    jobs: Vec<NewJob>,
-    homed: impl Fn(&NewJob) -> bool,
-) -> Result<proto::EnqueueResponse, Refusal> {
+async fn anywhere(app: &Arc<App>, call: &Call, jobs: Vec<NewJob>) -> Result<proto::EnqueueResponse, Refusal> {
     let total = jobs.len();
     let mut is_free = false;
-    let mut parts = split(jobs, app.cluster.partitions(), homed, || {
+    let mut parts = split(jobs, app.cluster.partitions(), is_homed(app), || {
         is_free = true;
         app.placement.free_partition(&app.cluster, 0)
     });
@@ -120,6 +155,26 @@ struct Keyed<'a> {
 impl Keyed<'_> {
     fn idempotency(&self, part: &str) -> Option<Idempotency> {
         self.call.idempotency(&self.scope, self.digest, part)
+    }
+
+    async fn enqueue(&self, jobs: Vec<NewJob>) -> Result<proto::EnqueueResponse, Refusal> {
+        let total = jobs.len();
+        let parts = split(jobs, self.app.cluster.partitions(), is_homed(self.app), || self.home);
+        match <[Part; 1]>::try_from(parts) {
+            Ok([part]) if part.partition == self.home => self.at_home(part).await,
+            Ok([part]) => self.spread(vec![part], total).await,
+            Err(parts) => self.spread(parts, total).await,
+        }
+    }
+
+    /// Whether the key came before, and its call was not refused.
+    async fn is_known(&self) -> Result<bool, Refusal> {
+        let Some(idempotency) = self.idempotency("") else { return Ok(false) };
+        let query = Query::Kept(idempotency);
+        match self.app.cluster.read(partition_group(self.home), query, self.call.deadline).await? {
+            Answer::Kept(kept) => Ok(kept.is_some()),
+            _ => Err(reads::wrong_answer()),
+        }
     }
 
     /// All jobs go to the key's home: one command finds out all there is.

@@ -38,8 +38,10 @@ pub(crate) async fn start(
 ) -> Result<proto::WorkflowStatusResponse, Rejection> {
     let project = convert::project(&request.project_id)?;
     call.caller.may_write(&project)?;
-    quotas::check(app, &project, 1, 0)?;
-    let prepared = prepare(app, call, request).await;
+    let prepared = match quotas::check(app, &project, 1, 0) {
+        Ok(()) => prepare(app, call, request).await,
+        Err(refusal) => Err(refusal.into()),
+    };
     let partition = match &call.key {
         Some(key) => routing::key_home(project.as_str(), key.text(), app.cluster.partitions()),
         None => app.placement.free_partition(&app.cluster, 0),
@@ -49,8 +51,10 @@ pub(crate) async fn start(
     let group = partition_group(partition);
     let new = match prepared {
         Ok(new) => new,
-        // A repetition gets the first answer, though its template may have gone since.
-        Err(refused) if call.key.is_some() && refused.refusal.code == Code::InvalidArgument => {
+        // A repetition gets the first answer, though its template may have gone since, or its project have all it may.
+        Err(refused)
+            if call.key.is_some() && [Code::InvalidArgument, Code::RateLimited].contains(&refused.refusal.code) =>
+        {
             return first_answer(app, call, partition, idempotency).await?.ok_or(refused);
         }
         Err(refused) => return Err(refused),

@@ -168,13 +168,14 @@ pub(crate) async fn run(args: Args, client: &Client, global: &Global) -> Result<
         id: job.id.into(),
         state: job.state.into(),
         duplicate: job.duplicate,
-        eta: None,
+        eta: job.eta,
     });
     let answer = EnqueueAnswer::from(proto::EnqueueResponse { jobs: jobs.collect() });
     show(global.output, &answer, |answer| {
-        let mut table = Table::new(&["id", "state", "duplicate"]);
+        let mut table = Table::new(&["id", "state", "duplicate", "starts in ms (p50 to p95)"]);
         for job in &answer.jobs {
-            table.row([job.id.clone(), job.state.0.as_str().into(), job.duplicate.to_string()]);
+            let eta = job.eta_ms.map_or_else(String::new, |eta| format!("{} to {}", eta.p50, eta.p95));
+            table.row([job.id.clone(), job.state.0.as_str().into(), job.duplicate.to_string(), eta]);
         }
         table.render()
     });

@@ -1,0 +1,167 @@
+//! When this node itself has too much to do: how much it lets in then, and when it stops refusing.
+//!
+//! Each tick the signals say whether the node is over its limits. If it is, the next tick lets in a part of what
+//! the last one did; if it is well below them, a little more. Once all that comes would have been let in for two
+//! ticks, nothing is refused any more.
+
+use super::ladder::{Demand, Gate, RUNGS};
+
+/// What is left of what was let in, when the node is over a limit.
+const CUT: f64 = 0.7;
+/// How much more is let in when it is below all of them.
+const GROWTH: f64 = 1.15;
+/// The share of a limit above which nothing more is let in than before.
+const NEAR: f64 = 0.7;
+/// Ticks in which all that came would have been let in, after which all is.
+const CALM_TICKS: u32 = 2;
+
+/// What there can be too much of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Limit {
+    /// The shortest time that a command took from here to its reply.
+    QueueTime,
+    /// Memory of the process.
+    Memory,
+    /// Entries of the log that are not applied.
+    Backlog,
+}
+
+impl Limit {
+    /// Its name in the configuration.
+    pub(crate) fn key(self) -> &'static str {
+        match self {
+            Self::QueueTime => "admission.queue_time_target_ms",
+            Self::Memory => "admission.memory_bytes_max",
+            Self::Backlog => "admission.log_backlog_entries_max",
+        }
+    }
+}
+
+/// How much of each limit is used: 1 is all of it.
+pub(crate) type Signals = [(Limit, f64); 3];
+
+/// What the node does about it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Overload {
+    demand: Demand,
+    /// Jobs that a tick may let in; none: any number.
+    budget: Option<f64>,
+    calm: u32,
+}
+
+impl Overload {
+    /// Takes in a tick: how the node stands, jobs that asked by rung, jobs that were let in. Answers what is let
+    /// in until the next one, and the limit that was met.
+    pub(crate) fn tick(&mut self, signals: &Signals, asked: &[f64; RUNGS], admitted: f64) -> (Gate, Option<Limit>) {
+        self.demand.tick(asked);
+        let total = self.demand.total();
+        let (limit, most) = signals
+            .iter()
+            .fold((None, 0.0_f64), |worst, (limit, used)| if *used > worst.1 { (Some(*limit), *used) } else { worst });
+        if most > 1.0 {
+            // Something must go: less than came, less than was let in, less than was to be let in.
+            let before = self.budget.unwrap_or(f64::INFINITY).min(admitted.max(total * 0.01));
+            self.budget = Some((before * CUT).max(0.01));
+            self.calm = 0;
+        } else if let Some(budget) = &mut self.budget {
+            self.calm = if total <= *budget { self.calm + 1 } else { 0 };
+            if most < NEAR {
+                *budget = budget.max(admitted).mul_add(GROWTH, 1.0);
+            }
+            if self.calm >= CALM_TICKS {
+                (self.budget, self.calm) = (None, 0);
+            }
+        }
+        let gate = self.budget.map_or(Gate::OPEN, |budget| self.demand.gate(|_| budget));
+        (gate, limit.filter(|_| most > 1.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ladder::rung;
+    use super::*;
+
+    const CALM: Signals = [(Limit::QueueTime, 0.1), (Limit::Memory, 0.5), (Limit::Backlog, 0.0)];
+
+    /// A node that can take so many jobs a tick; what is over makes a queue.
+    struct Node {
+        overload: Overload,
+        gate: Gate,
+        waits: f64,
+        done: f64,
+        asked: f64,
+    }
+
+    const ROOM: f64 = 100.0;
+
+    impl Node {
+        fn tick(&mut self, offered: usize) {
+            let (mut asked, mut admitted) = ([0.0; RUNGS], 0.0);
+            for n in 0..offered {
+                let rung = rung(n % 10, &format!("tenant-{}", n / 10), 0);
+                asked[rung] += 1.0;
+                admitted += f64::from(u8::from(self.gate.lets_in(rung, n as u64)));
+            }
+            self.waits += admitted;
+            let done = self.waits.min(ROOM);
+            self.waits -= done;
+            self.done += done;
+            self.asked += offered as f64;
+            // A tick's work of queue is what the target allows.
+            let signals = [(Limit::QueueTime, self.waits / ROOM), (Limit::Memory, 0.0), (Limit::Backlog, 0.0)];
+            (self.gate, _) = self.overload.tick(&signals, &asked, admitted);
+        }
+    }
+
+    #[test]
+    fn at_twice_what_it_can_take_a_node_stays_busy_and_its_queue_short_and_two_ticks_later_all_are_let_in() {
+        let mut node = Node { overload: Overload::default(), gate: Gate::OPEN, waits: 0.0, done: 0.0, asked: 0.0 };
+        (0..20).for_each(|_| node.tick(50));
+        assert!(node.gate.is_open());
+        (0..5).for_each(|_| node.tick(200));
+        node.done = 0.0;
+        let mut longest: f64 = 0.0;
+        for _ in 0..200 {
+            node.tick(200);
+            longest = longest.max(node.waits);
+        }
+        assert!(node.done >= 0.95 * 200.0 * ROOM, "{}", node.done);
+        assert!(longest <= 4.0 * ROOM, "{longest}");
+        while node.waits > 0.0 {
+            node.tick(50);
+        }
+        node.tick(50);
+        node.tick(50);
+        assert!(node.gate.is_open());
+    }
+
+    #[test]
+    fn a_limit_that_stays_met_shuts_the_gate_more_and_more_from_below() {
+        let mut overload = Overload::default();
+        let asked = [1.0; RUNGS];
+        let full = [(Limit::QueueTime, 0.1), (Limit::Memory, 1.2), (Limit::Backlog, 0.0)];
+        let mut admitted = RUNGS as f64;
+        let mut shut = 0.0;
+        for _ in 0..10 {
+            let (gate, limit) = overload.tick(&full, &asked, admitted);
+            assert_eq!(limit, Some(Limit::Memory));
+            assert!(gate.shut() > shut);
+            shut = gate.shut();
+            admitted = (0..RUNGS).filter(|rung| gate.lets_in(*rung, 0)).count() as f64;
+        }
+        assert!(shut > 0.9);
+    }
+
+    #[test]
+    fn near_its_limit_a_node_neither_refuses_more_nor_less() {
+        let mut overload = Overload::default();
+        let asked = [1.0; RUNGS];
+        overload.tick(&[(Limit::QueueTime, 3.0), CALM[1], CALM[2]], &asked, 160.0);
+        let near = [(Limit::QueueTime, 0.9), CALM[1], CALM[2]];
+        let (gate, limit) = overload.tick(&near, &asked, 112.0);
+        assert_eq!((overload.tick(&near, &asked, 112.0), limit), ((gate, None), None));
+        let (wider, _) = overload.tick(&CALM, &asked, 112.0);
+        assert!(wider.shut() < gate.shut() && !wider.is_open());
+    }
+}

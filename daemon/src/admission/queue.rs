@@ -1,0 +1,276 @@
+//! One queue as this node lets jobs into it: what is known of it, renewed with each look, and what follows for a
+//! job that comes now.
+//!
+//! A job with a deadline that it would probably miss is refused. Where that happens, the queue is asked for more
+//! than it can do, and from then on a gate refuses the lowest of such jobs before they are let in by halves: it
+//! lets in what is done, and a little more or less as the backlog is below or above its aim. Jobs without a deadline,
+//! or with one that is far, are never refused here; they count as work.
+
+use super::PRIORITIES;
+use super::calibrate::{Calibration, Interval};
+use super::estimate::{Coming, Guess, Load};
+use super::ladder::{Demand, Gate, RUNGS, has_moved};
+
+/// Ends of jobs that must have been measured before anybody is refused for an estimate.
+const SERVED_MIN: f64 = 20.0;
+/// Ends that the measured service time goes back over.
+const SERVED_KEPT: f64 = 2_000.0;
+/// How much the newest tick counts in what the workers really do.
+const EFFICIENCY_NEWEST: f64 = 0.05;
+/// How much the newest tick counts in what comes.
+const ARRIVALS_NEWEST: f64 = 0.1;
+/// Ticks in which the backlog is to come to its aim.
+const BACKLOG_TICKS: f64 = 8.0;
+/// The share of the tightest deadline that the last one to be let in may wait.
+const BACKLOG_SHARE: f64 = 0.35;
+/// Ticks without need of the gate after which it is open.
+const CALM_TICKS: u32 = 2;
+
+/// A look at a queue, over all partitions and nodes: how it stands, and what came since the look before.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Look {
+    /// Milliseconds since the look before.
+    pub(crate) elapsed_ms: f64,
+    /// Jobs that could be leased, by priority.
+    pub(crate) open: [f64; PRIORITIES],
+    /// Jobs that workers hold.
+    pub(crate) leased: f64,
+    /// Jobs that the workers can hold, or the queue allows.
+    pub(crate) slots: f64,
+    /// Workers on their way.
+    pub(crate) coming: Vec<Coming>,
+    /// The most jobs that may start in a millisecond.
+    pub(crate) starts_per_ms_max: f64,
+    /// Jobs that may start at once before that.
+    pub(crate) tokens: f64,
+    /// Nothing is delivered.
+    pub(crate) paused: bool,
+    /// Jobs that became ready.
+    pub(crate) arrived: f64,
+    /// Leases that ended.
+    pub(crate) ended: f64,
+    /// Those that an answer of the worker ended, their times summed, and the squares of these.
+    pub(crate) served: (f64, f64, f64),
+}
+
+/// What this node did since the look before.
+#[derive(Clone, Debug)]
+pub(crate) struct Counts {
+    /// Jobs let in, by priority.
+    pub(crate) admitted: [f64; PRIORITIES],
+    /// Of these, the ones that no gate holds for.
+    pub(crate) ungated: [f64; PRIORITIES],
+    /// Jobs that asked and that a gate holds for, by rung.
+    pub(crate) asked: [f64; RUNGS],
+    /// The longest time to its deadline of a job that was refused for its estimate; 0: none was.
+    pub(crate) missed_ms: f64,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self { admitted: [0.0; PRIORITIES], ungated: [0.0; PRIORITIES], asked: [0.0; RUNGS], missed_ms: 0.0 }
+    }
+}
+
+/// What enqueues are judged by until the next look.
+#[derive(Clone, Debug)]
+pub(crate) struct Standing {
+    /// How the queue stood.
+    pub(crate) load: Load,
+    /// Jobs of all nodes for each one that this node lets in.
+    pub(crate) scale: f64,
+    /// What waits were like.
+    pub(crate) calibration: Calibration,
+    /// Whether the estimate is good enough to refuse for it.
+    trusted: bool,
+    /// Nothing is delivered.
+    paused: bool,
+    /// What is let in of jobs with deadlines up to `tight_ms`.
+    pub(crate) gate: Gate,
+    /// The longest time to its deadline of a job that the gate holds for.
+    tight_ms: f64,
+}
+
+/// A job that asks to be let in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ask {
+    /// Its priority.
+    pub(crate) priority: usize,
+    /// Its place on the ladder.
+    pub(crate) rung: usize,
+    /// Milliseconds to its deadline, if it has one that counts.
+    pub(crate) ttl_ms: Option<f64>,
+}
+
+/// What is said of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Verdict {
+    /// It may come in; with what it will probably wait, where that can be told.
+    Admitted(Option<(Guess, Interval)>),
+    /// Its deadline would be missed; with milliseconds after which it might not be.
+    Missed(f64),
+    /// The queue is asked for more than it can do, and others go first.
+    Gated(f64),
+}
+
+impl Standing {
+    /// Whether the gate holds for a job.
+    pub(crate) fn is_gated(&self, ask: Ask) -> bool {
+        ask.ttl_ms.is_some_and(|ttl| self.gate.is_open() || ttl <= self.tight_ms)
+    }
+
+    /// Judges a job that comes `age_ms` after the look, the `nth` to ask; `since` is what this node let in since.
+    pub(crate) fn judge(&self, ask: Ask, since: &[f64; PRIORITIES], age_ms: f64, nth: u64) -> Verdict {
+        if self.paused {
+            return Verdict::Admitted(None);
+        }
+        let since = since.map(|count| count * self.scale);
+        let Some(guess) = self.load.wait(ask.priority, &since, age_ms) else { return Verdict::Admitted(None) };
+        let interval = self.calibration.interval(guess);
+        let admitted = Verdict::Admitted(Some((guess, interval)));
+        let Some(ttl) = ask.ttl_ms.filter(|_| self.trusted && !guess.is_at_once()) else { return admitted };
+        let drain = self.load.drain_ms(&since, age_ms);
+        if self.is_gated(ask) && !self.gate.lets_in(ask.rung, nth) {
+            return Verdict::Gated(drain);
+        }
+        if interval.p99_ms > ttl {
+            // Behind others that come faster than they are done it would wait for ever; what waits now does not.
+            return Verdict::Missed((interval.p99_ms - ttl).min(drain));
+        }
+        admitted
+    }
+}
+
+/// What is learned of a queue from look to look.
+#[derive(Clone, Debug)]
+pub(crate) struct Control {
+    /// What it has learned of waits.
+    pub(crate) calibration: Calibration,
+    served: (f64, f64, f64),
+    efficiency: f64,
+    was_full: bool,
+    arrivals: [f64; PRIORITIES],
+    scale: f64,
+    ungated: [f64; PRIORITIES],
+    demand: Demand,
+    gate: Gate,
+    tight_ms: f64,
+    calm: u32,
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self {
+            calibration: Calibration::default(),
+            served: (0.0, 0.0, 0.0),
+            efficiency: 1.0,
+            was_full: false,
+            arrivals: [0.0; PRIORITIES],
+            scale: 1.0,
+            ungated: [0.0; PRIORITIES],
+            demand: Demand::default(),
+            gate: Gate::OPEN,
+            tight_ms: 0.0,
+            calm: 0,
+        }
+    }
+}
+
+impl Control {
+    /// Takes a look in; answers what enqueues are judged by from now on.
+    pub(crate) fn tick(&mut self, look: &Look, counts: &Counts) -> Standing {
+        let ms = look.elapsed_ms.max(1.0);
+        self.learn_service(look);
+        self.learn_efficiency(look, ms);
+        self.learn_arrivals(look, counts, ms);
+        let load = self.load(look);
+        self.move_gate(&load, counts, ms);
+        Standing {
+            scale: self.scale,
+            calibration: self.calibration,
+            trusted: self.served.0 >= SERVED_MIN,
+            paused: look.paused,
+            gate: self.gate,
+            tight_ms: self.tight_ms,
+            load,
+        }
+    }
+
+    fn load(&self, look: &Look) -> Load {
+        let (count, sum, squares) = self.served;
+        let mean = (count > 0.0).then(|| (sum / count).max(0.1));
+        let cv2 = mean.map_or(1.0, |mean| (squares / count / (mean * mean) - 1.0).clamp(0.0, 25.0));
+        Load {
+            open: look.open,
+            leased: look.leased,
+            slots: look.slots,
+            coming: look.coming.clone(),
+            service_ms: mean,
+            service_cv2: cv2,
+            efficiency: self.efficiency,
+            starts_per_ms_max: look.starts_per_ms_max,
+            tokens: look.tokens,
+            arrivals_per_ms: self.arrivals,
+        }
+    }
+
+    fn learn_service(&mut self, look: &Look) {
+        let (count, sum, squares) = &mut self.served;
+        let keep = (SERVED_KEPT / (*count + look.served.0).max(SERVED_KEPT)).clamp(0.0, 1.0);
+        *count = (*count + look.served.0) * keep;
+        *sum = (*sum + look.served.1) * keep;
+        *squares = (*squares + look.served.2) * keep;
+    }
+
+    /// Where jobs waited all the time, what was done is what can be done. A few that wait at both looks may
+    /// have been none in between.
+    fn learn_efficiency(&mut self, look: &Look, ms: f64) {
+        let by_slots = look.slots * ms / (self.served.1 / self.served.0.max(1.0)).max(0.1);
+        let is_full = look.open.iter().sum::<f64>() > 2.0 * by_slots.sqrt() && !look.paused;
+        if is_full && self.was_full && self.served.0 >= SERVED_MIN && by_slots > 0.0 {
+            let seen = (look.ended / by_slots).clamp(0.0, 2.0);
+            self.efficiency = ((seen - self.efficiency) * EFFICIENCY_NEWEST + self.efficiency).clamp(0.02, 2.0);
+        }
+        self.was_full = is_full;
+    }
+
+    fn learn_arrivals(&mut self, look: &Look, counts: &Counts, ms: f64) {
+        let own: f64 = counts.admitted.iter().sum();
+        if own > 0.0 {
+            // Other nodes' jobs, and retries. The two are not counted at quite the same moment.
+            let seen = (look.arrived / own).clamp(1.0, 1_000.0);
+            self.scale += (seen - self.scale) * ARRIVALS_NEWEST;
+        }
+        let before = self.arrivals.iter().sum::<f64>() * ms / self.scale;
+        let newest = if has_moved(before, own) { 1.0 } else { ARRIVALS_NEWEST };
+        for (rate, count) in self.arrivals.iter_mut().zip(counts.admitted) {
+            *rate += (count * self.scale / ms - *rate) * newest;
+        }
+        for (mean, count) in self.ungated.iter_mut().zip(counts.ungated) {
+            *mean += (count - *mean) * ARRIVALS_NEWEST;
+        }
+    }
+
+    fn move_gate(&mut self, load: &Load, counts: &Counts, ms: f64) {
+        self.demand.tick(&counts.asked);
+        self.tight_ms = self.tight_ms.max(counts.missed_ms);
+        let done = load.done_per_ms().filter(|_| self.tight_ms > 0.0 && self.served.0 >= SERVED_MIN);
+        let Some(done) = done else {
+            (self.gate, self.tight_ms, self.calm) = (Gate::OPEN, 0.0, 0);
+            return;
+        };
+        let free = (load.slots - load.leased).max(0.0);
+        let room = |priority: usize| {
+            let above: f64 = self.arrivals.iter().skip(priority + 1).sum();
+            let waits: f64 = load.open.iter().skip(priority).sum();
+            let aim = (done * ms).min((done - above).max(0.0) * self.tight_ms * BACKLOG_SHARE);
+            let ungated: f64 = self.ungated.iter().skip(priority).sum();
+            (done * ms + (aim + free - waits) / BACKLOG_TICKS) / self.scale - ungated
+        };
+        self.gate = self.gate.towards(self.demand.gate(room));
+        self.calm = if self.gate.is_open() && counts.missed_ms == 0.0 { self.calm + 1 } else { 0 };
+        if self.calm >= CALM_TICKS {
+            (self.tight_ms, self.calm) = (0.0, 0);
+        }
+    }
+}
