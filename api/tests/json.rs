@@ -218,7 +218,6 @@ fn queue_configurations() {
 #[test]
 fn a_queue_is_shown_flat() {
     let queue = proto::Queue {
-        breaker: "closed".into(),
         name: "q".into(),
         config: Some(QueueConfig::default().into()),
         paused: true,
@@ -235,7 +234,7 @@ fn a_queue_is_shown_flat() {
             "lease_ms": 30_000, "rate_limit": null, "max_in_flight": null, "concurrency_per_key": 1,
             "fairness": {"weights": {}}, "retention_ms": 604_800_000, "dead_letter": null,
             "max_ready": limits::MAX_READY_DEFAULT, "agent_type": null, "paused": true, "draining": false,
-            "ready": 2, "scheduled": 0, "blocked": 0, "leased": 0, "dead": 0, "oldest_ready_ms": 7, "breaker": "closed",
+            "ready": 2, "scheduled": 0, "blocked": 0, "leased": 0, "dead": 0, "oldest_ready_ms": 7,
         })
     );
 }
