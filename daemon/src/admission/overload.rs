@@ -165,7 +165,8 @@ mod tests {
         let mut overload = Overload::default();
         let asked = [1.0; RUNGS];
         let over = [(Limit::QueueTime, 3.0), CALM[1], CALM[2]];
-        (0..2).for_each(|_| drop(overload.tick(&over, &asked, 160.0)));
+        overload.tick(&over, &asked, 160.0);
+        overload.tick(&over, &asked, 160.0);
         let near = [(Limit::QueueTime, 0.9), CALM[1], CALM[2]];
         let (gate, limit) = overload.tick(&near, &asked, 112.0);
         assert_eq!((overload.tick(&near, &asked, 112.0), limit), ((gate, None), None));
