@@ -20,18 +20,18 @@ const CHANNELS: usize = 4;
 pub(crate) struct Entry {
     pub(crate) priority: usize,
     pub(crate) tenant: usize,
-    asked: Option<Instant>,
     /// It was let in, with this estimate.
     pub(crate) admitted: Option<Option<Eta>>,
+    answered: Option<Instant>,
     /// It was refused early.
     pub(crate) shed: bool,
     started: Option<Instant>,
 }
 
 impl Entry {
-    /// How long it waited for a worker.
+    /// How long it waited for a worker, from the answer on.
     pub(crate) fn wait(&self) -> Option<Duration> {
-        Some(self.started?.duration_since(self.asked?))
+        Some(self.started?.saturating_duration_since(self.answered?))
     }
 }
 
@@ -117,12 +117,7 @@ impl Load {
             }
             tokio::time::sleep_until(due.into()).await;
             let (priority, tenant) = (rand::random_range(0..PRIORITIES), rand::random_range(0..TENANTS));
-            let entry = Entry {
-                priority: priority as usize,
-                tenant: tenant as usize,
-                asked: Some(Instant::now()),
-                ..Entry::default()
-            };
+            let entry = Entry { priority: priority as usize, tenant: tenant as usize, ..Entry::default() };
             let number = self.ledger.note(entry);
             let mut job = self.job(&number.to_string());
             (job.priority, job.project_id) = (Some(priority as u32), format!("tenant-{tenant}"));
@@ -136,7 +131,7 @@ impl Load {
                     Err(status) => (None, status.code() == tonic::Code::Unavailable),
                 };
                 if let Some(entry) = ledger.entries.lock().get_mut(number) {
-                    (entry.admitted, entry.shed) = (admitted, shed);
+                    (entry.admitted, entry.shed, entry.answered) = (admitted, shed, Some(Instant::now()));
                 }
                 admitted.is_some() || shed
             });

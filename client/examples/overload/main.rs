@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use load::{Ledger, Load};
+use table::Counts;
 
 /// How it is run.
 #[derive(Clone, Debug, Parser)]
@@ -86,11 +87,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     table::head();
     for times in &args.loads {
-        let checked = table::checked(&servers).await;
+        let before = Counts::read(&servers).await;
         let (ttl, span) = (Duration::from_millis(args.ttl_ms), Duration::from_secs(args.seconds));
         let round = load.offer(capacity * times, span, ttl).await;
-        let now = table::checked(&servers).await;
-        table::row(*times, &round, capacity * span.as_secs_f64(), (now.0 - checked.0, now.1 - checked.1));
+        table::row(*times, &round, capacity * span.as_secs_f64(), &before, Counts::read(&servers).await);
     }
     let _ = stop.send(true);
     while let Some(worker) = workers.join_next().await {

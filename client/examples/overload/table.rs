@@ -1,5 +1,7 @@
 //! The table: one row a load.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::client::legacy::Client;
@@ -14,7 +16,8 @@ pub(crate) fn head() {
     println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|");
 }
 
-pub(crate) fn row(times: f64, round: &Round, capacity: f64, (held, checked): (f64, f64)) {
+pub(crate) fn row(times: f64, round: &Round, capacity: f64, before: &Counts, now: Counts) {
+    let Counts { held, checked, shed } = now.since(before);
     let entries = &round.entries;
     let count = |of: &dyn Fn(&Entry) -> bool| entries.iter().filter(|entry| of(entry)).count() as f64;
     let percent = |part: f64, whole: f64| format!("{:.1} %", part / whole.max(1.0) * 100.0);
@@ -37,6 +40,7 @@ pub(crate) fn row(times: f64, round: &Round, capacity: f64, (held, checked): (f6
     cells.push(percent(held, checked));
     cells.push(round.failed.to_string());
     println!("| {} |", cells.join(" | "));
+    eprintln!("{times}: refused by reason: {shed:?}");
     edge(entries);
 }
 
@@ -59,22 +63,47 @@ fn edge(entries: &[Entry]) {
     eprintln!("  tenants of priority {priority}, percent let in: {tenants:?}");
 }
 
-/// Estimates that the nodes compared with what came of them: those whose 90 % interval held, and all.
-pub(crate) async fn checked(servers: &[String]) -> (f64, f64) {
-    let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
-    let (mut held, mut all) = (0.0, 0.0);
-    for server in servers {
-        let Ok(uri) = format!("{server}/metrics").parse() else { continue };
-        let Ok(answer) = client.get(uri).await else { continue };
-        let Ok(body) = answer.into_body().collect().await else { continue };
-        for line in String::from_utf8_lossy(&body.to_bytes()).lines() {
+/// What nodes count: estimates whose 90 % interval held, all that were compared, refusals by their reason.
+#[derive(Default)]
+pub(crate) struct Counts {
+    held: f64,
+    checked: f64,
+    shed: BTreeMap<String, f64>,
+}
+
+impl Counts {
+    /// Of all nodes together.
+    pub(crate) async fn read(servers: &[String]) -> Self {
+        let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
+        // Nodes of one process count together, and each tells all of it.
+        let mut texts = Vec::new();
+        for server in servers {
+            let Ok(uri) = format!("{server}/metrics").parse() else { continue };
+            let Ok(answer) = client.get(uri).await else { continue };
+            let Ok(body) = answer.into_body().collect().await else { continue };
+            texts.push(String::from_utf8_lossy(&body.to_bytes()).into_owned());
+        }
+        let mut counts = Self::default();
+        for line in texts.iter().flat_map(|text| text.lines()) {
             let Some((name, value)) = line.rsplit_once(' ') else { continue };
             let value: f64 = value.parse().unwrap_or(0.0);
             if name.starts_with("bravo_eta_checked_total") {
-                all += value;
-                held += if name.contains("yes") { value } else { 0.0 };
+                counts.checked += value;
+                counts.held += if name.contains("yes") { value } else { 0.0 };
+            }
+            if let Some(reason) = name.strip_prefix("bravo_requests_shed_total") {
+                *counts.shed.entry(reason.to_owned()).or_default() += value;
             }
         }
+        counts
     }
-    (held, all)
+
+    fn since(mut self, before: &Self) -> Self {
+        self.held -= before.held;
+        self.checked -= before.checked;
+        for (reason, count) in &mut self.shed {
+            *count -= before.shed.get(reason).copied().unwrap_or(0.0);
+        }
+        self
+    }
 }

@@ -6,12 +6,14 @@
 
 use super::estimate::Guess;
 
-/// How far one wait moves a quantile, in spreads.
-const STEP: f64 = 0.06;
+/// How far one wait moves a quantile, in what waits are off the middle on average.
+const STEP: f64 = 0.075;
 /// The same while there were few.
 const STEP_FIRST: f64 = 0.4;
 /// Waits after which there were no longer few.
 const FEW: u32 = 50;
+/// How much the newest wait counts in that average.
+const OFF_NEWEST: f64 = 0.05;
 /// No quantile lies further out than so many spreads.
 const OFFSET_MAX: f64 = 50.0;
 /// Upper ends in milliseconds of the classes of waits that are calibrated apart; a last one is above.
@@ -34,7 +36,7 @@ impl Interval {
     /// Whether 18 of 20 waits are like this one.
     pub(crate) fn holds(&self, wait_ms: f64) -> bool {
         // Waits are whole milliseconds.
-        (self.p5_ms.floor()..=self.p95_ms.ceil()).contains(&wait_ms)
+        (self.p5_ms.round()..=self.p95_ms.round()).contains(&wait_ms.round())
     }
 }
 
@@ -44,6 +46,7 @@ struct Offsets {
     low: f64,
     middle: f64,
     high: f64,
+    off: f64,
     seen: u32,
 }
 
@@ -55,7 +58,7 @@ pub(crate) struct Calibration {
 
 impl Default for Calibration {
     fn default() -> Self {
-        Self { classes: [Offsets { low: -1.645, middle: 0.0, high: 1.645, seen: 0 }; CLASSES.len() + 1] }
+        Self { classes: [Offsets::default(); CLASSES.len() + 1] }
     }
 }
 
@@ -82,7 +85,9 @@ impl Calibration {
         let Some(offsets) = self.classes.get_mut(class(guess)) else { return };
         let z = ((wait_ms - guess.wait_ms) / guess.sigma_ms.max(0.1)).clamp(-OFFSET_MAX, OFFSET_MAX);
         offsets.seen = offsets.seen.saturating_add(1);
-        let step = if offsets.seen < FEW { STEP_FIRST } else { STEP };
+        // A step must not be longer for the very wait that it is made for: the shares would not come out.
+        let step = offsets.off.max(0.1) * if offsets.seen < FEW { STEP_FIRST } else { STEP };
+        offsets.off += ((z - offsets.middle).abs() - offsets.off) * OFF_NEWEST;
         for (offset, share) in [(&mut offsets.low, 0.05), (&mut offsets.middle, 0.5), (&mut offsets.high, 0.95)] {
             *offset += if z > *offset { step * share } else { step * (share - 1.0) };
         }
@@ -92,7 +97,7 @@ impl Calibration {
 
 impl Default for Offsets {
     fn default() -> Self {
-        Self { low: -1.645, middle: 0.0, high: 1.645, seen: 0 }
+        Self { low: -1.645, middle: 0.0, high: 1.645, off: 0.8, seen: 0 }
     }
 }
 
@@ -120,10 +125,11 @@ mod tests {
     #[test]
     fn nine_of_ten_waits_are_held_however_wrong_the_guess_is() {
         let guess = Guess { wait_ms: 500.0, sigma_ms: 40.0 };
-        let shapes: [(&str, fn(f64) -> f64); 3] = [
+        let shapes: [(&str, fn(f64) -> f64); 4] = [
             ("twice as long as guessed", |u| 1_000.0 + 300.0 * u),
             ("shorter, with a long tail", |u| 200.0 - 100.0 * (1.0 - u).ln()),
-            ("nearly exact", |u| 500.0 + 20.0 * u),
+            ("nearly exact", |u| 500.0 + 80.0 * u),
+            ("far off at once", |u| 1_700.0 + 700.0 * u * u),
         ];
         for (what, wait) in shapes {
             let (held, below) = coverage(guess, wait);

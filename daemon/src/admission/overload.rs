@@ -12,6 +12,8 @@ const CUT: f64 = 0.7;
 const GROWTH: f64 = 1.15;
 /// The share of a limit above which nothing more is let in than before.
 const NEAR: f64 = 0.7;
+/// Ticks in a row over a limit before anything is done, or more: calls that waited for a new leader all end at once.
+const OVER_TICKS: u32 = 2;
 /// Ticks in which all that came would have been let in, after which all is.
 const CALM_TICKS: u32 = 2;
 
@@ -47,6 +49,7 @@ pub(crate) struct Overload {
     /// Jobs that a tick may let in; none: any number.
     budget: Option<f64>,
     calm: u32,
+    over: u32,
 }
 
 impl Overload {
@@ -58,12 +61,14 @@ impl Overload {
         let (limit, most) = signals
             .iter()
             .fold((None, 0.0_f64), |worst, (limit, used)| if *used > worst.1 { (Some(*limit), *used) } else { worst });
-        if most > 1.0 {
+        self.over = if most > 1.0 { self.over + 1 } else { 0 };
+        if self.over >= OVER_TICKS {
             // Something must go: less than came, less than was let in, less than was to be let in.
             let before = self.budget.unwrap_or(f64::INFINITY).min(admitted.max(total * 0.01));
             self.budget = Some((before * CUT).max(0.01));
-            self.calm = 0;
-        } else if let Some(budget) = &mut self.budget {
+            // What was just cut takes a tick to show.
+            (self.calm, self.over) = (0, 0);
+        } else if let Some(budget) = self.budget.as_mut().filter(|_| most <= 1.0) {
             self.calm = if total <= *budget { self.calm + 1 } else { 0 };
             if most < NEAR {
                 *budget = budget.max(admitted).mul_add(GROWTH, 1.0);
@@ -143,12 +148,14 @@ mod tests {
         let full = [(Limit::QueueTime, 0.1), (Limit::Memory, 1.2), (Limit::Backlog, 0.0)];
         let mut admitted = RUNGS as f64;
         let mut shut = 0.0;
+        assert!(overload.tick(&full, &asked, admitted).0.is_open(), "once is no overload");
         for _ in 0..10 {
             let (gate, limit) = overload.tick(&full, &asked, admitted);
             assert_eq!(limit, Some(Limit::Memory));
             assert!(gate.shut() > shut);
             shut = gate.shut();
             admitted = (0..RUNGS).filter(|rung| gate.lets_in(*rung, 0)).count() as f64;
+            assert_eq!(overload.tick(&full, &asked, admitted).0, gate, "the cut takes a tick to show");
         }
         assert!(shut > 0.9);
     }
@@ -157,7 +164,9 @@ mod tests {
     fn near_its_limit_a_node_neither_refuses_more_nor_less() {
         let mut overload = Overload::default();
         let asked = [1.0; RUNGS];
-        overload.tick(&[(Limit::QueueTime, 3.0), CALM[1], CALM[2]], &asked, 160.0);
+        let over = [(Limit::QueueTime, 3.0), CALM[1], CALM[2]];
+        overload.tick(&over, &asked, 160.0);
+        overload.tick(&over, &asked, 160.0);
         let near = [(Limit::QueueTime, 0.9), CALM[1], CALM[2]];
         let (gate, limit) = overload.tick(&near, &asked, 112.0);
         assert_eq!((overload.tick(&near, &asked, 112.0), limit), ((gate, None), None));

@@ -19,6 +19,8 @@ const SERVED_KEPT: f64 = 2_000.0;
 const EFFICIENCY_NEWEST: f64 = 0.05;
 /// How much the newest tick counts in what comes.
 const ARRIVALS_NEWEST: f64 = 0.1;
+/// What a tick leaves of the counts by priority before it.
+const MIX_KEPT: f64 = 0.92;
 /// Ticks in which the backlog is to come to its aim.
 const BACKLOG_TICKS: f64 = 8.0;
 /// The share of the tightest deadline that the last one to be let in may wait.
@@ -150,6 +152,8 @@ pub(crate) struct Control {
     efficiency: f64,
     was_full: bool,
     arrivals: [f64; PRIORITIES],
+    mix: [f64; PRIORITIES],
+    own: f64,
     scale: f64,
     ungated: [f64; PRIORITIES],
     demand: Demand,
@@ -166,6 +170,8 @@ impl Default for Control {
             efficiency: 1.0,
             was_full: false,
             arrivals: [0.0; PRIORITIES],
+            mix: [0.0; PRIORITIES],
+            own: 0.0,
             scale: 1.0,
             ungated: [0.0; PRIORITIES],
             demand: Demand::default(),
@@ -234,17 +240,23 @@ impl Control {
         self.was_full = is_full;
     }
 
+    /// How many jobs come is known of all nodes, what priorities they have of this one's.
     fn learn_arrivals(&mut self, look: &Look, counts: &Counts, ms: f64) {
         let own: f64 = counts.admitted.iter().sum();
-        if own > 0.0 {
-            // Other nodes' jobs, and retries. The two are not counted at quite the same moment.
-            let seen = (look.arrived / own).clamp(1.0, 1_000.0);
-            self.scale += (seen - self.scale) * ARRIVALS_NEWEST;
+        let before = self.arrivals.iter().sum::<f64>() * ms;
+        let has_moved = has_moved(before, look.arrived);
+        let newest = if has_moved { 1.0 } else { ARRIVALS_NEWEST };
+        let all = before + (look.arrived - before) * newest;
+        self.own += (own - self.own) * newest;
+        // Other nodes' jobs, and retries. The two are not counted at quite the same moment.
+        self.scale = if self.own > 0.0 { (all / self.own).clamp(1.0, 1_000.0) } else { 1.0 };
+        let kept = if has_moved && own > 0.0 { 0.0 } else { MIX_KEPT };
+        for (mix, count) in self.mix.iter_mut().zip(counts.admitted) {
+            *mix = *mix * kept + count;
         }
-        let before = self.arrivals.iter().sum::<f64>() * ms / self.scale;
-        let newest = if has_moved(before, own) { 1.0 } else { ARRIVALS_NEWEST };
-        for (rate, count) in self.arrivals.iter_mut().zip(counts.admitted) {
-            *rate += (count * self.scale / ms - *rate) * newest;
+        let sum: f64 = self.mix.iter().sum();
+        for (rate, mix) in self.arrivals.iter_mut().zip(self.mix) {
+            *rate = if sum > 0.0 { all / ms * mix / sum } else { 0.0 };
         }
         for (mean, count) in self.ungated.iter_mut().zip(counts.ungated) {
             *mean += (count - *mean) * ARRIVALS_NEWEST;

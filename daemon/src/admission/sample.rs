@@ -101,3 +101,52 @@ impl Sample {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(at: Instant) -> Sample {
+        Sample {
+            job: JobId { partition: 0, seq: 1 },
+            queue: Name::parse("queue", "q").unwrap(),
+            guess: Guess { wait_ms: 100.0, sigma_ms: 10.0 },
+            interval: Interval { p5_ms: 50.0, p50_ms: 100.0, p95_ms: 150.0, p99_ms: 170.0 },
+            at,
+        }
+    }
+
+    fn later(at: Instant, ms: u64) -> Instant {
+        at + Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn a_prediction_is_looked_at_when_its_time_may_have_come() {
+        let (mut samples, now) = (Samples::default(), Instant::now());
+        samples.push(sample(now));
+        assert!(samples.due(later(now, 49)).is_empty());
+        assert_eq!(samples.due(later(now, 50)).len(), 1);
+        assert!(samples.due(later(now, 60)).is_empty(), "whoever took it pushes it again");
+    }
+
+    #[test]
+    fn however_many_jobs_come_a_tick_follows_some_and_all_together_are_bounded() {
+        let (mut samples, now) = (Samples::default(), Instant::now());
+        for tick in 0..10 {
+            let wanted = (0..1_600).filter(|_| samples.wants()).count();
+            assert!(tick == 0 || (10..=20).contains(&wanted), "tick {tick}: {wanted}");
+            samples.due(now);
+        }
+        (0..5_000).for_each(|_| samples.push(sample(now)));
+        assert!(!samples.wants());
+        assert_eq!(samples.due(later(now, 1_000)).len(), LOOKS_MAX);
+    }
+
+    #[test]
+    fn a_job_that_nobody_ever_finds_is_followed_for_a_while_only() {
+        let now = Instant::now();
+        let sample = sample(now);
+        assert_eq!(sample.seen(None, later(now, 1_000)), Seen::Waits, "the replica may be behind");
+        assert_eq!(sample.seen(None, later(now, 61_000)), Seen::Lost);
+    }
+}

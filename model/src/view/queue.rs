@@ -163,3 +163,26 @@ fn oldest_ready_at(rows: &impl Read, number: u32) -> Option<Time> {
     });
     seqs.into_iter().filter_map(|seq| row::job(rows, seq)).map(|job| job.run_at).min()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::RateLimit;
+    use crate::testing::World;
+
+    #[test]
+    fn a_load_says_what_the_view_of_the_queue_says() {
+        let mut world = World::new();
+        let rate_limit = Some(RateLimit { per_second: 5.0, burst: 3 });
+        world.set(QueueConfig { rate_limit, max_in_flight: Some(7), ..QueueConfig::default() });
+        world.add(|job| job.priority = 9);
+        world.add(|_| {});
+        assert_eq!(world.lease(1).len(), 1);
+        let name = Name::parse("queue", "q").unwrap();
+        let (load, view) = (load(&world.rows, &name).unwrap(), queue(&world.rows, &name).unwrap());
+        assert_eq!((load.open, load.flow, load.paused), (view.open_by_priority, view.flow, view.paused));
+        assert_eq!((load.leased, load.open.iter().sum::<u64>()), (1, 1));
+        assert_eq!((load.rate, load.in_flight_max), (Some((5.0, 2)), Some(7)), "a token is gone");
+        assert_eq!(super::load(&world.rows, &Name::parse("queue", "other").unwrap()), None);
+    }
+}
