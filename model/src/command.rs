@@ -19,6 +19,7 @@ use crate::key::NewKey;
 use crate::lifecycle::{Lifecycle, Rule, Stay, VersionId};
 use crate::limits;
 use crate::queue::QueueConfig;
+use crate::scaling::ScalingPolicy;
 use crate::schedule::NewSchedule;
 use crate::template::{Expected, PutTemplate};
 use crate::webhook::{PutWebhook, Subscription};
@@ -230,6 +231,18 @@ pub enum Command {
     UseKeys(Vec<(Name, Time)>),
     /// Meta: appends to the audit log, up to [`crate::limits::AUDIT_APPEND_MAX`] entries a command.
     AppendAudit(Vec<NewEntry>),
+    /// Meta: makes or replaces how the pool of an agent type is sized.
+    PutScaling(ScalingPolicy),
+    /// Meta: deletes it.
+    DeleteScaling(Name),
+    /// Meta: keeps what the controller of an agent type has learned, in a form that the controller knows; nothing: it
+    /// is forgotten.
+    SaveScaling {
+        /// The type.
+        agent_type: Name,
+        /// At most [`crate::limits::SCALING_MEMORY_BYTES_MAX`].
+        bytes: Bytes,
+    },
 }
 
 /// Adds tasks to a running workflow.
@@ -521,6 +534,7 @@ mod tests {
             (37, Command::ForgetWebhook { project: name("p"), name: name("w"), version: 0 }),
             (41, Command::MoveVersion { id, to: Stay::default() }),
             (45, Command::AppendAudit(Vec::new())),
+            (47, Command::DeleteScaling(name("coder"))),
         ];
         for (number, command) in numbered {
             let bytes = Envelope::plain(command.clone()).encode();

@@ -37,6 +37,7 @@ mod pick;
 pub mod queue;
 pub mod reply;
 pub mod row;
+pub mod scaling;
 pub mod schedule;
 mod state;
 pub mod table;

@@ -87,6 +87,10 @@
 //! | 96 FLOW | #q | [`Flow`]: what has gone through the queue | as the queue |
 //! | 94 AUDIT | seq | [`audit::Entry`] | meta group; while it is one of the newest |
 //! | 95 AUDIT_HEAD | - | [`audit::Head`] | meta group; for ever |
+//! | a0 SCALING | h16(agent type) | [`ScalingPolicy`] | meta group; until deleted |
+//! | a1 SCALINGS | - | `u64` how many there are | meta group; for ever |
+//! | a2 SCALING_MEMORY | h16(agent type) | [`ScalingMemory`] | meta group; until forgotten |
+//! | a3 SCALING_MEMORIES | - | `u64` how many there are | meta group; for ever |
 
 use crate::Time;
 use crate::artifact::{Artifact, ArtifactPath, ArtifactVersion, ChunkRefs, CodedRefs};
@@ -98,6 +102,7 @@ use crate::key::ApiKey;
 use crate::lifecycle::{Class, Life, Lifecycle};
 use crate::limits;
 use crate::row::{Flow, Kept, Lane, Meta, Slot, Stats, Unique};
+use crate::scaling::{ScalingMemory, ScalingPolicy};
 use crate::schedule::{Schedule, Target};
 use crate::template::{Template, TemplateVersion, Templates};
 use crate::txn::Key;
@@ -117,7 +122,7 @@ pub type ArtifactRows = (Artifact, ArtifactVersion, ChunkRefs, CodedRefs, Lifecy
 pub type WebhookRows = (Webhook, Subscription);
 
 #[doc(hidden)]
-pub type AccessRows = (ApiKey, audit::Entry, audit::Head, Flow);
+pub type AccessRows = (ApiKey, audit::Entry, audit::Head, Flow, ScalingPolicy, ScalingMemory);
 
 /// A hash that stands for strings in keys.
 pub type H16 = [u8; 16];
@@ -197,6 +202,10 @@ pub mod tag {
     pub const AUDIT: u8 = 0x94;
     pub const AUDIT_HEAD: u8 = 0x95;
     pub const FLOW: u8 = 0x96;
+    pub const SCALING: u8 = 0xa0;
+    pub const SCALINGS: u8 = 0xa1;
+    pub const SCALING_MEMORY: u8 = 0xa2;
+    pub const SCALING_MEMORIES: u8 = 0xa3;
 }
 
 /// Kinds of due rows.
@@ -511,6 +520,11 @@ pub(crate) fn coded(id: &[u8; 32]) -> Key {
 /// API_KEY.
 pub(crate) fn api_key(id: &Name) -> Key {
     by_hash(tag::API_KEY, &h16(&[id.as_str()]))
+}
+
+/// SCALING and SCALING_MEMORY.
+pub(crate) fn scaling(tag: u8, agent_type: &Name) -> Key {
+    by_hash(tag, &h16(&[agent_type.as_str()]))
 }
 
 /// SHARD_REFS.

@@ -14,6 +14,7 @@ mod leases;
 mod lifecycle;
 mod queues;
 mod raw;
+mod scaling;
 mod schedules;
 mod templates;
 mod webhooks;
@@ -40,6 +41,9 @@ pub use queues::{
     QueueSwitchesAnswer, RateLimitBody, RedriveAnswer,
 };
 pub use raw::RawJson;
+pub use scaling::{
+    ForecastAnswer, ForecastPointAnswer, ObjectiveBody, ScalingAnswer, ScalingBody, ScalingListAnswer,
+};
 pub use schedules::{ScheduleAnswer, ScheduleBody, ScheduleListAnswer};
 pub use templates::{
     ListTemplatesQuery, PreviewAnswer, PreviewBody, TemplateAnswer, TemplateListAnswer, TemplateQuery, TemplateSummary,

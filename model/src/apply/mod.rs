@@ -19,6 +19,7 @@ mod nack;
 mod purge;
 mod queue;
 mod retry;
+mod scaling;
 mod schedules;
 mod templates;
 mod tick;
@@ -130,6 +131,9 @@ impl State<'_> {
             Command::RevokeKey(id) => self.revoke_key(&id),
             Command::UseKeys(uses) => self.use_keys(uses),
             Command::AppendAudit(entries) => self.append_audit(entries),
+            Command::PutScaling(policy) => self.put_scaling(&policy),
+            Command::DeleteScaling(agent_type) => self.delete_scaling(&agent_type),
+            Command::SaveScaling { agent_type, bytes } => self.save_scaling(agent_type, bytes),
         }
     }
 
