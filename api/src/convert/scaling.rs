@@ -40,13 +40,24 @@ pub fn told(policy: ScalingPolicy) -> proto::ScalingPolicy {
     }
 }
 
-/// The pool that one of KEDA's calls is about: `agentType` or `queue` of the trigger's metadata.
-pub fn asked_by_keda(of: Option<&crate::keda::ScaledObjectRef>) -> Result<Name, Refusal> {
+/// What one of KEDA's calls is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// The pool of a type of agents.
+    AgentType(Name),
+    /// The pool of whatever agents work a queue.
+    Queue(Name),
+}
+
+/// What stands in the trigger's metadata: `agentType`, or `queue`.
+pub fn asked_by_keda(of: Option<&crate::keda::ScaledObjectRef>) -> Result<Asked, Refusal> {
     let metadata = of.map(|of| &of.scaler_metadata);
     let named = |key: &str| metadata.and_then(|metadata| metadata.get(key)).filter(|name| !name.is_empty());
-    let name = named("agentType").or_else(|| named("queue"));
-    let name = name.ok_or_else(|| invalid("scalerMetadata: agentType, or queue, says what is asked"))?;
-    Name::parse("scalerMetadata.agentType", name)
+    match (named("agentType"), named("queue")) {
+        (Some(name), _) => Name::parse("scalerMetadata.agentType", name).map(Asked::AgentType),
+        (None, Some(name)) => Name::parse("scalerMetadata.queue", name).map(Asked::Queue),
+        (None, None) => Err(invalid("scalerMetadata: agentType, or queue, says what is asked")),
+    }
 }
 
 /// The metric's name for KEDA.
@@ -85,10 +96,12 @@ mod tests {
         let of = |pairs: &[(&str, &str)]| {
             let metadata = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
             let of = crate::keda::ScaledObjectRef { scaler_metadata: metadata, ..Default::default() };
-            asked_by_keda(Some(&of)).map(String::from)
+            asked_by_keda(Some(&of))
         };
-        assert_eq!(of(&[("queue", "builds")]).unwrap(), "builds");
-        assert_eq!(of(&[("queue", "builds"), ("agentType", "coder")]).unwrap(), "coder");
+        let name = |text| Name::parse("name", text).unwrap();
+        assert_eq!(of(&[("queue", "builds")]).unwrap(), Asked::Queue(name("builds")));
+        let both = [("queue", "builds"), ("agentType", "coder")];
+        assert_eq!(of(&both).unwrap(), Asked::AgentType(name("coder")));
         assert!(of(&[("scalerAddress", "bravo:7700")]).is_err());
     }
 }

@@ -140,6 +140,8 @@ pub enum Request {
     Scaling(Option<bravo_model::Name>),
     /// Tells meta's leader which pools the asker looks after, and asks for its shares of them.
     Pools(Vec<PoolHere>),
+    /// Asks what the node uses of its machine since it was asked last.
+    NodeLoad,
 }
 
 /// A leased job that a caller wants cancelled.
@@ -197,6 +199,17 @@ pub enum Response {
     Scaling(Vec<PoolSeen>),
     /// To `Pools`: one a pool, in order; none: it is left as it is.
     Shares(Vec<Option<Share>>),
+    /// To `NodeLoad`.
+    NodeLoad(NodeLoad),
+}
+
+/// What a node uses of its machine, 0 to 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct NodeLoad {
+    /// Of all processors.
+    pub cpu: f64,
+    /// Of all memory.
+    pub memory: f64,
 }
 
 /// A pool of agents that a node looks after.

@@ -16,6 +16,7 @@ pub(crate) mod openapi;
 pub(super) mod pack;
 mod pages;
 mod queues;
+mod scaling;
 mod schedules;
 mod templates;
 mod webhooks;
@@ -83,6 +84,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/cluster/members", post(cluster::add_member))
         .route("/api/v1/cluster/members/{id}", delete(cluster::remove_member))
         .route("/api/v1/cluster/transfer", post(cluster::transfer))
+        .route("/api/v1/scaling", get(scaling::list))
+        .route("/api/v1/scaling/{agent_type}", get(scaling::read).put(scaling::put).delete(scaling::delete))
         .route("/api/v1/keys", get(keys::list).post(keys::make))
         .route("/api/v1/keys/{id}", delete(keys::revoke))
         .route("/api/v1/audit", get(audit::list))
