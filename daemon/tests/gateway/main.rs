@@ -14,6 +14,7 @@ mod packed;
 mod rates;
 mod reads;
 mod rest;
+mod scaling;
 mod schedules;
 mod slow;
 mod templates;
