@@ -16,6 +16,8 @@ use crate::config::Pool;
 use crate::telemetry::events::AgentMoved;
 use crate::transport::wire::Share;
 
+/// How long an agent that was asked to leave may work on, unless the pool says otherwise: a day.
+const GRACE_MS: u64 = 86_400_000;
 /// Processes of one pool, those on their way out with them.
 const PROCESSES_MAX: usize = 64;
 /// Pause before an agent is started again that died, the first time and at most.
@@ -48,6 +50,7 @@ impl Processes {
     pub(super) fn new(pool: &Pool, server: String) -> Self {
         let mut env = pool.env.clone();
         env.entry("BRAVO_SERVER".to_owned()).or_insert(server);
+        env.entry("BRAVO_GRACE_MS".to_owned()).or_insert_with(|| GRACE_MS.to_string());
         env.insert("BRAVO_AGENT_TYPE".to_owned(), pool.agent_type.to_string());
         let (agent_type, command) = (pool.agent_type.to_string(), pool.command.clone());
         Self { agent_type, command, env, wanted: 0, agents: Vec::new(), deaths: 0, not_before: None }
