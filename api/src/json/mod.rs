@@ -41,9 +41,7 @@ pub use queues::{
     QueueSwitchesAnswer, RateLimitBody, RedriveAnswer,
 };
 pub use raw::RawJson;
-pub use scaling::{
-    ForecastAnswer, ForecastPointAnswer, ObjectiveBody, ScalingAnswer, ScalingBody, ScalingListAnswer,
-};
+pub use scaling::{ForecastAnswer, ForecastPointAnswer, ObjectiveBody, ScalingAnswer, ScalingBody, ScalingListAnswer};
 pub use schedules::{ScheduleAnswer, ScheduleBody, ScheduleListAnswer};
 pub use templates::{
     ListTemplatesQuery, PreviewAnswer, PreviewBody, TemplateAnswer, TemplateListAnswer, TemplateQuery, TemplateSummary,

@@ -77,7 +77,8 @@ impl Look {
         slot_ms: u64,
         type_of: impl Fn(&Name) -> Name,
     ) -> BTreeMap<Name, (Load, Flow)> {
-        let mut loads: BTreeMap<Name, (Load, Flow)> = set.iter().map(|name| (name.clone(), Default::default())).collect();
+        let mut loads: BTreeMap<Name, (Load, Flow)> =
+            set.iter().map(|name| (name.clone(), Default::default())).collect();
         let known: BTreeSet<u16> = self.parts.keys().copied().collect();
         self.parts.extend(fresh);
         let mut flows = HashMap::new();

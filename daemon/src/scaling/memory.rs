@@ -33,7 +33,8 @@ mod tests {
 
     #[test]
     fn the_memory_of_four_weeks_fits_and_comes_back_as_it_was() {
-        let mut controller = Controller::new(Settings { policy: bravo_scaling::Policy::Reactive, ..Settings::default() });
+        let mut controller =
+            Controller::new(Settings { policy: bravo_scaling::Policy::Reactive, ..Settings::default() });
         let mut state = controller.state().clone();
         for tick in 0..170_000_u32 {
             // As hard to pack as can be.

@@ -90,8 +90,7 @@ impl Size {
             CPU_AIM * 100.0,
             MEMORY_AIM * 100.0
         );
-        let policy =
-            ScalingPolicy { min: NODES_MIN, max: NODES_MAX, rule: Rule::Reactive, ..ScalingPolicy::of(name) };
+        let policy = ScalingPolicy { min: NODES_MIN, max: NODES_MAX, rule: Rule::Reactive, ..ScalingPolicy::of(name) };
         Some(PoolSeen {
             policy,
             is_set: false,

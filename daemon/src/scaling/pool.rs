@@ -113,6 +113,9 @@ pub(super) fn under(seen: &PoolSeen, policy: ScalingPolicy, is_set: bool) -> Poo
         seen.recommended = seen.current;
         "scaling is off for these agents".clone_into(&mut seen.why);
     } else {
+        if seen.policy.mode == Mode::Off {
+            "as many agents as there are: scaling was off at the last look".clone_into(&mut seen.why);
+        }
         let within = seen.recommended.clamp(policy.min, policy.max);
         if within != seen.recommended {
             seen.why = format!("{within} agents: the bounds have changed to {} and {}", policy.min, policy.max);

@@ -62,7 +62,7 @@ fn resident_bytes(status: &str) -> Option<f64> {
 }
 
 /// Bytes of memory that the machine, or what bounds this process in it, has.
-pub fn machine_bytes() -> Option<f64> {
+pub(crate) fn machine_bytes() -> Option<f64> {
     let bound = fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse::<f64>().ok());
     let whole = total_bytes(&fs::read_to_string("/proc/meminfo").unwrap_or_default());
     match (bound, whole) {

@@ -106,10 +106,8 @@ async fn keda_gets_its_five_answers_and_the_streams_tell_of_changes() {
     let told = tokio::time::timeout(Duration::from_secs(60), active.message()).await.unwrap();
     assert!(told.unwrap().unwrap().result, "pushed when it changes");
     for (key, name) in [("agentType", "keda-coder"), ("queue", "keda-builds")] {
-        let ask = GetMetricsRequest {
-            scaled_object_ref: Some(object(key, name)),
-            metric_name: "s0-bravo-keda-coder".into(),
-        };
+        let ask =
+            GetMetricsRequest { scaled_object_ref: Some(object(key, name)), metric_name: "s0-bravo-keda-coder".into() };
         let value = keda.get_metrics(ask).await.unwrap().into_inner().metric_values.remove(0);
         assert_eq!((value.metric_name.as_str(), value.metric_value), ("bravo-keda-coder", 3));
         assert!((value.metric_value_float - 3.0).abs() < 1e-9);

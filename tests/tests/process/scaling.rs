@@ -71,7 +71,12 @@ async fn a_pool_grows_before_the_jobs_come_and_is_drained_when_they_are_done() {
     within(DELAY - Duration::from_secs(2), "the pool has grown", || async {
         let scaling = get(&procs, &path).await;
         let there = workers(&procs).await.len();
-        eprintln!("{:?} before: {there} of {} agents: {}", due - Instant::now(), scaling["recommended"], scaling["why"]);
+        eprintln!(
+            "{:?} before: {there} of {} agents: {}",
+            due - Instant::now(),
+            scaling["recommended"],
+            scaling["why"]
+        );
         there >= GROWN
     })
     .await;

@@ -50,12 +50,7 @@ pub(super) async fn read(State(app): State<Arc<App>>, call: Call, AgentType(name
     request_body = ScalingBody,
     responses((status = 200, description = "How the pool stands under it.", body = ScalingAnswer)),
 )]
-pub(super) async fn put(
-    State(app): State<Arc<App>>,
-    call: Call,
-    AgentType(name): AgentType,
-    body: Taken,
-) -> Answered {
+pub(super) async fn put(State(app): State<Arc<App>>, call: Call, AgentType(name): AgentType, body: Taken) -> Answered {
     let request = json::parse::<ScalingBody>(&body.bytes)?.into_message(name.into());
     problem::ok(&ScalingAnswer::from(scaling::put(&app, &call, request).await?))
 }

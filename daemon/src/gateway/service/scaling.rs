@@ -46,9 +46,7 @@ pub(crate) async fn put(
 pub(crate) async fn delete(app: &Arc<App>, call: &Call, agent_type: &Name) -> Result<(), Refusal> {
     call.names(agent_type);
     propose(app, call, Command::DeleteScaling(agent_type.clone())).await?;
-    let gone = |answer: &Answer| {
-        matches!(answer, Answer::Scalings(all) if !all.iter().any(|policy| policy.agent_type == *agent_type))
-    };
+    let gone = |answer: &Answer| matches!(answer, Answer::Scalings(all) if !all.iter().any(|policy| policy.agent_type == *agent_type));
     spread(app, Query::Scalings, gone).await;
     Ok(())
 }

@@ -127,7 +127,8 @@ pub(super) async fn run(cluster: Arc<Cluster>) {
             let share = shares.get(place).cloned().flatten();
             async move {
                 if let Err(error) = pool.actuator.apply(share.as_ref()).await {
-                    ActFailed { agent_type: pool.agent_type.as_str(), actuator: pool.kind.as_str(), error: &error }.emit();
+                    ActFailed { agent_type: pool.agent_type.as_str(), actuator: pool.kind.as_str(), error: &error }
+                        .emit();
                 }
             }
         });

@@ -251,7 +251,8 @@ mod tests {
     async fn when_the_node_stops_the_deaf_are_ended_with_all_that_they_started() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("pid");
-        let mut pool = pool(&format!("trap '' TERM; sleep 600 & echo $! > {}.new; mv {0}.new {0}; wait", file.display()));
+        let mut pool =
+            pool(&format!("trap '' TERM; sleep 600 & echo $! > {}.new; mv {0}.new {0}; wait", file.display()));
         pool.wanted = 1;
         until(&mut pool, "started", |_| file.exists()).await;
         let started = std::fs::read_to_string(&file).unwrap();

@@ -68,7 +68,8 @@ impl Units {
         let wanted = share.agents as usize;
         let missing = wanted.saturating_sub(self.active.len());
         let started: Vec<u32> = (1..).filter(|number| !self.active.contains(number)).take(missing).collect();
-        let surplus: Vec<u32> = self.active.iter().rev().take(self.active.len().saturating_sub(wanted)).copied().collect();
+        let surplus: Vec<u32> =
+            self.active.iter().rev().take(self.active.len().saturating_sub(wanted)).copied().collect();
         for (verb, numbers) in [("start", &started), ("stop", &surplus)] {
             if !numbers.is_empty() {
                 // Whoever leaves may take long; nobody waits for it here.

@@ -109,7 +109,10 @@ async fn every_rest_call_is_made_by_whoever_may_and_denied_to_everybody_else() {
             let operation = described["operationId"].as_str().unwrap();
             let method: Method = method.to_uppercase().parse().unwrap();
             let path = path.replace("{project_id}", "matrix").replace("{path}", "a.txt");
-            let path = path.replace("{id}", "none").replace("{queue}", "matrix").replace("{name}", "matrix")
+            let path = path
+                .replace("{id}", "none")
+                .replace("{queue}", "matrix")
+                .replace("{name}", "matrix")
                 .replace("{agent_type}", "matrix");
             for (role, is_bound, key) in &holders {
                 // Nothing that is asked can be done: bodies are no objects, and no stream has such an event.
