@@ -9,6 +9,7 @@ use super::Scaling;
 use super::brain::Brain;
 use crate::cluster::Cluster;
 use crate::raft::types::META_GROUP;
+use crate::telemetry::samples::PoolSample;
 
 pub(super) async fn run(cluster: Arc<Cluster>) {
     let mut ticks = tokio::time::interval(cluster.scaling.tick());
@@ -31,6 +32,10 @@ impl Scaling {
     /// Another node leads.
     fn forget(&self) {
         self.reports.lock().clear();
+        for name in self.seen.lock().keys() {
+            // The new leader tells them, and they would be counted twice.
+            PoolSample { agent_type: name.as_str(), current: 0, recommended: 0 }.emit();
+        }
         self.publish(Default::default());
     }
 
