@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use prost::Message;
 
-const FILES: [&str; 10] = [
+const FILES: [&str; 12] = [
     "bravo/v1/common.proto",
     "bravo/v1/jobs.proto",
     "bravo/v1/work.proto",
@@ -16,6 +16,8 @@ const FILES: [&str; 10] = [
     "bravo/v1/schedules.proto",
     "bravo/v1/webhooks.proto",
     "bravo/v1/events.proto",
+    "bravo/v1/scaling.proto",
+    "externalscaler/externalscaler.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -28,12 +28,18 @@ pub mod proto {
     tonic::include_proto!("bravo.v1");
 }
 
+/// Generated from `proto/externalscaler/externalscaler.proto`: what KEDA asks.
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::unwrap_used)]
+pub mod keda {
+    tonic::include_proto!("externalscaler");
+}
+
 pub use bravo_model::code::{Code, Refusal};
 pub use bravo_model::{JobId, limits};
 pub use problem::{FieldError, Problem, Rejection};
 pub use time::Timestamp;
 
-/// The encoded `FileDescriptorSet` of `bravo.v1`, for server reflection.
+/// The encoded `FileDescriptorSet` of `bravo.v1` and of KEDA's `externalscaler`, for server reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/bravo.v1.bin"));
 
 /// The largest gRPC message that either side must take: a full batch and its overhead. Give it to

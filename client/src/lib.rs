@@ -47,6 +47,7 @@ mod net;
 mod producer;
 mod queues;
 mod rest;
+mod scaling;
 mod schedules;
 mod templates;
 mod webhooks;

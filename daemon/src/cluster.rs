@@ -26,6 +26,7 @@ use crate::query;
 use crate::raft::group::Group;
 use crate::raft::proposer::ProposeError;
 use crate::raft::types::{Batch, GroupId, META_GROUP, Member, NodeId, partition_group};
+use crate::scaling::Scaling;
 use crate::tasks::Tasks;
 use crate::transport::wire::{Answer, Cancelled, Delivery, Query, Request, Response, WorkerSeen};
 use crate::transport::{Transport, TransportError};
@@ -68,6 +69,8 @@ pub struct Cluster {
     pub(crate) pace: Pace,
     /// Chunks that a majority has and that are still on their way to others.
     pub(crate) stragglers: Arc<Semaphore>,
+    /// How many agents there should be.
+    pub(crate) scaling: Scaling,
     /// The node's background tasks.
     pub tasks: Tasks,
 }
@@ -86,6 +89,8 @@ pub struct Own {
     pub feed: Arc<Feed>,
     /// How jobs are shared out among workers.
     pub balancing: Balancing,
+    /// How many agents there should be, and those that it runs.
+    pub(crate) scaling: Scaling,
     /// Its background tasks.
     pub tasks: Tasks,
 }
@@ -109,7 +114,7 @@ impl Cluster {
         members: BTreeMap<NodeId, Member>,
         own: Own,
     ) -> Arc<Self> {
-        let Own { blobs, chunks, tier, pace, feed, balancing, tasks } = own;
+        let Own { blobs, chunks, tier, pace, feed, balancing, scaling, tasks } = own;
         Arc::new(Self {
             node,
             name,
@@ -125,6 +130,7 @@ impl Cluster {
             tier,
             pace,
             stragglers: Arc::new(Semaphore::new(blobs::STRAGGLERS_MAX)),
+            scaling,
             tasks,
         })
     }
@@ -270,7 +276,7 @@ impl Cluster {
     }
 
     /// Tries at the leader until it answers or `deadline` passes; at least once.
-    async fn at_leader(
+    pub(crate) async fn at_leader(
         self: &Arc<Self>,
         group: GroupId,
         deadline: Instant,
@@ -381,6 +387,9 @@ impl Cluster {
                 self.dispatcher.balance.ended(&self, &ended);
                 Response::Done
             }
+            Request::Scaling(agent_type) => self.serve_scaling(agent_type.as_ref()),
+            Request::Pools(pools) => self.serve_pools(from, &pools),
+            Request::NodeLoad => Response::NodeLoad(self.scaling.node_load()),
             Request::Roster(known) => balance::roster(&self.dispatcher.workers, known),
             Request::Status => Response::Status(crate::transport::wire::NodeStatus {
                 id: self.node,
@@ -600,7 +609,7 @@ fn no_group(group: GroupId) -> Refusal {
     Refusal::new(Code::NotFound, format!("there is no partition group {group}"))
 }
 
-fn wrong_answer(response: &Response) -> Refusal {
+pub(crate) fn wrong_answer(response: &Response) -> Refusal {
     Refusal::new(Code::Internal, format!("a peer answered with the wrong kind: {response:?}"))
 }
 

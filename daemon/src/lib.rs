@@ -24,6 +24,7 @@ pub mod reads;
 pub(crate) mod reload;
 pub mod routing;
 pub mod run;
+pub(crate) mod scaling;
 pub mod sd;
 pub mod service;
 pub mod shipped;

@@ -84,7 +84,8 @@ impl Node {
         let (blobs, others, members) = (disk.blobs.clone(), Some(transport.clone()), founders.clone());
         let (tier, pace) = (disk.tier.clone(), Pace::of(&config.artifacts));
         let (chunks, balancing) = (disk.chunks.clone(), config.balancing.clone());
-        let own = Own { blobs, chunks, tier, pace, feed, balancing, tasks: tasks.clone() };
+        let scaling = crate::scaling::Scaling::new(config);
+        let own = Own { blobs, chunks, tier, pace, feed, balancing, scaling, tasks: tasks.clone() };
         let cluster = Cluster::new(id, name, groups, others, members, own);
         service.ready(cluster.clone(), disk.snapshots);
         tasks.spawn(announce(cluster.clone(), asked));
@@ -105,6 +106,7 @@ impl Node {
         crate::keeper::start(cluster.clone());
         crate::blobs::keeper::start(&cluster);
         crate::cold::start(&cluster);
+        crate::scaling::start(&cluster);
         tasks.spawn(crate::webhooks::run(cluster.clone(), config.webhooks.clone()));
         tasks.spawn(crate::keeper::free_log(cluster.clone(), disk.log.clone(), log_budget(config)));
         Ok(Self { cluster, transport, log: disk.log, cache: disk.cache, tasks, _data: data })
@@ -116,7 +118,9 @@ impl Node {
     }
 
     async fn close(self, patience: Duration) {
+        self.cluster.scaling.agents.stop(patience).await;
         let handover = async {
+            self.cluster.scaling.hand_on(&self.cluster).await;
             for group in self.cluster.groups() {
                 crate::keeper::hand_over(&self.cluster, group).await;
             }

@@ -16,6 +16,8 @@ const TASKS_AT_ONCE: usize = 100;
 const ANSWER_BYTES: usize = 4 << 20;
 /// Events of one answer.
 const EVENTS_AT_ONCE: usize = 1_000;
+/// Due rows that are looked at for what is known to come.
+const COMING_LOOKS: usize = 5_000;
 
 /// Answers from this replica as it is now.
 pub async fn answer(shared: &GroupState, query: &Query) -> Answer {
@@ -83,6 +85,13 @@ pub async fn answer(shared: &GroupState, query: &Query) -> Answer {
             let wanted = |entry: &audit::Entry| actor.as_ref().is_none_or(|actor| *actor == entry.of.actor);
             let (entries, next) = view::audit(state, (*after, *since), *limit as usize, wanted);
             Answer::Audit(entries, next)
+        }
+        Query::Scalings => Answer::Scalings(view::scalings(state)),
+        Query::ScalingMemory(agent_type) => Answer::ScalingMemory(view::scaling_memory(state, agent_type)),
+        Query::ScalingMemories => Answer::ScalingMemories(view::scaling_memories(state)),
+        Query::Coming(slot_ms, slots) => {
+            let coming = view::coming(state, shared.clock.now(), (*slot_ms, *slots), COMING_LOOKS);
+            Answer::Coming(coming.into_iter().map(|((queue, slot), jobs)| (queue, slot, jobs)).collect())
         }
         Query::Kept(idempotency) => Answer::Kept(view::kept(state, idempotency)),
         Query::Webhook(project, name) => Answer::Webhooks(view::webhook(state, project, name).into_iter().collect()),

@@ -53,6 +53,11 @@ pub async fn serve(
         () = stop.cancelled() => false,
         () = until_broken(&node) => true,
     };
+    if !broken {
+        // While this node still serves, so that they can say what became of their jobs.
+        sd::stopping("agents leave");
+        node.cluster.scaling.agents.stop(patience).await;
+    }
     drain.cancel();
     if broken {
         // Nothing may be acknowledged any more, and nothing waits for a disk that failed.

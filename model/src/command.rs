@@ -20,6 +20,7 @@ use crate::lifecycle::{Lifecycle, Rule, Stay, VersionId};
 use crate::limits;
 use crate::queue::QueueConfig;
 use crate::quota::Quota;
+use crate::scaling::ScalingPolicy;
 use crate::schedule::NewSchedule;
 use crate::template::{Expected, PutTemplate};
 use crate::webhook::{PutWebhook, Subscription};
@@ -235,6 +236,18 @@ pub enum Command {
     PutQuota(Box<Quota>),
     /// Meta: deletes a project's quota.
     DeleteQuota(Name),
+    /// Meta: makes or replaces how the pool of an agent type is sized.
+    PutScaling(ScalingPolicy),
+    /// Meta: deletes it.
+    DeleteScaling(Name),
+    /// Meta: keeps what the controller of an agent type has learned, in a form that the controller knows; nothing: it
+    /// is forgotten.
+    SaveScaling {
+        /// The type.
+        agent_type: Name,
+        /// At most [`crate::limits::SCALING_MEMORY_BYTES_MAX`].
+        bytes: Bytes,
+    },
 }
 
 /// Adds tasks to a running workflow.
@@ -527,6 +540,7 @@ mod tests {
             (41, Command::MoveVersion { id, to: Stay::default() }),
             (45, Command::AppendAudit(Vec::new())),
             (47, Command::DeleteQuota(name("p"))),
+            (49, Command::DeleteScaling(name("coder"))),
         ];
         for (number, command) in numbered {
             let bytes = Envelope::plain(command.clone()).encode();

@@ -38,6 +38,7 @@ pub mod queue;
 pub mod quota;
 pub mod reply;
 pub mod row;
+pub mod scaling;
 pub mod schedule;
 mod state;
 pub mod table;

@@ -172,6 +172,21 @@ pub const DELIVERIES_MAX: u64 = 100_000;
 pub const QUOTAS_MAX: u64 = 10_000;
 /// API keys of one cluster.
 pub const KEYS_MAX: u64 = 10_000;
+/// Agent types that have a scaling policy, and those of which a forecast is kept.
+pub const SCALING_TYPES_MAX: u64 = 200;
+/// Agents of one type that a policy may ask for.
+pub const SCALING_AGENTS_MAX: u32 = 20;
+/// The smallest pool unless a policy says otherwise.
+pub const SCALING_MIN_DEFAULT: u32 = 2;
+/// The largest pool unless a policy says otherwise.
+pub const SCALING_MAX_DEFAULT: u32 = 15;
+/// The wait that 95 % of the jobs shall stay below unless a policy says otherwise.
+pub const START_DELAY_P95_MS_DEFAULT: u32 = 30_000;
+/// The longest such wait.
+pub const START_DELAY_P95_MS_MAX: u32 = 86_400_000;
+/// Bytes of what is remembered of one agent type: about 110 KiB before it is packed.
+pub const SCALING_MEMORY_BYTES_MAX: usize = 512 << 10;
+
 /// Uses of keys that one command tells.
 pub const KEY_USES_MAX: usize = 1_000;
 /// Entries of the audit log that are kept.

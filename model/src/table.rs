@@ -90,6 +90,10 @@
 //! | 99 USAGE | h16(project) | [`Usage`]: what it has here | while it has any |
 //! | 94 AUDIT | seq | [`audit::Entry`] | meta group; while it is one of the newest |
 //! | 95 AUDIT_HEAD | - | [`audit::Head`] | meta group; for ever |
+//! | a0 SCALING | h16(agent type) | [`ScalingPolicy`] | meta group; until deleted |
+//! | a1 SCALINGS | - | `u64` how many there are | meta group; for ever |
+//! | a2 SCALING_MEMORY | h16(agent type) | [`ScalingMemory`] | meta group; until forgotten |
+//! | a3 SCALING_MEMORIES | - | `u64` how many there are | meta group; for ever |
 
 use crate::Time;
 use crate::artifact::{Artifact, ArtifactPath, ArtifactVersion, ChunkRefs, CodedRefs};
@@ -102,6 +106,7 @@ use crate::lifecycle::{Class, Life, Lifecycle};
 use crate::limits;
 use crate::quota::{Quota, Usage};
 use crate::row::{Flow, Kept, Lane, Meta, Slot, Stats, Unique};
+use crate::scaling::{ScalingMemory, ScalingPolicy};
 use crate::schedule::{Schedule, Target};
 use crate::template::{Template, TemplateVersion, Templates};
 use crate::txn::Key;
@@ -121,7 +126,7 @@ pub type ArtifactRows = (Artifact, ArtifactVersion, ChunkRefs, CodedRefs, Lifecy
 pub type WebhookRows = (Webhook, Subscription);
 
 #[doc(hidden)]
-pub type AccessRows = (ApiKey, audit::Entry, audit::Head, Flow, Quota, Usage);
+pub type AccessRows = (ApiKey, audit::Entry, audit::Head, Flow, Quota, Usage, ScalingPolicy, ScalingMemory);
 
 /// A hash that stands for strings in keys.
 pub type H16 = [u8; 16];
@@ -204,6 +209,10 @@ pub mod tag {
     pub const QUOTA: u8 = 0x97;
     pub const QUOTAS: u8 = 0x98;
     pub const USAGE: u8 = 0x99;
+    pub const SCALING: u8 = 0xa0;
+    pub const SCALINGS: u8 = 0xa1;
+    pub const SCALING_MEMORY: u8 = 0xa2;
+    pub const SCALING_MEMORIES: u8 = 0xa3;
 }
 
 /// Kinds of due rows.
@@ -523,6 +532,11 @@ pub(crate) fn of_project(tag: u8, project: &Name) -> Key {
 /// API_KEY.
 pub(crate) fn api_key(id: &Name) -> Key {
     by_hash(tag::API_KEY, &h16(&[id.as_str()]))
+}
+
+/// SCALING and SCALING_MEMORY.
+pub(crate) fn scaling(tag: u8, agent_type: &Name) -> Key {
+    by_hash(tag, &h16(&[agent_type.as_str()]))
 }
 
 /// SHARD_REFS.

@@ -9,6 +9,7 @@ pub mod jobs;
 pub mod leases;
 pub mod queues;
 pub mod reads;
+pub mod scaling;
 pub mod schedules;
 pub mod templates;
 pub mod webhooks;

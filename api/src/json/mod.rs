@@ -15,6 +15,7 @@ mod lifecycle;
 mod queues;
 mod quotas;
 mod raw;
+mod scaling;
 mod schedules;
 mod templates;
 mod webhooks;
@@ -42,6 +43,7 @@ pub use queues::{
 };
 pub use quotas::{QuotaAnswer, QuotaBody, QuotaListAnswer};
 pub use raw::RawJson;
+pub use scaling::{ForecastAnswer, ForecastPointAnswer, ObjectiveBody, ScalingAnswer, ScalingBody, ScalingListAnswer};
 pub use schedules::{ScheduleAnswer, ScheduleBody, ScheduleListAnswer};
 pub use templates::{
     ListTemplatesQuery, PreviewAnswer, PreviewBody, TemplateAnswer, TemplateListAnswer, TemplateQuery, TemplateSummary,

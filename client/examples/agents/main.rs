@@ -68,6 +68,9 @@ struct Args {
     /// Length of the leases: how soon another agent goes on when this one is gone
     #[arg(long, value_name = "MS", default_value_t = 6_000)]
     lease_ms: u64,
+    /// How long jobs may go on after a signal
+    #[arg(long, env = "BRAVO_GRACE_MS", value_name = "MS", default_value_t = 2_000)]
+    grace_ms: u64,
     /// Unique among the agents; made up unless given
     #[arg(long, value_name = "ID")]
     worker_id: Option<String>,
@@ -108,7 +111,7 @@ async fn run(args: Args) -> Result<(), Error> {
     let mut worker = Worker::builder(&client, [queue])
         .concurrency(args.concurrency.into())
         .lease(Duration::from_millis(args.lease_ms))
-        .grace(Duration::from_secs(2));
+        .grace(Duration::from_millis(args.grace_ms));
     if let Some(id) = args.worker_id {
         worker = worker.worker_id(id);
     }

@@ -7,6 +7,7 @@ use bravo_api::proto::cluster_client::ClusterClient;
 use bravo_api::proto::events_client::EventsClient;
 use bravo_api::proto::jobs_client::JobsClient;
 use bravo_api::proto::queues_client::QueuesClient;
+use bravo_api::proto::scaling_client::ScalingClient;
 use bravo_api::proto::schedules_client::SchedulesClient;
 use bravo_api::proto::templates_client::TemplatesClient;
 use bravo_api::proto::webhooks_client::WebhooksClient;
@@ -89,6 +90,10 @@ impl Link {
 
     pub(crate) fn templates(&self) -> TemplatesClient<Service> {
         TemplatesClient::new(self.service()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn scaling(&self) -> ScalingClient<Service> {
+        ScalingClient::new(self.service()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     pub(crate) fn schedules(&self) -> SchedulesClient<Service> {

@@ -50,7 +50,7 @@ fn default_text(key: &KeyDoc, default: &Value) -> Option<String> {
         (Kind::Integer { min, .. }, Value::Integer(integer)) => {
             u64::try_from(*integer).ok().filter(|value| *value >= min).map(|value| number(key, value))
         }
-        (Kind::HostPorts | Kind::Members, _) => None,
+        (Kind::HostPorts | Kind::Members | Kind::Pools, _) => None,
         (_, Value::String(text)) if text.is_empty() => None,
         (_, other) => Some(format!("`{other}`")),
     }

@@ -20,6 +20,7 @@ mod engine;
 mod key;
 mod load;
 mod place;
+mod scaling;
 #[cfg(test)]
 pub(crate) mod testing;
 mod validate;
@@ -34,6 +35,7 @@ pub use edge::{Format, Level, Limits, Log, Queues, RateLimits, Reads, Shutdown, 
 pub use engine::{Raft, Storage};
 pub use key::{KeyDoc, Kind, SectionDoc};
 pub use place::{Advertise, Auth, Cluster, Listen, Member, Node, Tls};
+pub use scaling::{ActuatorKind, Pool, Scaling};
 
 use serde::{Deserialize, Serialize};
 
@@ -74,6 +76,8 @@ pub struct Config {
     pub queues: Queues,
     /// How jobs are shared out among workers.
     pub balancing: Balancing,
+    /// How many agents there should be.
+    pub scaling: Scaling,
     /// Workflows.
     pub workflows: Workflows,
     /// Deliveries to webhooks.
@@ -102,6 +106,7 @@ pub const SECTIONS: &[SectionDoc] = &[
     Reads::DOC,
     Queues::DOC,
     Balancing::DOC,
+    Scaling::DOC,
     Workflows::DOC,
     Webhooks::DOC,
     Log::DOC,

@@ -2,7 +2,9 @@
 
 use super::key::{KeyDoc, Kind};
 use super::place::Member;
+use super::scaling::{ActuatorKind, Pool};
 use super::{ConfigError, SECTIONS};
+use bravo_model::Name;
 use std::net::SocketAddr;
 use toml::{Table, Value};
 
@@ -56,6 +58,7 @@ fn check_value(key: &str, kind: Kind, value: &Value) -> Vec<ConfigError> {
         (Kind::Members, Value::Array(items)) => {
             indexed(key, items).flat_map(|(key, item)| member(&key, item)).collect()
         }
+        (Kind::Pools, Value::Array(items)) => pools(key, items),
         (kind, value) => one(Err(format!("must be {}, not {}", article(kind), value.type_str()))),
     }
 }
@@ -77,6 +80,56 @@ fn member(key: &str, value: &Value) -> Vec<ConfigError> {
     errors
 }
 
+/// What is wrong with `scaling.pools`.
+fn pools(key: &str, items: &[Value]) -> Vec<ConfigError> {
+    let mut errors: Vec<_> = indexed(key, items).flat_map(|(key, item)| pool(&key, item)).collect();
+    if items.len() > Pool::COUNT_MAX {
+        errors.push(ConfigError::new(key, format!("at most {} pools", Pool::COUNT_MAX)));
+    }
+    let named = |item: &Value| item.get("agent_type").and_then(Value::as_str).map(str::to_owned);
+    let mut seen = std::collections::BTreeSet::new();
+    for twice in items.iter().filter_map(named).filter(|name| !seen.insert(name.clone())) {
+        errors.push(ConfigError::new(key, format!("two pools of {twice:?}; a node looks after a pool in one way")));
+    }
+    errors
+}
+
+/// What is wrong with one entry of `scaling.pools`.
+fn pool(key: &str, value: &Value) -> Vec<ConfigError> {
+    let Value::Table(fields) = value else {
+        let detail = format!("must be {{ agent_type, actuator, command, env }}, not {}", value.type_str());
+        return vec![ConfigError::new(key, detail)];
+    };
+    let strange = fields.keys().filter(|name| !Pool::KEYS.contains(&name.as_str()));
+    let mut errors: Vec<_> = strange.map(|name| unknown(name, key, Pool::KEYS.iter().map(|k| (*k).into()))).collect();
+    for (name, kind) in [("agent_type", Kind::Text), ("actuator", Kind::OneOf(ActuatorKind::WORDS))] {
+        match fields.get(name) {
+            Some(value) => errors.extend(check_value(&format!("{key}.{name}"), kind, value)),
+            None => errors.push(ConfigError::new(format!("{key}.{name}"), "is required")),
+        }
+    }
+    if let Some(Err(refusal)) = fields.get("agent_type").and_then(Value::as_str).map(|name| Name::parse("it", name)) {
+        errors.push(ConfigError::new(format!("{key}.agent_type"), refusal.detail));
+    }
+    let is_text = |value: &Value| value.as_str().is_some_and(|text| !text.contains('\0'));
+    let words = fields.get("command").map(|value| value.as_array().filter(|words| words.iter().all(is_text)));
+    let wants_none = fields.get("actuator").and_then(Value::as_str) == Some("systemd");
+    match words {
+        Some(Some(words)) if words.is_empty() != wants_none => {
+            let detail = if wants_none { "systemd knows what its units run" } else { "names no program" };
+            errors.push(ConfigError::new(format!("{key}.command"), detail));
+        }
+        Some(None) => errors.push(ConfigError::new(format!("{key}.command"), "must be a list of texts")),
+        None if !wants_none => errors.push(ConfigError::new(format!("{key}.command"), "is required")),
+        _ => {}
+    }
+    let variables = fields.get("env").map(|value| value.as_table().filter(|table| table.values().all(is_text)));
+    if let Some(None) = variables {
+        errors.push(ConfigError::new(format!("{key}.env"), "must be a table of texts"));
+    }
+    errors
+}
+
 fn indexed<'a>(key: &'a str, items: &'a [Value]) -> impl Iterator<Item = (String, &'a Value)> {
     items.iter().enumerate().map(move |(index, item)| (format!("{key}[{index}]"), item))
 }
@@ -87,7 +140,7 @@ pub(super) fn from_text(kind: Kind, text: &str) -> Result<Value, String> {
     match kind {
         Kind::Integer { .. } => text.replace('_', "").parse().map(Value::Integer).map_err(|_| refused()),
         Kind::Boolean => text.parse().map(Value::Boolean).map_err(|_| refused()),
-        Kind::HostPorts | Kind::Networks | Kind::Members => {
+        Kind::HostPorts | Kind::Networks | Kind::Members | Kind::Pools => {
             let mut table: Table = format!("list = {text}").parse().map_err(|_| refused())?;
             table.remove("list").filter(|value| value.is_array() && table.is_empty()).ok_or_else(refused)
         }

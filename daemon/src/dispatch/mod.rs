@@ -23,6 +23,7 @@ pub mod choice;
 pub mod credit;
 pub mod health;
 pub mod hungry;
+pub(crate) mod overview;
 pub mod queue;
 pub mod quota;
 pub mod rendezvous;

@@ -533,6 +533,64 @@ impl ReadServed {
     }
 }
 
+/// A recommendation was made.
+#[derive(Debug)]
+pub struct ScalingDecided {
+    /// Whether the plain rule made it.
+    pub fallback: bool,
+}
+
+impl ScalingDecided {
+    /// Counts it.
+    pub fn emit(&self) {
+        let by = if self.fallback { "fallback" } else { "forecast" };
+        counter!(metric::SCALING_DECISIONS, "by" => by).increment(1);
+    }
+}
+
+/// Agents of this node came or went.
+#[derive(Debug)]
+pub struct AgentMoved<'a> {
+    /// Their type.
+    pub agent_type: &'a str,
+    /// See the metric.
+    pub what: &'static str,
+    /// How many they are.
+    pub count: usize,
+}
+
+impl AgentMoved<'_> {
+    /// Counts them; the life of a pool is worth a line.
+    pub fn emit(&self) {
+        let agent_type = labels::queue(self.agent_type);
+        counter!(metric::SCALING_AGENTS, "agent_type" => agent_type, "what" => self.what).increment(self.count as u64);
+        let (agent_type, what, count) = (self.agent_type, self.what, self.count);
+        match what {
+            "died" | "killed" => warn!(agent_type, what, count, "agents ended"),
+            _ => info!(agent_type, what, count, "a pool changes"),
+        }
+    }
+}
+
+/// An actuator could not do what it was told.
+pub struct ActFailed<'a> {
+    /// Of which pool.
+    pub agent_type: &'a str,
+    /// Which actuator: a word of the configuration.
+    pub actuator: &'static str,
+    /// Why.
+    pub error: &'a dyn std::fmt::Display,
+}
+
+impl ActFailed<'_> {
+    /// Counts it; an operator has to know.
+    pub fn emit(&self) {
+        counter!(metric::SCALING_FAILURES, "actuator" => self.actuator).increment(1);
+        let (agent_type, actuator, error) = (self.agent_type, self.actuator, self.error);
+        warn!(agent_type, actuator, %error, "a pool could not follow its recommendation");
+    }
+}
+
 /// A delivery to a webhook came to an end, or one try of it.
 #[derive(Debug)]
 pub struct WebhookDelivered {

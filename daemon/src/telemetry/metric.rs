@@ -183,6 +183,17 @@ metrics! {
     /// Reads of one partition that may be stale and were asked for at this node, by kind (a key of `[reads]`) and by
     /// who answered: a `replica` that does not lead, or the `leader`.
     READS = "bravo_reads_total", Counter, "reads", ["kind", "served_by"];
+    /// Agents of the type that are there, as of the last look of the node that leads meta.
+    SCALING_CURRENT = "bravo_scaling_current_agents", Gauge, "agents", ["agent_type"];
+    /// Agents of the type that should be, as of the last look of the node that leads meta.
+    SCALING_RECOMMENDED = "bravo_scaling_recommended_agents", Gauge, "agents", ["agent_type"];
+    /// Recommendations that were made, by what they rest on: `forecast`, or `fallback` where too little was seen or
+    /// the forecast did worse than the plain rule.
+    SCALING_DECISIONS = "bravo_scaling_decisions_total", Counter, "decisions", ["by"];
+    /// Agents of this node that were `started`, `asked_to_leave`, `left`, `died` or were `killed` when the node stopped.
+    SCALING_AGENTS = "bravo_scaling_agents_moved_total", Counter, "agents", ["agent_type", "what"];
+    /// Times that an actuator could not do what it was told.
+    SCALING_FAILURES = "bravo_scaling_act_failures_total", Counter, "times", ["actuator"];
     /// Tries of deliveries to webhooks by this node, by outcome: `delivered`; `failed`, to be tried again unless
     /// that was the last attempt; `throttled`, put off as the receiver asked; `refused`, as the address is
     /// private; `gone`, which disabled the webhook; `dropped`, as the webhook was deleted or disabled meanwhile.

@@ -7,7 +7,7 @@ pub mod events;
 mod labels;
 mod logs;
 mod metric;
-mod process;
+pub(crate) mod process;
 pub mod samples;
 
 pub use labels::Labels;

@@ -71,6 +71,26 @@ impl AdmissionSample {
     }
 }
 
+/// The pool of one agent type.
+#[derive(Debug, Clone, Copy)]
+pub struct PoolSample<'a> {
+    /// The type.
+    pub agent_type: &'a str,
+    /// Agents that are there.
+    pub current: u32,
+    /// Agents that should be.
+    pub recommended: u32,
+}
+
+impl PoolSample<'_> {
+    /// Writes the gauges.
+    pub fn emit(&self) {
+        let agent_type = labels::queue(self.agent_type);
+        gauge!(metric::SCALING_CURRENT, "agent_type" => agent_type.clone()).set(f64::from(self.current));
+        gauge!(metric::SCALING_RECOMMENDED, "agent_type" => agent_type).set(f64::from(self.recommended));
+    }
+}
+
 /// The jobs of one queue in the partitions that this node leads.
 #[derive(Debug, Clone)]
 pub struct QueueSample {

@@ -8,6 +8,7 @@ use bravo_model::lifecycle::{Lifecycle, Stays, VersionId};
 use bravo_model::quota::Quota;
 use bravo_model::reply::{LeasedJob, LeasesEnded};
 use bravo_model::row::{Flow, PRIORITIES};
+use bravo_model::scaling::{ScalingMemory, ScalingPolicy};
 use bravo_model::schedule::{Schedule, Target};
 use bravo_model::template::{Template, TemplateVersion};
 use bravo_model::webhook::{Subscription, Webhook};
@@ -136,6 +137,12 @@ pub enum Request {
     Ended(Vec<LeasesEnded>),
     /// Asks who works at the node, unless it is still as this hash says.
     Roster(u64),
+    /// Asks meta's leader how the pools of agents stand: of one type, or of all.
+    Scaling(Option<bravo_model::Name>),
+    /// Tells meta's leader which pools the asker looks after, and asks for its shares of them.
+    Pools(Vec<PoolHere>),
+    /// Asks what the node uses of its machine since it was asked last.
+    NodeLoad,
 }
 
 /// A leased job that a caller wants cancelled.
@@ -189,6 +196,75 @@ pub enum Response {
     Seen(Option<Box<(Answer, Time)>>),
     /// To `Roster`: the hash of it; it itself unless the asker knows it.
     Roster(u64, Option<Vec<RosterEntry>>),
+    /// To `Scaling`.
+    Scaling(Vec<PoolSeen>),
+    /// To `Pools`: one a pool, in order; none: it is left as it is.
+    Shares(Vec<Option<Share>>),
+    /// To `NodeLoad`.
+    NodeLoad(NodeLoad),
+}
+
+/// What a node uses of its machine, 0 to 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct NodeLoad {
+    /// Of all processors.
+    pub cpu: f64,
+    /// Of all memory.
+    pub memory: f64,
+}
+
+/// A pool of agents that a node looks after.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolHere {
+    /// Their type.
+    pub agent_type: bravo_model::Name,
+    /// Whether the node runs some of them, and other nodes others; else it sees to the whole pool.
+    pub is_part: bool,
+    /// Agents that it runs.
+    pub running: u32,
+}
+
+/// What a node is to do for a pool.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Share {
+    /// Agents that it is to run, or the whole pool is to have.
+    pub agents: u32,
+    /// What is recommended for the whole pool, and why.
+    pub of: PoolSeen,
+}
+
+/// How the pool of one agent type stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PoolSeen {
+    /// What it is sized by.
+    pub policy: ScalingPolicy,
+    /// Whether an operator said so; else these are the defaults.
+    pub is_set: bool,
+    /// Agents that are there.
+    pub current: u32,
+    /// Agents that should be.
+    pub recommended: u32,
+    /// One sentence with the numbers that led there.
+    pub why: String,
+    /// How far the forecast looks.
+    pub horizon_ms: u64,
+    /// What is expected.
+    pub points: Vec<PointSeen>,
+    /// Of when that is.
+    pub at: Time,
+}
+
+/// What is expected at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PointSeen {
+    /// The moment.
+    pub at: Time,
+    /// Agents' worth of jobs that arrive, in the middle.
+    pub p50: f64,
+    /// The same, stayed below nine times in ten.
+    pub p90: f64,
+    /// Agents that will be required.
+    pub agents: u32,
 }
 
 /// Leased jobs on their way to a worker.
@@ -326,6 +402,14 @@ pub enum Query {
         /// At most this many.
         limit: u32,
     },
+    /// Meta: all scaling policies.
+    Scalings,
+    /// Meta: what the controller of an agent type had learned.
+    ScalingMemory(bravo_model::Name),
+    /// Meta: the agent types of which something is remembered.
+    ScalingMemories,
+    /// What will become ready in the next so many slots of so many milliseconds.
+    Coming(u64, u32),
 }
 
 /// The answer to a [`Query`].
@@ -396,6 +480,14 @@ pub enum Answer {
     Quotas(Vec<Quota>),
     /// To `Audit`.
     Audit(Vec<audit::Entry>, Option<u64>),
+    /// To `Scalings`.
+    Scalings(Vec<ScalingPolicy>),
+    /// To `ScalingMemory`.
+    ScalingMemory(Option<ScalingMemory>),
+    /// To `ScalingMemories`.
+    ScalingMemories(Vec<bravo_model::Name>),
+    /// To `Coming`: jobs by queue and slot.
+    Coming(Vec<(bravo_model::Name, u32, u32)>),
 }
 
 /// A workflow with a part of its tasks.

@@ -15,6 +15,7 @@ mod packed;
 mod rates;
 mod reads;
 mod rest;
+mod scaling;
 mod schedules;
 mod slow;
 mod templates;

@@ -20,6 +20,7 @@ mod purge;
 mod queue;
 mod quotas;
 mod retry;
+mod scaling;
 mod schedules;
 mod templates;
 mod tick;
@@ -133,6 +134,9 @@ impl State<'_> {
             Command::AppendAudit(entries) => self.append_audit(entries),
             Command::PutQuota(quota) => self.put_quota(*quota),
             Command::DeleteQuota(project) => self.delete_quota(&project),
+            Command::PutScaling(policy) => self.put_scaling(&policy),
+            Command::DeleteScaling(agent_type) => self.delete_scaling(&agent_type),
+            Command::SaveScaling { agent_type, bytes } => self.save_scaling(agent_type, bytes),
         }
     }
 

@@ -9,8 +9,9 @@
 //!   artifacts    artifact, artifacts, chunks, coded, is_referred, is_whole, lifecycle, lifecycles, moves, put_away,
 //!                shard_refs, stays
 //!   the clock    now, next_due
-//!   meta group   audit, definition, definitions, formed, key, keys, nodes, quota, quotas, template, templates, webhook, webhooks
-//!   partitions   subscriptions, usage
+//!   meta group   audit, definition, definitions, formed, key, keys, nodes, quota, quotas, scalings, scaling_memories,
+//!                scaling_memory, template, templates, webhook, webhooks
+//!   partitions   coming, subscriptions, usage
 //!   all of it    digest
 //! ```
 
@@ -18,6 +19,7 @@ mod access;
 mod artifact;
 mod list;
 mod queue;
+mod scaling;
 mod schedule;
 mod template;
 mod webhook;
@@ -31,6 +33,7 @@ pub use artifact::{
 };
 pub use list::{Page, list};
 pub use queue::{Offer, QueueLoad, QueueView, definition, definitions, deliverable, load, offer, queue, queues};
+pub use scaling::{Coming, coming, scaling_memories, scaling_memory, scalings};
 pub use schedule::{schedule, schedules};
 pub use template::{template, template_changes, templates};
 pub use webhook::{subscriptions, webhook, webhooks, webhooks_of};

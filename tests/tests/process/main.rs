@@ -17,6 +17,7 @@ mod members;
 mod pauses;
 mod power;
 mod repeats;
+mod scaling;
 mod secrets;
 mod shards;
 mod timers;

@@ -206,3 +206,37 @@ fn a_config_that_was_built_in_code_is_held_to_the_same_bounds() {
 fn the_example_file_is_valid() {
     parse(include_str!("../../../../deploy/bravod.toml"), &[]).unwrap();
 }
+
+#[test]
+fn pools_of_agents_are_read_and_what_is_wrong_with_one_is_told_by_its_place() {
+    let with = |pools: &str| format!("{CONTRACT}\n{pools}");
+    let good = with(
+        r#"
+[[scaling.pools]]
+agent_type = "codegen"
+actuator = "process"
+command = ["bravo-agent", "--type", "codegen"]
+env = { RUST_LOG = "info" }
+[[scaling.pools]]
+agent_type = "testing"
+actuator = "systemd"
+"#,
+    );
+    assert_eq!(errors(&good, &[]), Vec::<String>::new());
+    for (pool, wrong) in [
+        ("agent_type = \"a\"\nactuator = \"docker\"\ncommand = [\"x\"]", "scaling.pools[0].actuator: must be one of"),
+        ("agent_type = \"a b\"\nactuator = \"process\"\ncommand = [\"x\"]", "scaling.pools[0].agent_type: it: ' '"),
+        ("agent_type = \"a\"\nactuator = \"process\"", "scaling.pools[0].command: is required"),
+        ("agent_type = \"a\"\nactuator = \"process\"\ncommand = []", "scaling.pools[0].command: names no program"),
+        ("agent_type = \"a\"\nactuator = \"systemd\"\ncommand = [\"x\"]", "scaling.pools[0].command: systemd knows"),
+        ("agent_type = \"a\"\nactuator = \"process\"\ncommand = [1]", "scaling.pools[0].command: must be a list"),
+        ("agent_type = \"a\"\nactuator = \"systemd\"\nenv = { A = 1 }", "scaling.pools[0].env: must be a table"),
+        ("agent_type = \"a\"\nactuator = \"systemd\"\ncount = 1", "scaling.pools[0].count: unknown key"),
+    ] {
+        let found = errors(&with(&format!("[[scaling.pools]]\n{pool}\n")), &[]);
+        assert_eq!(found.len(), 1, "{pool}: {found:?}");
+        assert!(found[0].starts_with(wrong), "{pool}: {found:?}");
+    }
+    let one = "[[scaling.pools]]\nagent_type = \"a\"\nactuator = \"systemd\"\n";
+    assert!(errors(&with(&format!("{one}{one}")), &[])[0].starts_with("scaling.pools: two pools of \"a\""));
+}

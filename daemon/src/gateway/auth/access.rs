@@ -172,6 +172,16 @@ table! {
     "cluster.remove_member" ADMIN all, [DELETE "/api/v1/cluster/members/{id}"], "/bravo.v1.Cluster/RemoveMember";
     "cluster.transfer" ADMIN all, [POST "/api/v1/cluster/transfer"], "/bravo.v1.Cluster/Transfer";
 
+    "scaling.list" READ all, [GET "/api/v1/scaling"], "/bravo.v1.Scaling/List";
+    "scaling.read" READ all, [GET "/api/v1/scaling/{agent_type}"], "/bravo.v1.Scaling/Get";
+    "scaling.put" ADMIN all, [PUT "/api/v1/scaling/{agent_type}"], "/bravo.v1.Scaling/Put";
+    "scaling.delete" ADMIN all, [DELETE "/api/v1/scaling/{agent_type}"], "/bravo.v1.Scaling/Delete";
+    "keda.is_active" READ all, [-], "/externalscaler.ExternalScaler/IsActive";
+    "keda.stream_is_active" READ all, [-], "/externalscaler.ExternalScaler/StreamIsActive";
+    "keda.metric_spec" READ all, [-], "/externalscaler.ExternalScaler/GetMetricSpec";
+    "keda.stream_metric_spec" READ all, [-], "/externalscaler.ExternalScaler/StreamMetricSpec";
+    "keda.metrics" READ all, [-], "/externalscaler.ExternalScaler/GetMetrics";
+
     "key.list" ADMIN own, [GET "/api/v1/keys"], -;
     "key.make" ADMIN own, [POST "/api/v1/keys"], -;
     "key.revoke" ADMIN own, [DELETE "/api/v1/keys/{id}"], -;

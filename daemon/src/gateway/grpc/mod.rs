@@ -4,7 +4,9 @@ mod cluster;
 mod enqueue_stream;
 mod events;
 mod jobs;
+mod keda;
 mod queues;
+mod scaling;
 mod schedules;
 mod templates;
 mod webhooks;
@@ -14,11 +16,13 @@ mod workflows;
 use std::sync::Arc;
 
 use axum::Router;
+use bravo_api::keda::external_scaler_server::ExternalScalerServer;
 use bravo_api::problem::{Rejection, status_of};
 use bravo_api::proto::cluster_server::ClusterServer;
 use bravo_api::proto::events_server::EventsServer;
 use bravo_api::proto::jobs_server::JobsServer;
 use bravo_api::proto::queues_server::QueuesServer;
+use bravo_api::proto::scaling_server::ScalingServer;
 use bravo_api::proto::schedules_server::SchedulesServer;
 use bravo_api::proto::templates_server::TemplatesServer;
 use bravo_api::proto::webhooks_server::WebhooksServer;
@@ -36,7 +40,7 @@ use super::app::App;
 use super::call::{Call, hash};
 
 /// What is watched by `grpc.health.v1`: the node as a whole and each service.
-const SERVICES: [&str; 9] = [
+const SERVICES: [&str; 11] = [
     "",
     "bravo.v1.Jobs",
     "bravo.v1.Queues",
@@ -46,6 +50,8 @@ const SERVICES: [&str; 9] = [
     "bravo.v1.Schedules",
     "bravo.v1.Webhooks",
     "bravo.v1.Events",
+    "bravo.v1.Scaling",
+    "externalscaler.ExternalScaler",
 ];
 
 /// A service that takes and gives messages packed. The bound of a message counts when it is unpacked.
@@ -82,6 +88,8 @@ pub(crate) fn router(app: Arc<App>) -> anyhow::Result<(Router, HealthReporter)> 
     .add_service(packs!(ClusterServer::new(api.clone())))
     .add_service(packs!(TemplatesServer::new(api.clone())))
     .add_service(packs!(WebhooksServer::new(api.clone())))
+    .add_service(packs!(ScalingServer::new(api.clone())))
+    .add_service(packs!(ExternalScalerServer::new(api.clone())))
     .add_service(packs!(EventsServer::new(api.clone())))
     .add_service(packs!(SchedulesServer::new(api.clone())).max_decoding_message_size(MESSAGE_BYTES_MAX))
     .add_service(

@@ -78,6 +78,17 @@ impl<S: Send + Sync> FromRequestParts<S> for Schedule {
     }
 }
 
+/// The type of agents in the path.
+pub(crate) struct AgentType(pub(crate) Name);
+
+impl<S: Send + Sync> FromRequestParts<S> for AgentType {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
+        Ok(Self(Name::parse("agent_type", &segment(parts, state).await?)?))
+    }
+}
+
 /// The webhook in the path.
 pub(crate) struct Webhook(pub(crate) Name);
 

@@ -17,6 +17,7 @@ pub(super) mod pack;
 mod pages;
 mod queues;
 mod quotas;
+mod scaling;
 mod schedules;
 mod templates;
 mod webhooks;
@@ -84,6 +85,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/cluster/members", post(cluster::add_member))
         .route("/api/v1/cluster/members/{id}", delete(cluster::remove_member))
         .route("/api/v1/cluster/transfer", post(cluster::transfer))
+        .route("/api/v1/scaling", get(scaling::list))
+        .route("/api/v1/scaling/{agent_type}", get(scaling::read).put(scaling::put).delete(scaling::delete))
         .route("/api/v1/keys", get(keys::list).post(keys::make))
         .route("/api/v1/keys/{id}", delete(keys::revoke))
         .route("/api/v1/quotas", get(quotas::list))

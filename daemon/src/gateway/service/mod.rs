@@ -21,6 +21,7 @@ pub(crate) mod queues;
 pub(crate) mod quotas;
 pub(crate) mod readiness;
 pub(crate) mod reads;
+pub(crate) mod scaling;
 pub(crate) mod schedules;
 pub(crate) mod spread;
 pub(crate) mod templates;

@@ -41,7 +41,8 @@ fn needs(operation: &str) -> Needs {
         "putArtifact" => MAKE,
         "putSchedule" | "deleteSchedule" | "pauseSchedule" | "resumeSchedule" | "putWebhook" | "deleteWebhook"
         | "putLifecycle" | "deleteLifecycle" | "listKeys" | "makeKey" | "revokeKey" => OWN_ADMIN,
-        "listWorkers" | "getCluster" | "compareDigests" => WHOLE_READ,
+        "listScaling" | "getScaling" | "listWorkers" | "getCluster" | "compareDigests" => WHOLE_READ,
+        "putScaling" | "deleteScaling" => ADMIN,
         "putQueue" | "deleteQueue" | "pauseQueue" | "resumeQueue" | "drainQueue" | "purgeQueue" | "redriveQueue"
         | "putTemplate" | "deleteTemplate" | "addMember" | "removeMember" | "transferLeadership" | "putQuota"
         | "deleteQuota" | "listAudit" => ADMIN,
@@ -56,6 +57,11 @@ fn needs_of_grpc(method: &str) -> Needs {
         "Jobs/EnqueueStream" => ENQUEUE,
         "Jobs/Work" => WORK,
         "Events/Watch" => READ,
+        "ExternalScaler/IsActive"
+        | "ExternalScaler/StreamIsActive"
+        | "ExternalScaler/GetMetricSpec"
+        | "ExternalScaler/StreamMetricSpec"
+        | "ExternalScaler/GetMetrics" => WHOLE_READ,
         "Health/Check" | "Health/Watch" => ANYBODY,
         _ => needs(&operation_of(method)),
     }
@@ -104,7 +110,11 @@ async fn every_rest_call_is_made_by_whoever_may_and_denied_to_everybody_else() {
             let operation = described["operationId"].as_str().unwrap();
             let method: Method = method.to_uppercase().parse().unwrap();
             let path = path.replace("{project_id}", "matrix").replace("{path}", "a.txt");
-            let path = path.replace("{id}", "none").replace("{queue}", "matrix").replace("{name}", "matrix");
+            let path = path
+                .replace("{id}", "none")
+                .replace("{queue}", "matrix")
+                .replace("{name}", "matrix")
+                .replace("{agent_type}", "matrix");
             for (role, is_bound, key) in &holders {
                 // Nothing that is asked can be done: bodies are no objects, and no stream has such an event.
                 let answer = ask_with(key, method.clone(), &path, &[("last-event-id", "!")], "[]").await;

@@ -45,7 +45,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     weight: Option<u32>,
     /// How long jobs may go on after a signal
-    #[arg(long, value_name = "MS", default_value_t = 30_000)]
+    #[arg(long, env = "BRAVO_GRACE_MS", value_name = "MS", default_value_t = 30_000)]
     grace_ms: u64,
     /// How long a command may take to end after SIGTERM, before SIGKILL
     #[arg(long, value_name = "MS", default_value_t = 3_000)]

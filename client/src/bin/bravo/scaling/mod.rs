@@ -1,4 +1,6 @@
-//! `bravo scaling`: what the scaling of agents would have done with a trace, without any server.
+//! `bravo scaling`: how pools of agents stand; and what their scaling would have done with a trace, without a server.
+
+mod pools;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -22,6 +24,14 @@ pub(crate) struct Args {
 
 #[derive(Subcommand)]
 enum Command {
+    /// List pools: how many agents there are and should be
+    List,
+    /// Show one pool: how many agents there should be, why, and what is expected
+    Get(pools::Named),
+    /// Make a policy, or replace it
+    Put(pools::Put),
+    /// Delete a policy: the defaults count, which act on nothing
+    Delete(pools::Named),
     /// Replay a trace of arrivals: late jobs and cost beside the rule of Kubernetes and beside hindsight
     Backtest(Question),
 }
@@ -107,9 +117,17 @@ fn table(report: &Report) -> String {
     text
 }
 
-#[allow(clippy::unused_async)] // As all commands are called.
 pub(crate) async fn run(args: Args, global: &Global) -> Result<(), Failure> {
-    let Command::Backtest(question) = args.command;
+    match args.command {
+        Command::List => pools::list(global).await,
+        Command::Get(named) => pools::get(named, global).await,
+        Command::Put(put) => pools::put(put, global).await,
+        Command::Delete(named) => pools::delete(named, global).await,
+        Command::Backtest(question) => replay(&question, global),
+    }
+}
+
+fn replay(question: &Question, global: &Global) -> Result<(), Failure> {
     let trace = read(&question.from)?;
     let report = backtest(&trace, &question.backtest()?).map_err(|error| Failure::Usage(error.to_string()))?;
     if let Some(path) = &question.svg {

@@ -1,0 +1,107 @@
+//! Scaling policies: from what was asked to what the model keeps, and back.
+
+use bravo_model::Name;
+use bravo_model::scaling::{Mode, Rule, ScalingPolicy};
+
+use super::invalid;
+use crate::{Refusal, proto};
+
+/// The type of agents that a call names.
+pub fn agent_type(text: &str) -> Result<Name, Refusal> {
+    Name::parse("agent_type", text)
+}
+
+/// A policy as it is kept; what is left open takes the defaults.
+pub fn policy(asked: proto::ScalingPolicy) -> Result<ScalingPolicy, Refusal> {
+    let mut policy = ScalingPolicy::of(agent_type(&asked.agent_type)?);
+    policy.max = asked.max.unwrap_or(policy.max);
+    // Whoever lowers max alone wants no refusal for a min that was never named.
+    policy.min = asked.min.unwrap_or(policy.min.min(policy.max));
+    policy.start_delay_p95_ms = asked.start_delay_p95_ms.unwrap_or(policy.start_delay_p95_ms);
+    if !asked.mode.is_empty() {
+        policy.mode = Mode::parse(&asked.mode)?;
+    }
+    if !asked.policy.is_empty() {
+        policy.rule = Rule::parse(&asked.policy)?;
+    }
+    policy.validate()?;
+    Ok(policy)
+}
+
+/// A policy as it is told.
+pub fn told(policy: ScalingPolicy) -> proto::ScalingPolicy {
+    proto::ScalingPolicy {
+        agent_type: policy.agent_type.into(),
+        min: Some(policy.min),
+        max: Some(policy.max),
+        start_delay_p95_ms: Some(policy.start_delay_p95_ms),
+        mode: policy.mode.as_str().to_owned(),
+        policy: policy.rule.as_str().to_owned(),
+    }
+}
+
+/// What one of KEDA's calls is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// The pool of a type of agents.
+    AgentType(Name),
+    /// The pool of whatever agents work a queue.
+    Queue(Name),
+}
+
+/// What stands in the trigger's metadata: `agentType`, or `queue`.
+pub fn asked_by_keda(of: Option<&crate::keda::ScaledObjectRef>) -> Result<Asked, Refusal> {
+    let metadata = of.map(|of| &of.scaler_metadata);
+    let named = |key: &str| metadata.and_then(|metadata| metadata.get(key)).filter(|name| !name.is_empty());
+    match (named("agentType"), named("queue")) {
+        (Some(name), _) => Name::parse("scalerMetadata.agentType", name).map(Asked::AgentType),
+        (None, Some(name)) => Name::parse("scalerMetadata.queue", name).map(Asked::Queue),
+        (None, None) => Err(invalid("scalerMetadata: agentType, or queue, says what is asked")),
+    }
+}
+
+/// The metric's name for KEDA.
+pub fn keda_metric(agent_type: &Name) -> String {
+    format!("bravo-{agent_type}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_open_takes_the_defaults_and_a_low_max_brings_min_along() {
+        let asked = proto::ScalingPolicy { agent_type: "coder".into(), max: Some(1), ..Default::default() };
+        let policy = policy(asked).unwrap();
+        assert_eq!((policy.min, policy.max, policy.start_delay_p95_ms), (1, 1, 30_000));
+        assert_eq!((policy.mode, policy.rule), (Mode::Advise, Rule::Predictive));
+    }
+
+    #[test]
+    fn unknown_words_and_bounds_without_sense_are_refused_by_name() {
+        let asked = |set: fn(&mut proto::ScalingPolicy)| {
+            let mut asked = proto::ScalingPolicy { agent_type: "coder".into(), ..Default::default() };
+            set(&mut asked);
+            policy(asked).unwrap_err().detail
+        };
+        assert!(asked(|p| p.mode = "on".into()).starts_with("mode:"));
+        assert!(asked(|p| p.policy = "lucky".into()).starts_with("policy:"));
+        assert!(asked(|p| p.min = Some(16)).starts_with("min:"));
+        assert!(asked(|p| p.max = Some(21)).starts_with("max:"));
+        assert!(asked(|p| p.start_delay_p95_ms = Some(0)).starts_with("objective.start_delay_p95_ms:"));
+    }
+
+    #[test]
+    fn keda_names_a_pool_by_its_agents_or_by_its_queue() {
+        let of = |pairs: &[(&str, &str)]| {
+            let metadata = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+            let of = crate::keda::ScaledObjectRef { scaler_metadata: metadata, ..Default::default() };
+            asked_by_keda(Some(&of))
+        };
+        let name = |text| Name::parse("name", text).unwrap();
+        assert_eq!(of(&[("queue", "builds")]).unwrap(), Asked::Queue(name("builds")));
+        let both = [("queue", "builds"), ("agentType", "coder")];
+        assert_eq!(of(&both).unwrap(), Asked::AgentType(name("coder")));
+        assert!(of(&[("scalerAddress", "bravo:7700")]).is_err());
+    }
+}

@@ -1,0 +1,146 @@
+//! `/api/v1/scaling…`: policies, and how pools stand.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{Timestamp, proto};
+
+/// What is to be kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ObjectiveBody {
+    /// The wait that 95 % of the jobs shall stay below; 30,000 if absent.
+    pub start_delay_p95_ms: Option<u32>,
+}
+
+/// The body of `PUT /api/v1/scaling/{agent_type}`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ScalingBody {
+    /// The smallest pool; 2 if absent.
+    pub min: Option<u32>,
+    /// The largest pool; 15 if absent, 20 at most.
+    pub max: Option<u32>,
+    /// What is to be kept.
+    pub objective: ObjectiveBody,
+    /// `off`, `advise` or `act`; `advise` if absent.
+    pub mode: Option<String>,
+    /// What recommends: `predictive`, `reactive` or `threshold`; `predictive` if absent.
+    pub policy: Option<String>,
+}
+
+impl ScalingBody {
+    /// The policy that is asked for.
+    pub fn into_message(self, agent_type: String) -> proto::PutScalingRequest {
+        let policy = proto::ScalingPolicy {
+            agent_type,
+            min: self.min,
+            max: self.max,
+            start_delay_p95_ms: self.objective.start_delay_p95_ms,
+            mode: self.mode.unwrap_or_default(),
+            policy: self.policy.unwrap_or_default(),
+        };
+        proto::PutScalingRequest { policy: Some(policy) }
+    }
+}
+
+/// How a pool stands, and what it is sized by.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ScalingAnswer {
+    /// The type of its agents.
+    pub agent_type: String,
+    /// The smallest pool.
+    pub min: u32,
+    /// The largest pool.
+    pub max: u32,
+    /// What is to be kept.
+    pub objective: ObjectiveBody,
+    /// `off`, `advise` or `act`.
+    pub mode: String,
+    /// What recommends: `predictive`, `reactive` or `threshold`.
+    pub policy: String,
+    /// Whether a policy was put; else these are the defaults.
+    pub is_set: bool,
+    /// Agents that are there.
+    pub current: u32,
+    /// Agents that should be.
+    pub recommended: u32,
+    /// One sentence with the numbers that led there.
+    pub why: String,
+    /// What is expected.
+    pub forecast: ForecastAnswer,
+    /// Of when that is.
+    pub at: Timestamp,
+}
+
+/// What is expected.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ForecastAnswer {
+    /// How far it looks.
+    pub horizon_ms: u64,
+    /// The nearest first; empty where too little was seen.
+    pub points: Vec<ForecastPointAnswer>,
+}
+
+/// What is expected at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ForecastPointAnswer {
+    /// The moment.
+    pub at: Timestamp,
+    /// Agents' worth of jobs that arrive, in the middle.
+    pub p50: f64,
+    /// The same, stayed below nine times in ten.
+    pub p90: f64,
+    /// Agents that will be required.
+    pub agents: u32,
+}
+
+impl From<proto::ScalingState> for ScalingAnswer {
+    fn from(state: proto::ScalingState) -> Self {
+        let policy = state.policy.unwrap_or_default();
+        let point = |point: proto::ForecastPoint| ForecastPointAnswer {
+            at: Timestamp(point.at_ms),
+            p50: point.p50,
+            p90: point.p90,
+            agents: point.agents,
+        };
+        Self {
+            agent_type: policy.agent_type,
+            min: policy.min.unwrap_or_default(),
+            max: policy.max.unwrap_or_default(),
+            objective: ObjectiveBody { start_delay_p95_ms: policy.start_delay_p95_ms },
+            mode: policy.mode,
+            policy: policy.policy,
+            is_set: state.is_set,
+            current: state.current,
+            recommended: state.recommended,
+            why: state.why,
+            forecast: ForecastAnswer {
+                horizon_ms: state.horizon_ms,
+                points: state.points.into_iter().map(point).collect(),
+            },
+            at: Timestamp(state.at_ms),
+        }
+    }
+}
+
+/// All pools.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ScalingListAnswer {
+    /// By agent type.
+    pub scaling: Vec<ScalingAnswer>,
+    /// Always null: the list is whole.
+    pub next_cursor: Option<String>,
+    /// Of when the answer is.
+    pub as_of: Timestamp,
+}
+
+impl From<proto::ListScalingResponse> for ScalingListAnswer {
+    fn from(list: proto::ListScalingResponse) -> Self {
+        Self {
+            scaling: list.scaling.into_iter().map(ScalingAnswer::from).collect(),
+            next_cursor: None,
+            as_of: Timestamp(list.as_of_ms),
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Scaling: policies, how pools stand, and the same in KEDA's words.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bravo_api::convert::scaling as convert;
+use bravo_api::{keda, proto};
+use bravo_model::scaling::Mode;
+use bravo_model::{Code, Command, Envelope, Name, Refusal, Reply};
+use tokio::sync::watch;
+
+use super::spread::spread;
+use super::wrong_reply;
+use crate::cluster::Repeat;
+use crate::gateway::app::App;
+use crate::gateway::call::{Call, hash};
+use crate::raft::types::META_GROUP;
+use crate::scaling::OWN;
+use crate::transport::wire::{Answer, PoolSeen, Query};
+
+/// Longest wait for the leader when a stream looks again.
+const LOOK_PATIENCE: Duration = Duration::from_secs(5);
+/// How often a stream looks again where nothing tells it to.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// Makes or replaces a policy; answers how the pool stands under it.
+pub(crate) async fn put(
+    app: &Arc<App>,
+    call: &Call,
+    request: proto::PutScalingRequest,
+) -> Result<proto::ScalingState, Refusal> {
+    let policy = convert::policy(request.policy.unwrap_or_default())?;
+    let agent_type = policy.agent_type.clone();
+    call.names(&agent_type);
+    if agent_type.as_str() == OWN {
+        let detail = format!("agent_type: {OWN} are the nodes themselves, which are advised and have no policy");
+        return Err(Refusal::new(Code::InvalidArgument, detail));
+    }
+    propose(app, call, Command::PutScaling(policy.clone())).await?;
+    let is_known = move |answer: &Answer| matches!(answer, Answer::Scalings(all) if all.contains(&policy));
+    spread(app, Query::Scalings, is_known).await;
+    read(app, call, &agent_type).await
+}
+
+/// Deletes a policy.
+pub(crate) async fn delete(app: &Arc<App>, call: &Call, agent_type: &Name) -> Result<(), Refusal> {
+    call.names(agent_type);
+    propose(app, call, Command::DeleteScaling(agent_type.clone())).await?;
+    let gone = |answer: &Answer| matches!(answer, Answer::Scalings(all) if !all.iter().any(|policy| policy.agent_type == *agent_type));
+    spread(app, Query::Scalings, gone).await;
+    Ok(())
+}
+
+/// How one pool stands.
+pub(crate) async fn read(app: &Arc<App>, call: &Call, agent_type: &Name) -> Result<proto::ScalingState, Refusal> {
+    find(app, agent_type, call.deadline).await.map(told)
+}
+
+/// How all pools stand, by agent type.
+pub(crate) async fn list(app: &Arc<App>, call: &Call) -> Result<proto::ListScalingResponse, Refusal> {
+    let as_of_ms = app.cluster.now(META_GROUP);
+    let pools = app.cluster.scaling(None, call.deadline).await?;
+    Ok(proto::ListScalingResponse { scaling: pools.into_iter().map(told).collect(), as_of_ms })
+}
+
+async fn find(app: &Arc<App>, agent_type: &Name, deadline: Instant) -> Result<PoolSeen, Refusal> {
+    let found = app.cluster.scaling(Some(agent_type.clone()), deadline).await?.into_iter().next();
+    let missing = || {
+        let detail = format!("there is no scaling policy of {agent_type}, and no queue of such agents is used");
+        Refusal::new(Code::NotFound, detail)
+    };
+    found.ok_or_else(missing)
+}
+
+async fn propose(app: &Arc<App>, call: &Call, command: Command) -> Result<(), Refusal> {
+    let body = hash(&[&Envelope::plain(command.clone()).encode()]);
+    let envelope = call.envelope(Some(call.remembered("", body)), command);
+    match app.cluster.propose(META_GROUP, &envelope, Repeat::Safe, call.deadline).await? {
+        Reply::Done => Ok(()),
+        other => Err(wrong_reply(&other)),
+    }
+}
+
+fn told(seen: PoolSeen) -> proto::ScalingState {
+    let point = |point: crate::transport::wire::PointSeen| proto::ForecastPoint {
+        at_ms: point.at,
+        p50: point.p50,
+        p90: point.p90,
+        agents: point.agents,
+    };
+    proto::ScalingState {
+        policy: Some(convert::told(seen.policy)),
+        current: seen.current,
+        recommended: seen.recommended,
+        why: seen.why,
+        horizon_ms: seen.horizon_ms,
+        points: seen.points.into_iter().map(point).collect(),
+        at_ms: seen.at,
+        is_set: seen.is_set,
+    }
+}
+
+/// The pool that KEDA asks for. Whoever makes a ScaledObject wants the advice followed, so that `advise` will do;
+/// where scaling is off there is none, and KEDA leaves the pool as it is.
+pub(crate) async fn for_keda(
+    app: &Arc<App>,
+    of: Option<&keda::ScaledObjectRef>,
+    deadline: Instant,
+) -> Result<PoolSeen, Refusal> {
+    let agent_type = match convert::asked_by_keda(of)? {
+        convert::Asked::AgentType(name) => name,
+        convert::Asked::Queue(queue) => app.cluster.agent_type(&queue),
+    };
+    let seen = find(app, &agent_type, deadline).await?;
+    if seen.policy.mode == Mode::Off {
+        return Err(Refusal::new(Code::PreconditionFailed, format!("scaling is off for {agent_type}")));
+    }
+    Ok(seen)
+}
+
+/// The one metric: an agent stands for one of it, so that its value is the pool's size.
+pub(crate) fn metric_spec(seen: &PoolSeen) -> keda::GetMetricSpecResponse {
+    let metric_name = convert::keda_metric(&seen.policy.agent_type);
+    let spec = keda::MetricSpec { metric_name, target_size: 1, target_size_float: 1.0 };
+    keda::GetMetricSpecResponse { metric_specs: vec![spec] }
+}
+
+/// Its value.
+pub(crate) fn metric(seen: &PoolSeen, asked: &str) -> Result<keda::GetMetricsResponse, Refusal> {
+    let metric_name = convert::keda_metric(&seen.policy.agent_type);
+    // KEDA puts the place of the trigger before the name: s0-bravo-coder.
+    let is_it = asked.is_empty() || asked == metric_name || asked.ends_with(&format!("-{metric_name}"));
+    if !is_it {
+        return Err(Refusal::new(Code::NotFound, format!("metricName: there is {metric_name} alone")));
+    }
+    let metric_value = i64::from(seen.recommended);
+    let value = keda::MetricValue { metric_name, metric_value, metric_value_float: f64::from(seen.recommended) };
+    Ok(keda::GetMetricsResponse { metric_values: vec![value] })
+}
+
+/// Looks at one pool again and again, and tells what has changed.
+pub(crate) struct Watched<T> {
+    app: Arc<App>,
+    of: keda::ScaledObjectRef,
+    of_pool: fn(&PoolSeen) -> T,
+    last: Option<T>,
+    changes: watch::Receiver<u64>,
+}
+
+impl<T: Clone + PartialEq> Watched<T> {
+    /// Tells `of_pool` of the pool, at once and whenever it changes. Refused if there is no such pool now.
+    pub(crate) async fn start(
+        app: &Arc<App>,
+        call: &Call,
+        of: keda::ScaledObjectRef,
+        of_pool: fn(&PoolSeen) -> T,
+    ) -> Result<Self, Refusal> {
+        for_keda(app, Some(&of), call.deadline).await?;
+        Ok(Self { app: app.clone(), of, of_pool, last: None, changes: app.cluster.scaling_changes() })
+    }
+
+    /// The next one; none when the node takes its leave.
+    pub(crate) async fn next(&mut self) -> Option<T> {
+        loop {
+            let looked = for_keda(&self.app, Some(&self.of), Instant::now() + LOOK_PATIENCE).await;
+            // A leader that cannot be asked says nothing of the pool.
+            if let Ok(seen) = looked {
+                let now = (self.of_pool)(&seen);
+                if self.last.as_ref() != Some(&now) {
+                    self.last = Some(now.clone());
+                    return Some(now);
+                }
+            }
+            let wait = tokio::time::timeout(LOOK_EVERY, self.changes.changed());
+            tokio::select! {
+                () = self.app.drain.cancelled() => return None,
+                _ = wait => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bravo_model::scaling::ScalingPolicy;
+
+    #[test]
+    fn the_metric_is_the_size_of_the_pool_under_the_name_that_keda_makes_of_it() {
+        let seen = PoolSeen {
+            policy: ScalingPolicy::of(Name::parse("name", "coder").unwrap()),
+            is_set: true,
+            current: 1,
+            recommended: 7,
+            why: String::new(),
+            horizon_ms: 0,
+            points: Vec::new(),
+            at: 0,
+        };
+        let name = metric_spec(&seen).metric_specs.remove(0).metric_name;
+        for asked in [name.as_str(), "s0-bravo-coder", ""] {
+            let value = metric(&seen, asked).unwrap().metric_values.remove(0);
+            assert_eq!((value.metric_name.as_str(), value.metric_value), ("bravo-coder", 7));
+        }
+        assert!(metric(&seen, "bravo-tester").is_err());
+    }
+}

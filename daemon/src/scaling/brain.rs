@@ -1,0 +1,175 @@
+//! What recommends, while this node leads meta: a pool for each agent type, and what was seen last.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bravo_model::scaling::{Mode, ScalingPolicy};
+use bravo_model::{Command, Envelope, Name, view};
+use bravo_scaling::refit;
+use bytes::Bytes;
+
+use super::look::{Load, Look};
+use super::pool::Pool;
+use super::{memory, own};
+use crate::cluster::{Cluster, Repeat};
+use crate::raft::types::META_GROUP;
+use crate::telemetry::events::ScalingDecided;
+use crate::telemetry::samples::PoolSample;
+use crate::transport::wire::PoolSeen;
+
+/// How often what was learned of a pool is kept.
+const SAVE_EVERY: Duration = Duration::from_secs(300);
+/// Longest wait for a memory to be kept.
+const SAVE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Brain {
+    look: Look,
+    pools: BTreeMap<Name, Pool>,
+    own: own::Size,
+}
+
+impl Brain {
+    /// One look, and what comes of it.
+    pub(super) async fn tick(mut self, cluster: &Arc<Cluster>) -> Self {
+        let Some(meta) = cluster.group(META_GROUP) else { return self };
+        let tick = cluster.scaling.tick();
+        let policies = view::scalings(&*meta.shared.state.read());
+        let set: Vec<Name> = policies.iter().map(|policy| policy.agent_type.clone()).collect();
+        let loads = self.look.take(cluster, &set, Instant::now() + tick / 2).await;
+        self.own.look(cluster).await;
+        let at = cluster.now(META_GROUP);
+        let loads = self.settle(cluster, policies, loads, tick.as_secs_f64());
+        // Planning for many types takes milliseconds each, which the node's other tasks should not wait for.
+        let stepped = tokio::task::spawn_blocking(move || {
+            let mut seen = BTreeMap::new();
+            for (name, pool) in &mut self.pools {
+                let Some(load) = loads.get(name) else { continue };
+                let (told, fallback) = pool.step(load, at);
+                if told.policy.mode != Mode::Off {
+                    ScalingDecided { fallback }.emit();
+                }
+                seen.insert(name.clone(), told);
+            }
+            (self, seen)
+        });
+        let Ok((brain, mut seen)) = stepped.await else { return Self::default() };
+        seen.extend(brain.own.told(at).map(|own| (own.policy.agent_type.clone(), own)));
+        tell_metrics(&seen);
+        cluster.scaling.publish(seen);
+        let brain = brain.refit(tick / 4).await;
+        brain.save(cluster, SAVE_EVERY).await
+    }
+
+    /// Makes the pools those of the policies and the loads.
+    fn settle(
+        &mut self,
+        cluster: &Cluster,
+        policies: Vec<ScalingPolicy>,
+        loads: BTreeMap<Name, (Load, bravo_model::row::Flow)>,
+        tick_s: f64,
+    ) -> BTreeMap<Name, Load> {
+        let mut policies: BTreeMap<Name, ScalingPolicy> =
+            policies.into_iter().map(|policy| (policy.agent_type.clone(), policy)).collect();
+        self.pools.retain(|name, _| loads.contains_key(name));
+        let mut settled = BTreeMap::new();
+        for (name, (mut load, totals)) in loads {
+            let set = policies.remove(&name);
+            let (is_set, policy) = (set.is_some(), set.unwrap_or_else(|| ScalingPolicy::of(name.clone())));
+            match self.pools.get_mut(&name) {
+                Some(pool) => {
+                    pool.configure(policy, is_set, tick_s);
+                    pool.totals = totals;
+                }
+                None => {
+                    let remembered = remembered(cluster, &name);
+                    // What went through since the memory was kept, whoever led meanwhile.
+                    if let Some((_, before)) = &remembered {
+                        load.flow = totals.since(*before);
+                    }
+                    let mut pool = Pool::new(policy, is_set, tick_s, remembered);
+                    pool.totals = totals;
+                    self.pools.insert(name.clone(), pool);
+                }
+            }
+            settled.insert(name, load);
+        }
+        settled
+    }
+
+    /// Fits the models anew that have grown old, beside the decisions, as many as there is time for.
+    async fn refit(mut self, budget: Duration) -> Self {
+        let fitted = tokio::task::spawn_blocking(move || {
+            let until = Instant::now() + budget;
+            for pool in self.pools.values_mut().filter(|pool| pool.controller.wants_refit()) {
+                let model = refit(&pool.controller.state().history, pool.controller.lead());
+                pool.controller.adopt(model);
+                if Instant::now() >= until {
+                    break;
+                }
+            }
+            self
+        });
+        fitted.await.unwrap_or_default()
+    }
+
+    /// Keeps in meta what was learned of pools and not kept for so long. A pool that was just met is not worth it yet.
+    pub(super) async fn save(mut self, cluster: &Arc<Cluster>, age: Duration) -> Self {
+        let now = Instant::now();
+        for (name, pool) in &mut self.pools {
+            let saved_at = *pool.saved_at.get_or_insert(now);
+            if now.duration_since(saved_at) < age {
+                continue;
+            }
+            pool.saved_at = Some(now);
+            let Some(bytes) = memory::pack(pool.controller.state(), &pool.totals) else {
+                tracing::warn!(agent_type = %name, "what scaling learned is too large to be kept");
+                continue;
+            };
+            if !keep(cluster, name, bytes).await {
+                break;
+            }
+        }
+        self.forget(cluster).await;
+        self
+    }
+
+    /// Types that are no more leave room to others.
+    async fn forget(&self, cluster: &Arc<Cluster>) {
+        let Some(meta) = cluster.group(META_GROUP) else { return };
+        let remembered = view::scaling_memories(&*meta.shared.state.read());
+        if (remembered.len() as u64) < bravo_model::limits::SCALING_TYPES_MAX {
+            return;
+        }
+        if let Some(gone) = remembered.iter().find(|name| !self.pools.contains_key(*name)) {
+            keep(cluster, gone, Bytes::new()).await;
+        }
+    }
+}
+
+fn remembered(cluster: &Cluster, name: &Name) -> Option<(bravo_scaling::State, bravo_model::row::Flow)> {
+    let meta = cluster.group(META_GROUP)?;
+    let memory = view::scaling_memory(&*meta.shared.state.read(), name)?;
+    let unpacked = memory::unpack(&memory.bytes);
+    if unpacked.is_none() {
+        tracing::warn!(agent_type = %name, "what scaling had learned is of another format; it begins anew");
+    }
+    unpacked
+}
+
+async fn keep(cluster: &Arc<Cluster>, agent_type: &Name, bytes: Bytes) -> bool {
+    let envelope = Envelope::plain(Command::SaveScaling { agent_type: agent_type.clone(), bytes });
+    let kept = cluster.propose(META_GROUP, &envelope, Repeat::Safe, Instant::now() + SAVE_PATIENCE).await;
+    if let Err(refusal) = &kept {
+        tracing::debug!(%agent_type, detail = refusal.detail, "what scaling learned was not kept; trying again");
+    }
+    kept.is_ok()
+}
+
+fn tell_metrics(seen: &BTreeMap<Name, PoolSeen>) {
+    for (name, pool) in seen {
+        PoolSample { agent_type: name.as_str(), current: pool.current, recommended: pool.recommended }.emit();
+    }
+}

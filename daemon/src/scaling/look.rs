@@ -1,0 +1,235 @@
+//! One look at the load of the whole cluster, by agent type.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bravo_model::row::Flow;
+use bravo_model::{Name, limits, webhook};
+use futures_util::future::join_all;
+
+use super::HORIZON_MS;
+use crate::cluster::Cluster;
+use crate::dispatch::overview;
+use crate::query;
+use crate::raft::types::{META_GROUP, partition_group};
+use crate::transport::wire::{Answer, Query, QueueCounts, WorkerSeen};
+
+/// What was seen of one agent type.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Load {
+    /// Workers that were heard of lately.
+    pub(super) workers: u32,
+    /// Jobs that one of them does at once, on average.
+    pub(super) capacity: u32,
+    /// Jobs that wait.
+    pub(super) ready: u64,
+    /// Jobs that are worked on.
+    pub(super) leased: u64,
+    /// What went through since the last look.
+    pub(super) flow: Flow,
+    /// Jobs that are known to come, and in how many seconds.
+    pub(super) coming: Vec<(f64, u32)>,
+}
+
+/// What was seen of one partition: its queues' counts, and what will be ready by queue and slot.
+type Part = (Vec<QueueCounts>, Vec<(Name, u32, u32)>);
+
+/// What is remembered from one look to the next.
+#[derive(Default)]
+pub(super) struct Look {
+    /// By partition: one that cannot be read is taken to be as it was.
+    parts: BTreeMap<u16, Part>,
+    flows: HashMap<(u16, Name), Flow>,
+}
+
+impl Look {
+    /// Looks at all partitions and workers until `deadline`. Each type comes with all that ever went through it.
+    pub(super) async fn take(
+        &mut self,
+        cluster: &Arc<Cluster>,
+        set: &[Name],
+        deadline: Instant,
+    ) -> BTreeMap<Name, (Load, Flow)> {
+        let slot_ms = u64::try_from(cluster.scaling.tick().as_millis()).unwrap_or(u64::MAX).max(1);
+        let slots = u32::try_from(HORIZON_MS / slot_ms).unwrap_or(u32::MAX);
+        let reads = (0..cluster.partitions()).map(|partition| async move {
+            let group = partition_group(partition);
+            let counts = cluster.read(group, Query::Queues, deadline).await;
+            let coming = cluster.read(group, Query::Coming(slot_ms, slots), deadline).await;
+            match (counts, coming) {
+                (Ok(Answer::Queues(counts)), Ok(Answer::Coming(coming))) => Some((partition, (counts, coming))),
+                _ => None,
+            }
+        });
+        let (parts, workers) = tokio::join!(join_all(reads), overview::workers(cluster));
+        let fresh: BTreeMap<u16, Part> = parts.into_iter().flatten().collect();
+        let types = types_of_queues(cluster);
+        let workers: Vec<WorkerSeen> = workers.into_iter().map(|(_, worker)| worker).collect();
+        self.sum_up(fresh, &workers, set, slot_ms, |queue| types.get(queue).unwrap_or(queue).clone())
+    }
+
+    fn sum_up(
+        &mut self,
+        fresh: BTreeMap<u16, Part>,
+        workers: &[WorkerSeen],
+        set: &[Name],
+        slot_ms: u64,
+        type_of: impl Fn(&Name) -> Name,
+    ) -> BTreeMap<Name, (Load, Flow)> {
+        let mut loads: BTreeMap<Name, (Load, Flow)> =
+            set.iter().map(|name| (name.clone(), Default::default())).collect();
+        let known: BTreeSet<u16> = self.parts.keys().copied().collect();
+        self.parts.extend(fresh);
+        let mut flows = HashMap::new();
+        for (partition, (counts, coming)) in &self.parts {
+            for queue in counts.iter().filter(|queue| !webhook::is_queue(&queue.name)) {
+                let Some((load, totals)) = entry(&mut loads, type_of(&queue.name)) else { continue };
+                // A queue that is paused gives nothing out, however many agents there are.
+                load.ready += if queue.paused { 0 } else { queue.ready };
+                load.leased += queue.leased;
+                let place = (*partition, queue.name.clone());
+                let before = self.flows.get(&place).copied().unwrap_or_default();
+                // What was in a partition before the first look came nobody knows when.
+                if known.contains(partition) {
+                    load.flow = sum(load.flow, queue.flow.since(before));
+                }
+                *totals = sum(*totals, queue.flow);
+                flows.insert(place, queue.flow);
+            }
+            for (queue, slot, jobs) in coming {
+                if let Some((load, _)) = loads.get_mut(&type_of(queue)) {
+                    load.coming.push((f64::from(*slot) * slot_ms as f64 / 1000.0, *jobs));
+                }
+            }
+        }
+        self.flows = flows;
+        count_workers(&mut loads, workers, type_of);
+        loads
+    }
+}
+
+/// The row of a type, as long as there is room.
+fn entry(loads: &mut BTreeMap<Name, (Load, Flow)>, name: Name) -> Option<&mut (Load, Flow)> {
+    if loads.len() as u64 >= limits::SCALING_TYPES_MAX && !loads.contains_key(&name) {
+        return None;
+    }
+    Some(loads.entry(name).or_default())
+}
+
+/// A worker counts for the type that it says it is, and for the types of the queues that it works for.
+fn count_workers(loads: &mut BTreeMap<Name, (Load, Flow)>, workers: &[WorkerSeen], type_of: impl Fn(&Name) -> Name) {
+    let mut capacities: BTreeMap<Name, u64> = BTreeMap::new();
+    for worker in workers {
+        let mut types: BTreeSet<Name> = worker.queues.iter().map(&type_of).collect();
+        types.extend(worker.agent_type.clone());
+        for name in types {
+            if let Some((load, _)) = loads.get_mut(&name) {
+                load.workers += 1;
+                *capacities.entry(name).or_default() += u64::from(worker.capacity.max(1));
+            }
+        }
+    }
+    for (name, capacity) in capacities {
+        if let Some((load, _)) = loads.get_mut(&name) {
+            load.capacity = u32::try_from(capacity / u64::from(load.workers.max(1))).unwrap_or(u32::MAX).max(1);
+        }
+    }
+}
+
+fn types_of_queues(cluster: &Cluster) -> HashMap<Name, Name> {
+    let Some(meta) = cluster.group(META_GROUP) else { return HashMap::new() };
+    let named = query::definitions(&meta.shared).into_iter();
+    named.filter_map(|definition| Some((definition.name, definition.config.agent_type?))).collect()
+}
+
+fn sum(a: Flow, b: Flow) -> Flow {
+    Flow {
+        arrived: a.arrived.saturating_add(b.arrived),
+        started: a.started.saturating_add(b.started),
+        ended: a.ended.saturating_add(b.ended),
+        succeeded: a.succeeded.saturating_add(b.succeeded),
+        service_ms: a.service_ms.saturating_add(b.service_ms),
+        service_ms2: a.service_ms2.saturating_add(b.service_ms2),
+        served: a.served.saturating_add(b.served),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bravo_model::row::PRIORITIES;
+
+    fn name(text: &str) -> Name {
+        Name::parse("name", text).unwrap()
+    }
+
+    fn queue(of: &str, ready: u64, arrived: u64) -> QueueCounts {
+        QueueCounts {
+            name: name(of),
+            ready,
+            scheduled: 0,
+            blocked: 0,
+            leased: 1,
+            dead: 0,
+            finished: 0,
+            oldest_ready_at: None,
+            version: 0,
+            now: 0,
+            flow: Flow { arrived, ..Flow::default() },
+            open: [0; PRIORITIES],
+            paused: false,
+        }
+    }
+
+    fn parts(of: &[(u16, Vec<QueueCounts>)]) -> BTreeMap<u16, Part> {
+        of.iter().map(|(partition, counts)| (*partition, (counts.clone(), Vec::new()))).collect()
+    }
+
+    fn worker(agent_type: Option<&str>, queues: &[&str], capacity: u32) -> WorkerSeen {
+        WorkerSeen {
+            worker: name("w"),
+            agent_type: agent_type.map(name),
+            queues: queues.iter().map(|queue| name(queue)).collect(),
+            capacity,
+            in_flight: 0,
+            last_heartbeat: 0,
+            labels: BTreeMap::new(),
+            weight: 1,
+            project: None,
+            breaker: String::new(),
+            set_aside_until: None,
+        }
+    }
+
+    #[test]
+    fn queues_of_one_type_add_up_and_only_what_came_since_the_last_look_has_arrived() {
+        let mut look = Look::default();
+        let type_of = |queue: &Name| if queue.as_str() == "tests" { name("builds") } else { queue.clone() };
+        let mut take = |parts| look.sum_up(parts, &[], &[], 15_000, type_of).remove(&name("builds")).unwrap();
+        let (first, totals) = take(parts(&[(0, vec![queue("builds", 1, 40), queue("tests", 2, 2)])]));
+        assert_eq!((first.ready, first.leased, first.flow.arrived, totals.arrived), (3, 2, 0, 42));
+        let (second, _) = take(parts(&[(0, vec![queue("builds", 0, 45)]), (1, vec![queue("tests", 0, 99)])]));
+        assert_eq!(second.flow.arrived, 5, "what was in a partition that was not seen before came nobody knows when");
+        let (third, _) = take(parts(&[(1, vec![queue("tests", 7, 100), queue("builds", 0, 3)])]));
+        assert_eq!((third.ready, third.flow.arrived), (7, 4), "the one that is silent is as it was");
+    }
+
+    #[test]
+    fn workers_count_for_what_they_say_and_for_what_they_work_on() {
+        let mut look = Look::default();
+        let workers = [worker(Some("coder"), &["builds"], 3), worker(None, &["builds"], 5), worker(None, &["x"], 1)];
+        let set = [name("coder"), name("builds")];
+        let loads = look.sum_up(BTreeMap::new(), &workers, &set, 15_000, Name::clone);
+        let of = |text| loads.get(&name(text)).map(|(load, _)| (load.workers, load.capacity));
+        assert_eq!((of("coder"), of("builds"), of("x")), (Some((1, 3)), Some((2, 4)), None));
+    }
+
+    #[test]
+    fn types_are_bounded_and_those_with_a_policy_come_first() {
+        let counts = (0..500).map(|n| queue(&format!("a{n}"), 1, 1)).collect();
+        let loads = Look::default().sum_up(parts(&[(0, counts)]), &[], &[name("z")], 15_000, Name::clone);
+        assert_eq!(loads.len() as u64, limits::SCALING_TYPES_MAX);
+        assert!(loads.contains_key(&name("z")));
+    }
+}

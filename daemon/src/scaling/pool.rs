@@ -1,0 +1,188 @@
+//! One pool: from what was seen of it to what its controller is told, and from what that answers to what is told.
+
+use bravo_model::scaling::{Mode, Rule, ScalingPolicy};
+use bravo_model::{Time, row::Flow};
+use bravo_scaling::{Controller, Due, Observation, Policy, Recommendation, Settings, State};
+
+use super::HORIZON_MS;
+use super::look::Load;
+use crate::transport::wire::{PointSeen, PoolSeen};
+
+/// A pool, and what was learned of it.
+pub(super) struct Pool {
+    pub(super) policy: ScalingPolicy,
+    pub(super) is_set: bool,
+    pub(super) controller: Controller,
+    /// All that went through its queues, as of the last look.
+    pub(super) totals: Flow,
+    /// Agents that were asked for, where somebody acts.
+    asked: Option<u32>,
+    pub(super) saved_at: Option<std::time::Instant>,
+}
+
+impl Pool {
+    /// A pool that goes on with what is remembered of it.
+    pub(super) fn new(policy: ScalingPolicy, is_set: bool, tick_s: f64, memory: Option<(State, Flow)>) -> Self {
+        let settings = settings(&policy, tick_s);
+        let (controller, totals) = match memory {
+            Some((state, totals)) => (Controller::resume(settings, state), totals),
+            None => (Controller::new(settings), Flow::default()),
+        };
+        Self { policy, is_set, controller, totals, asked: None, saved_at: None }
+    }
+
+    /// Another policy; what was learned stays.
+    pub(super) fn configure(&mut self, policy: ScalingPolicy, is_set: bool, tick_s: f64) {
+        if self.policy != policy {
+            self.controller.configure(settings(&policy, tick_s));
+            self.policy = policy;
+        }
+        self.is_set = is_set;
+    }
+
+    /// One look: what was seen since the last, and what comes of it. Answers also whether the plain rule decided.
+    pub(super) fn step(&mut self, load: &Load, at: Time) -> (PoolSeen, bool) {
+        let seen = self.observation(load, at);
+        let advice = self.controller.step(&seen);
+        self.asked = (self.policy.mode == Mode::Act).then_some(advice.replicas);
+        (self.told(load, &advice, at), advice.fallback)
+    }
+
+    fn observation(&self, load: &Load, at: Time) -> Observation {
+        let capacity = f64::from(load.capacity.max(1));
+        let count = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+        let ready = load.workers;
+        // Who acts has asked for them; else there are those that there are.
+        let replicas = self.asked.unwrap_or(ready).max(ready);
+        let due = load.coming.iter().map(|(in_s, jobs)| Due { in_s: *in_s, jobs: *jobs }).collect();
+        Observation {
+            t: at as f64 / 1000.0,
+            arrivals: count(load.flow.arrived),
+            completed: count(load.flow.served),
+            service_sum: load.flow.service_ms as f64 / 1000.0 / capacity,
+            queue: count(load.ready),
+            busy: count((load.leased as f64 / capacity).ceil() as u64).min(ready.max(1)),
+            ready,
+            booting: replicas - ready,
+            replicas,
+            due,
+            ..Observation::default()
+        }
+    }
+
+    fn told(&self, load: &Load, advice: &Recommendation, at: Time) -> PoolSeen {
+        let point = |point: bravo_scaling::Point| PointSeen {
+            at: at.saturating_add((point.in_s.max(0.0) * 1000.0) as u64),
+            p50: finite(point.p50),
+            p90: finite(point.p90),
+            agents: point.agents,
+        };
+        let seen = PoolSeen {
+            policy: self.policy.clone(),
+            is_set: self.is_set,
+            current: load.workers,
+            recommended: advice.replicas,
+            why: advice.why.clone(),
+            horizon_ms: HORIZON_MS,
+            points: self.controller.predict_load().into_iter().map(point).collect(),
+            at,
+        };
+        under(&seen, self.policy.clone(), self.is_set)
+    }
+}
+
+/// JSON has no word for what is no number.
+fn finite(number: f64) -> f64 {
+    if number.is_finite() { number } else { 0.0 }
+}
+
+fn settings(policy: &ScalingPolicy, tick_s: f64) -> Settings {
+    let rule = match policy.rule {
+        Rule::Predictive => Policy::Predictive,
+        Rule::Reactive => Policy::Reactive,
+        Rule::Threshold => Policy::Threshold,
+    };
+    let (min, max, start_delay_p95_ms) = (policy.min, policy.max, policy.start_delay_p95_ms);
+    Settings { min, max, start_delay_p95_ms, policy: rule, tick_s, ..Settings::default() }
+}
+
+/// How a pool stands under a policy that may be newer than the look.
+pub(super) fn under(seen: &PoolSeen, policy: ScalingPolicy, is_set: bool) -> PoolSeen {
+    let mut seen = PoolSeen { is_set, ..seen.clone() };
+    if policy.mode == Mode::Off {
+        seen.recommended = seen.current;
+        "scaling is off for these agents".clone_into(&mut seen.why);
+    } else {
+        if seen.policy.mode == Mode::Off {
+            "as many agents as there are: scaling was off at the last look".clone_into(&mut seen.why);
+        }
+        let within = seen.recommended.clamp(policy.min, policy.max);
+        if within != seen.recommended {
+            seen.why = format!("{within} agents: the bounds have changed to {} and {}", policy.min, policy.max);
+        }
+        seen.recommended = within;
+    }
+    seen.policy = policy;
+    seen
+}
+
+/// A pool of which nothing was seen yet.
+pub(super) fn unseen(policy: ScalingPolicy, at: Time) -> PoolSeen {
+    let why = format!("{} agents, the smallest pool: nobody has looked at the load yet", policy.min);
+    let recommended = policy.min;
+    let seen = PoolSeen {
+        policy: policy.clone(),
+        is_set: true,
+        current: 0,
+        recommended,
+        why,
+        horizon_ms: HORIZON_MS,
+        points: Vec::new(),
+        at,
+    };
+    under(&seen, policy, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bravo_model::Name;
+
+    fn pool(mode: Mode) -> Pool {
+        let policy = ScalingPolicy { mode, ..ScalingPolicy::of(Name::parse("name", "coder").unwrap()) };
+        Pool::new(policy, true, 15.0, None)
+    }
+
+    #[test]
+    fn an_agent_that_does_several_jobs_at_once_counts_as_one_that_is_as_much_faster() {
+        let flow = Flow { arrived: 8, served: 4, service_ms: 40_000, ..Flow::default() };
+        let load = Load { workers: 2, capacity: 4, ready: 3, leased: 5, flow, coming: vec![(30.0, 7)] };
+        let seen = pool(Mode::Advise).observation(&load, 60_000);
+        assert_eq!((seen.arrivals, seen.completed, seen.queue), (8, 4, 3));
+        assert_eq!((seen.busy, seen.ready, seen.booting, seen.replicas), (2, 2, 0, 2));
+        assert!((seen.service_sum - 10.0).abs() < 1e-9 && (seen.t - 60.0).abs() < 1e-9);
+        assert_eq!(seen.due, [Due { in_s: 30.0, jobs: 7 }]);
+    }
+
+    #[test]
+    fn agents_that_were_asked_for_are_on_their_way_only_where_somebody_acts() {
+        for (mode, booting) in [(Mode::Act, 2), (Mode::Advise, 0)] {
+            let mut pool = pool(mode);
+            let load = Load { workers: 0, capacity: 1, ..Load::default() };
+            let (told, _) = pool.step(&load, 15_000);
+            assert_eq!(told.recommended, 2, "the smallest pool");
+            assert_eq!(pool.observation(&load, 30_000).booting, booting, "{mode:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_off_recommends_what_there_is_and_new_bounds_count_at_once() {
+        let load = Load { workers: 9, capacity: 1, ..Load::default() };
+        let (told, _) = pool(Mode::Off).step(&load, 15_000);
+        assert_eq!((told.current, told.recommended), (9, 9));
+        let policy = ScalingPolicy { min: 4, max: 5, mode: Mode::Act, ..told.policy.clone() };
+        let now = under(&told, policy, true);
+        assert_eq!(now.recommended, 5);
+        assert!(now.why.contains("bounds"), "{}", now.why);
+    }
+}

@@ -1,0 +1,144 @@
+//! Scaling: policies, how pools stand, and KEDA's five calls.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bravo_api::keda::external_scaler_client::ExternalScalerClient;
+use bravo_api::keda::{GetMetricsRequest, ScaledObjectRef};
+use bravo_api::proto;
+use bravo_api::proto::scaling_client::ScalingClient;
+use http::Method;
+use serde_json::Value;
+use tonic::transport::Channel;
+
+use crate::harness::{call_at, get, nodes, own_node, post, put};
+
+async fn channel(address: SocketAddr) -> Channel {
+    Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap()
+}
+
+async fn delete(path: &str) -> u16 {
+    call_at(nodes()[1], Method::DELETE, path, &[], "").await.status.as_u16()
+}
+
+#[tokio::test]
+async fn a_policy_is_obeyed_by_every_node_from_its_answer_on_until_it_is_deleted() {
+    let path = "/api/v1/scaling/policy-coder";
+    let answer = get(path).await;
+    assert_eq!((answer.status.as_u16(), answer.code().as_str()), (404, "not_found"));
+    let body = r#"{"min":4,"max":9,"objective":{"start_delay_p95_ms":5000},"mode":"act","policy":"reactive"}"#;
+    let put = put(path, body).await.ok();
+    for (key, value) in [("agent_type", "policy-coder"), ("mode", "act"), ("policy", "reactive")] {
+        assert_eq!(put[key], value);
+    }
+    assert_eq!((&put["min"], &put["max"], &put["is_set"]), (&4.into(), &9.into(), &true.into()));
+    assert_eq!(put["objective"]["start_delay_p95_ms"], 5_000);
+    assert_eq!((put["recommended"].as_u64(), put["current"].as_u64()), (Some(4), Some(0)));
+    assert!(put["why"].as_str().is_some_and(|why| !why.is_empty()) && put["at"].is_string());
+    assert!(put["forecast"]["horizon_ms"] == 900_000 && put["forecast"]["points"].is_array());
+    for node in nodes() {
+        let read = call_at(*node, Method::GET, path, &[], "").await.ok();
+        assert_eq!(read["mode"], "act");
+        let list = call_at(*node, Method::GET, "/api/v1/scaling", &[], "").await.ok();
+        let names: Vec<&Value> = list["scaling"].as_array().unwrap().iter().map(|pool| &pool["agent_type"]).collect();
+        assert!(names.contains(&&"policy-coder".into()), "{names:?}");
+        assert!(list["as_of"].is_string() && list["next_cursor"].is_null());
+    }
+    let changed = call_at(nodes()[0], Method::PUT, path, &[], r#"{"max":3}"#).await.ok();
+    let of = |key: &str| changed[key].clone();
+    assert_eq!((of("min"), of("max"), of("mode"), of("recommended")), (2.into(), 3.into(), "advise".into(), 2.into()));
+    assert_eq!((delete(path).await, delete(path).await), (204, 404));
+}
+
+#[tokio::test]
+async fn a_policy_without_sense_is_refused_and_says_which_field() {
+    for (body, field) in [
+        (r#"{"min":5,"max":4}"#, "min"),
+        (r#"{"max":21}"#, "max"),
+        (r#"{"mode":"on"}"#, "mode"),
+        (r#"{"policy":"lucky"}"#, "policy"),
+        (r#"{"objective":{"start_delay_p95_ms":0}}"#, "objective.start_delay_p95_ms"),
+        (r#"{"objective":{"p95":1}}"#, "p95"),
+        (r#"{"minimum":1}"#, "minimum"),
+    ] {
+        let answer = put("/api/v1/scaling/refused", body).await;
+        assert_eq!((answer.status.as_u16(), answer.code().as_str()), (400, "invalid_argument"), "{body}");
+        assert!(answer.json()["detail"].as_str().unwrap().contains(field), "{}", answer.text);
+    }
+    assert_eq!(put("/api/v1/scaling/bravod", "{}").await.status, 400, "the nodes have no policy");
+}
+
+#[tokio::test]
+async fn grpc_has_the_same_calls() {
+    let mut scaling = ScalingClient::new(channel(nodes()[1]).await);
+    let policy = proto::ScalingPolicy { agent_type: "grpc-coder".into(), max: Some(7), ..Default::default() };
+    let put = scaling.put(proto::PutScalingRequest { policy: Some(policy) }).await.unwrap().into_inner();
+    assert_eq!((put.recommended, put.policy.unwrap().max), (2, Some(7)));
+    let read = proto::GetScalingRequest { agent_type: "grpc-coder".into() };
+    assert!(scaling.get(read.clone()).await.unwrap().into_inner().is_set);
+    let all = scaling.list(proto::ListScalingRequest {}).await.unwrap().into_inner().scaling;
+    assert!(all.iter().any(|pool| pool.policy.as_ref().is_some_and(|policy| policy.agent_type == "grpc-coder")));
+    scaling.delete(proto::DeleteScalingRequest { agent_type: "grpc-coder".into() }).await.unwrap();
+    assert_eq!(scaling.get(read).await.unwrap_err().code(), tonic::Code::NotFound);
+}
+
+fn object(key: &str, name: &str) -> ScaledObjectRef {
+    let metadata = [("scalerAddress".to_owned(), "bravo:7700".to_owned()), (key.to_owned(), name.to_owned())];
+    ScaledObjectRef { name: "agents".into(), namespace: "bravo".into(), scaler_metadata: metadata.into() }
+}
+
+#[tokio::test]
+async fn keda_gets_its_five_answers_and_the_streams_tell_of_changes() {
+    let path = "/api/v1/scaling/keda-coder";
+    put(path, r#"{"min":0,"max":5}"#).await.ok();
+    put("/api/v1/queues/keda-builds", r#"{"agent_type":"keda-coder"}"#).await.ok();
+    let mut keda = ExternalScalerClient::new(channel(nodes()[0]).await);
+    let of = object("agentType", "keda-coder");
+    assert!(!keda.is_active(of.clone()).await.unwrap().into_inner().result, "nobody is needed");
+    let mut active = keda.stream_is_active(of.clone()).await.unwrap().into_inner();
+    let mut specs = keda.stream_metric_spec(of.clone()).await.unwrap().into_inner();
+    assert!(!active.message().await.unwrap().unwrap().result, "told at once");
+    let spec = keda.get_metric_spec(of.clone()).await.unwrap().into_inner();
+    assert_eq!(specs.message().await.unwrap().unwrap(), spec);
+    assert_eq!((spec.metric_specs[0].metric_name.as_str(), spec.metric_specs[0].target_size), ("bravo-keda-coder", 1));
+
+    put(path, r#"{"min":3,"max":5}"#).await.ok();
+    let told = tokio::time::timeout(Duration::from_secs(60), active.message()).await.unwrap();
+    assert!(told.unwrap().unwrap().result, "pushed when it changes");
+    for (key, name) in [("agentType", "keda-coder"), ("queue", "keda-builds")] {
+        let ask =
+            GetMetricsRequest { scaled_object_ref: Some(object(key, name)), metric_name: "s0-bravo-keda-coder".into() };
+        let value = keda.get_metrics(ask).await.unwrap().into_inner().metric_values.remove(0);
+        assert_eq!((value.metric_name.as_str(), value.metric_value), ("bravo-keda-coder", 3));
+        assert!((value.metric_value_float - 3.0).abs() < 1e-9);
+    }
+
+    assert_eq!(keda.is_active(ScaledObjectRef::default()).await.unwrap_err().code(), tonic::Code::InvalidArgument);
+    let stranger = object("agentType", "keda-nobody");
+    assert_eq!(keda.get_metric_spec(stranger).await.unwrap_err().code(), tonic::Code::NotFound);
+    put(path, r#"{"mode":"off"}"#).await.ok();
+    assert_eq!(keda.is_active(of).await.unwrap_err().code(), tonic::Code::FailedPrecondition, "KEDA leaves it alone");
+}
+
+#[tokio::test]
+async fn a_queue_that_is_used_is_looked_at_and_so_are_the_nodes_themselves() {
+    let (address, _) = own_node(|config| config.scaling.tick_ms = 1_000).await;
+    let job = r#"{"queue":"looked-at","payload":{},"project_id":"p"}"#;
+    let deadline = Instant::now() + Duration::from_secs(120);
+    let pool = loop {
+        call_at(address, Method::POST, "/api/v1/jobs", &[], job).await.ok();
+        let answer = call_at(address, Method::GET, "/api/v1/scaling/looked-at", &[], "").await;
+        if answer.status == 200 && answer.json()["recommended"].as_u64() > Some(2) {
+            break answer.json();
+        }
+        assert!(Instant::now() < deadline, "{} {}", answer.status, answer.text);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
+    assert_eq!((&pool["is_set"], &pool["mode"], &pool["current"]), (&false.into(), &"advise".into(), &0.into()));
+    assert_eq!(pool["forecast"]["points"].as_array().map(Vec::len), Some(5));
+    let own = call_at(address, Method::GET, "/api/v1/scaling/bravod", &[], "").await.ok();
+    assert_eq!((&own["current"], &own["recommended"], &own["max"]), (&1.into(), &3.into(), &20.into()));
+    let metrics = call_at(address, Method::GET, "/metrics", &[], "").await.text;
+    assert!(metrics.contains(r#"bravo_scaling_recommended_agents{agent_type="looked-at"}"#), "{metrics}");
+    assert!(post("/api/v1/scaling", "{}").await.status == 405);
+}

@@ -1,0 +1,107 @@
+//! Pools of real agents that follow their recommendations: grown before the work comes, drained when it is done.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use bravo_tests::process::{Options, Procs, beside};
+use http::Method;
+use serde_json::{Value, json};
+
+/// When the jobs become ready that everybody knows of.
+const DELAY: Duration = Duration::from_secs(50);
+/// Agents that are there before.
+const GROWN: usize = 4;
+const JOBS: usize = 60;
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Each node may run a share of the pool.
+fn config(queue: &str) -> String {
+    let bravo = beside("bravo").unwrap();
+    let words = [bravo.to_str().unwrap(), "worker", "--queue", queue, "--concurrency", "1", "--exec", "sleep 2"];
+    let pool = format!("{{ agent_type = \"{queue}\", actuator = \"process\", command = {words:?} }}");
+    format!("[scaling]\ntick_ms = 1_000\npools = [{pool}]\n")
+}
+
+async fn get(procs: &Procs, path: &str) -> Value {
+    procs.rest.get(procs.nodes[0].public, path).await.map(|answer| answer.body).unwrap_or_default()
+}
+
+async fn workers(procs: &Procs) -> BTreeSet<String> {
+    let answer = get(procs, "/api/v1/workers").await;
+    let workers = answer["workers"].as_array().cloned().unwrap_or_default();
+    workers.iter().filter_map(|worker| worker["worker_id"].as_str().map(str::to_owned)).collect()
+}
+
+/// Processes of this pool, wherever they come from.
+fn processes(queue: &str) -> usize {
+    let named = |entry: std::fs::DirEntry| {
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+        words.contains(&b"worker".as_slice()) && words.contains(&queue.as_bytes())
+    };
+    std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| named(entry).then_some(())).count()
+}
+
+async fn within<F: Future<Output = bool>>(patience: Duration, what: &str, mut holds: impl FnMut() -> F) {
+    let deadline = Instant::now() + patience;
+    while !holds().await {
+        assert!(Instant::now() < deadline, "not within {patience:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pool_grows_before_the_jobs_come_and_is_drained_when_they_are_done() {
+    let queue = format!("builds-{}", std::process::id());
+    let options = Options { config: config(&queue), ..Options::default() };
+    let mut procs = Procs::start(options).await.unwrap();
+    let node = procs.nodes[1].public;
+    let body = json!({ "min": 1, "max": 9, "mode": "act", "objective": { "start_delay_p95_ms": 2_000 } });
+    let path = format!("/api/v1/scaling/{queue}");
+    let put = procs.rest.call(node, Method::PUT, &path, Some(&body), None, PATIENCE).await.unwrap();
+    assert!(put.is_ok(), "{:?}", put.body);
+    within(Duration::from_secs(30), "the smallest pool is there", || async { workers(&procs).await.len() == 1 }).await;
+    // What service and arrivals are like.
+    for _ in 0..12 {
+        enqueue(&procs, &queue, 1, 0).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    enqueue(&procs, &queue, JOBS, DELAY.as_millis() as u64).await;
+    let due = Instant::now() + DELAY;
+    within(DELAY - Duration::from_secs(2), "the pool has grown", || async {
+        let scaling = get(&procs, &path).await;
+        let there = workers(&procs).await.len();
+        eprintln!(
+            "{:?} before: {there} of {} agents: {}",
+            due - Instant::now(),
+            scaling["recommended"],
+            scaling["why"]
+        );
+        there >= GROWN
+    })
+    .await;
+    let list = format!("/api/v1/jobs?queue={queue}&state=succeeded&limit=200&consistency=linearizable");
+    within(DELAY + Duration::from_secs(120), "all jobs are done", || async {
+        get(&procs, &list).await["jobs"].as_array().is_some_and(|jobs| jobs.len() == JOBS + 12)
+    })
+    .await;
+    within(Duration::from_secs(180), "the pool is small again", || async { processes(&queue) == 1 }).await;
+    let jobs = get(&procs, &list).await;
+    let again: Vec<_> = jobs["jobs"].as_array().unwrap().iter().filter(|job| job["attempt"] != 1).collect();
+    assert!(again.is_empty(), "ended under way: {again:?}");
+    for node in &procs.nodes {
+        node.terminate().unwrap();
+    }
+    for node in &mut procs.nodes {
+        assert!(node.ended(Duration::from_secs(40)).await.unwrap().is_some_and(|status| status.success()));
+    }
+    assert_eq!(processes(&queue), 0, "whoever stops takes its agents along");
+}
+
+async fn enqueue(procs: &Procs, queue: &str, jobs: usize, delay_ms: u64) {
+    let job = json!({ "queue": queue, "payload": {}, "delay_ms": delay_ms });
+    let body = json!({ "jobs": vec![job; jobs] });
+    let node = procs.nodes[2].public;
+    let answer = procs.rest.call(node, Method::POST, "/api/v1/jobs", Some(&body), None, PATIENCE).await.unwrap();
+    assert!(answer.is_ok(), "{:?}", answer.body);
+}
