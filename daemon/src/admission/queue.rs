@@ -26,7 +26,7 @@ const PART_NEWEST: f64 = 0.01;
 /// Ticks in which the backlog is to come to its aim.
 const BACKLOG_TICKS: f64 = 8.0;
 /// The share of the tightest deadline that the last one to be let in may wait.
-const BACKLOG_SHARE: f64 = 0.35;
+const BACKLOG_SHARE: f64 = 0.1;
 /// Ticks without need of the gate after which it is open.
 const CALM_TICKS: u32 = 2;
 

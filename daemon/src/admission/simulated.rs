@@ -236,12 +236,6 @@ fn the_overload_table_holds_what_is_promised() {
             let ms = 60_000.0;
             let outcome = world.run(load, ms);
             let goodput = outcome.done / (CAPACITY_PER_MS * ms);
-            println!(
-                "{name} {load}: {goodput:.3} {:.3} {:.3} {:?}",
-                outcome.sum(|t| t.late) / outcome.sum(|t| t.admitted),
-                outcome.held / outcome.checked,
-                outcome.by_priority.map(|t| (t.in_time / t.asked * 100.0).round())
-            );
             let late = outcome.sum(|t| t.late) / outcome.sum(|t| t.admitted);
             let top = outcome.by_priority[9];
             // Near the edge some percent are given for deadlines that are met.
