@@ -27,6 +27,8 @@ const PART_NEWEST: f64 = 0.01;
 const BACKLOG_TICKS: f64 = 8.0;
 /// The share of the tightest deadline that the last one to be let in may wait.
 const BACKLOG_SHARE: f64 = 0.1;
+/// The backlog is not made smaller than for this share of what is done, or workers would run dry.
+const BACKLOG_LEFT_MIN: f64 = 0.25;
 /// Ticks without need of the gate after which it is open.
 const CALM_TICKS: u32 = 2;
 
@@ -291,7 +293,8 @@ impl Control {
         let room = |priority: usize| {
             let above: f64 = self.arrivals.iter().skip(priority + 1).sum();
             let waits: f64 = load.open.iter().skip(priority).sum();
-            let aim = (done * ms).min((done - above).max(0.0) * self.tight_ms * BACKLOG_SHARE);
+            let aim = (done - above).max(done * BACKLOG_LEFT_MIN) * self.tight_ms * BACKLOG_SHARE;
+            let aim = aim.min(done * ms);
             let ungated: f64 = self.ungated.iter().skip(priority).sum();
             (done * ms + (aim + free - waits) / BACKLOG_TICKS) * part - ungated
         };
