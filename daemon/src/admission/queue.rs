@@ -21,10 +21,14 @@ const EFFICIENCY_NEWEST: f64 = 0.05;
 const ARRIVALS_NEWEST: f64 = 0.1;
 /// What a tick leaves of the counts by priority before it.
 const MIX_KEPT: f64 = 0.92;
+/// How much the newest tick counts in the part of all jobs that come to this node.
+const PART_NEWEST: f64 = 0.01;
 /// Ticks in which the backlog is to come to its aim.
 const BACKLOG_TICKS: f64 = 8.0;
 /// The share of the tightest deadline that the last one to be let in may wait.
-const BACKLOG_SHARE: f64 = 0.35;
+const BACKLOG_SHARE: f64 = 0.1;
+/// The backlog is not made smaller than for this share of what is done, or workers would run dry.
+const BACKLOG_LEFT_MIN: f64 = 0.25;
 /// Ticks without need of the gate after which it is open.
 const CALM_TICKS: u32 = 2;
 
@@ -155,6 +159,10 @@ pub(crate) struct Control {
     mix: [f64; PRIORITIES],
     own: f64,
     scale: f64,
+    /// What came to this node a tick, and to all, while all were let in. While nodes refuse, what each lets in follows
+    /// from what it takes for its part: were that measured then, the one that lets in less would have less and less.
+    part: (f64, f64),
+    open_ticks: u32,
     ungated: [f64; PRIORITIES],
     demand: Demand,
     gate: Gate,
@@ -173,6 +181,8 @@ impl Default for Control {
             mix: [0.0; PRIORITIES],
             own: 0.0,
             scale: 1.0,
+            part: (0.0, 0.0),
+            open_ticks: 0,
             ungated: [0.0; PRIORITIES],
             demand: Demand::default(),
             gate: Gate::OPEN,
@@ -250,6 +260,12 @@ impl Control {
         self.own += (own - self.own) * newest;
         // Other nodes' jobs, and retries. The two are not counted at quite the same moment.
         self.scale = if self.own > 0.0 { (all / self.own).clamp(1.0, 1_000.0) } else { 1.0 };
+        if self.tight_ms == 0.0 && look.arrived > 0.0 {
+            self.open_ticks = self.open_ticks.saturating_add(1);
+            let newest = PART_NEWEST.max(1.0 / f64::from(self.open_ticks));
+            (self.part.0, self.part.1) =
+                (self.part.0 + (own - self.part.0) * newest, self.part.1 + (look.arrived - self.part.1) * newest);
+        }
         let kept = if has_moved && own > 0.0 { 0.0 } else { MIX_KEPT };
         for (mix, count) in self.mix.iter_mut().zip(counts.admitted) {
             *mix = *mix * kept + count;
@@ -272,12 +288,15 @@ impl Control {
             return;
         };
         let free = (load.slots - load.leased).max(0.0);
+        let (own, all) = self.part;
+        let part = if all > 0.0 { (own / all).clamp(0.001, 1.0) } else { 1.0 };
         let room = |priority: usize| {
             let above: f64 = self.arrivals.iter().skip(priority + 1).sum();
             let waits: f64 = load.open.iter().skip(priority).sum();
-            let aim = (done * ms).min((done - above).max(0.0) * self.tight_ms * BACKLOG_SHARE);
+            let aim = (done - above).max(done * BACKLOG_LEFT_MIN) * self.tight_ms * BACKLOG_SHARE;
+            let aim = aim.min(done * ms);
             let ungated: f64 = self.ungated.iter().skip(priority).sum();
-            (done * ms + (aim + free - waits) / BACKLOG_TICKS) / self.scale - ungated
+            (done * ms + (aim + free - waits) / BACKLOG_TICKS) * part - ungated
         };
         self.gate = self.gate.towards(self.demand.gate(room));
         self.calm = if self.gate.is_open() && counts.missed_ms == 0.0 { self.calm + 1 } else { 0 };
