@@ -1,9 +1,7 @@
 //! The loop of meta's leader: a look each tick; what was learned is handed on when another node comes to lead.
 
 use std::sync::Arc;
-use std::time::Duration;
-
-use tokio::time::MissedTickBehavior;
+use std::time::{Duration, Instant};
 
 use super::Scaling;
 use super::brain::Brain;
@@ -11,20 +9,33 @@ use crate::cluster::Cluster;
 use crate::raft::types::META_GROUP;
 use crate::telemetry::samples::PoolSample;
 
+/// How often it is looked who leads.
+const WATCH_EVERY: Duration = Duration::from_millis(250);
+/// Time that the leader before has to hand on what it learned.
+const SETTLE: Duration = Duration::from_secs(1);
+
 pub(super) async fn run(cluster: Arc<Cluster>) {
-    let mut ticks = tokio::time::interval(cluster.scaling.tick());
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut since, mut next) = (None, Instant::now());
     loop {
-        ticks.tick().await;
-        let mut brain = cluster.scaling.brain.lock().await;
-        if cluster.leads(META_GROUP) {
-            let lived = brain.take().unwrap_or_default();
-            *brain = Some(lived.tick(&cluster).await);
-        } else if let Some(lived) = brain.take() {
-            // The next leader has looked already or will; what it has not learned it gets now.
-            lived.save(&cluster, Duration::ZERO).await;
-            cluster.scaling.forget();
+        tokio::time::sleep(WATCH_EVERY).await;
+        let now = Instant::now();
+        if !cluster.leads(META_GROUP) {
+            since = None;
+            let mut brain = cluster.scaling.brain.lock().await;
+            if let Some(lived) = brain.take() {
+                lived.save(&cluster, Duration::ZERO).await;
+                cluster.scaling.forget();
+            }
+            continue;
         }
+        if now.duration_since(*since.get_or_insert(now)) < SETTLE || now < next {
+            continue;
+        }
+        // Steady, unless a look took longer than a tick.
+        next = (next + cluster.scaling.tick()).max(now);
+        let mut brain = cluster.scaling.brain.lock().await;
+        let lived = brain.take().unwrap_or_default();
+        *brain = Some(lived.tick(&cluster).await);
     }
 }
 
