@@ -19,6 +19,8 @@ const LEFT_SHARE_MIN: f64 = 0.01;
 const URGENT_MS: f64 = 60_000.0;
 /// How well rates are known.
 const RATE_ERROR: f64 = 0.02;
+/// How far fewer jobs may have ended than expected, where free slots are counted on: in standard deviations.
+const ENDED_MARGIN: f64 = 0.7;
 /// The wait of a job that finds a free worker: the way to it.
 const IDLE_SIGMA_MS: f64 = 2.0;
 
@@ -101,11 +103,12 @@ impl Load {
         let service = self.service_ms.unwrap_or(0.0);
         // Slots that are not full are filled by what came since; they are emptied as jobs end.
         let free_then = (self.slots - self.leased).max(0.0);
-        let ended = done.min(self.leased / service.max(0.1)) * age_ms;
         let all: f64 = self.open.iter().chain(since).sum();
-        let free = self.slots - (self.leased + all - ended).max(0.0);
+        let ended = (done.min(self.leased / service.max(0.1)) * age_ms).min(self.leased + all);
+        let free = self.slots - (self.leased + all - ended);
         let first = self.ahead(priority, since, age_ms) - if self.leased < self.slots { free_then } else { 0.0 };
-        if free.min(self.tokens - all) >= 1.0 {
+        // How many ended since is random too.
+        if free.min(self.tokens - all) >= 1.0 + ENDED_MARGIN * ended.sqrt() {
             return Some(Guess::AT_ONCE);
         }
         let first = first.max(0.0) + 1.0;
