@@ -19,8 +19,6 @@ const LEFT_SHARE_MIN: f64 = 0.01;
 const URGENT_MS: f64 = 60_000.0;
 /// How well rates are known.
 const RATE_ERROR: f64 = 0.02;
-/// How far fewer jobs may have ended than expected, where free slots are counted on: in standard deviations.
-const ENDED_MARGIN: f64 = 0.7;
 /// The wait of a job that finds a free worker: the way to it.
 const IDLE_SIGMA_MS: f64 = 2.0;
 
@@ -107,8 +105,7 @@ impl Load {
         let ended = (done.min(self.leased / service.max(0.1)) * age_ms).min(self.leased + all);
         let free = self.slots - (self.leased + all - ended);
         let first = self.ahead(priority, since, age_ms) - if self.leased < self.slots { free_then } else { 0.0 };
-        // How many ended since is random too.
-        if free.min(self.tokens - all) >= 1.0 + ENDED_MARGIN * ended.sqrt() {
+        if free.min(self.tokens - all) >= 1.0 {
             return Some(Guess::AT_ONCE);
         }
         let first = first.max(0.0) + 1.0;
