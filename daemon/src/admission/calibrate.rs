@@ -106,6 +106,9 @@ mod tests {
     use super::*;
     use crate::admission::testing::Draws;
 
+    /// A wait, from a uniform draw.
+    type Shape = fn(f64) -> f64;
+
     /// The share of waits that the interval holds, when they are `wait` of a uniform draw.
     fn coverage(guess: Guess, wait: impl Fn(f64) -> f64) -> (f64, f64) {
         let (mut calibration, mut draws) = (Calibration::default(), Draws::new(7));
@@ -125,7 +128,7 @@ mod tests {
     #[test]
     fn nine_of_ten_waits_are_held_however_wrong_the_guess_is() {
         let guess = Guess { wait_ms: 500.0, sigma_ms: 40.0 };
-        let shapes: [(&str, fn(f64) -> f64); 4] = [
+        let shapes: [(&str, Shape); 4] = [
             ("twice as long as guessed", |u| 1_000.0 + 300.0 * u),
             ("shorter, with a long tail", |u| 200.0 - 100.0 * (1.0 - u).ln()),
             ("nearly exact", |u| 500.0 + 80.0 * u),

@@ -101,9 +101,9 @@ impl Load {
         let service = self.service_ms.unwrap_or(0.0);
         // Slots that are not full are filled by what came since; they are emptied as jobs end.
         let free_then = (self.slots - self.leased).max(0.0);
-        let ended = done.min(self.leased / service.max(0.1)) * age_ms;
         let all: f64 = self.open.iter().chain(since).sum();
-        let free = self.slots - (self.leased + all - ended).max(0.0);
+        let ended = (done.min(self.leased / service.max(0.1)) * age_ms).min(self.leased + all);
+        let free = self.slots - (self.leased + all - ended);
         let first = self.ahead(priority, since, age_ms) - if self.leased < self.slots { free_then } else { 0.0 };
         if free.min(self.tokens - all) >= 1.0 {
             return Some(Guess::AT_ONCE);

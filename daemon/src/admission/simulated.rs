@@ -187,7 +187,7 @@ impl World {
                 outcome.checked += 1.0;
                 outcome.held += f64::from(u8::from(interval.holds(wait.round())));
                 let node = &mut self.nodes[job.node];
-                if node.asked % SAMPLED == 0 {
+                if node.asked.is_multiple_of(SAMPLED) {
                     node.control.calibration.learn(guess, wait);
                 }
             }
