@@ -262,8 +262,10 @@ impl Workers {
         let now = Instant::now();
         let mut seen = self.seen.lock();
         seen.retain(|_, entry| entry.is_there(now));
+        // Who has taken its leave is no agent that is there, however lately it was.
         let mut list: Vec<WorkerSeen> = seen
             .iter()
+            .filter(|(_, entry)| !entry.left)
             .map(|(worker, entry)| WorkerSeen {
                 worker: worker.clone(),
                 agent_type: entry.described.agent_type.clone(),

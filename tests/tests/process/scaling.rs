@@ -58,7 +58,7 @@ async fn a_pool_grows_before_the_jobs_come_and_is_drained_when_they_are_done() {
     let options = Options { config: config(&queue), ..Options::default() };
     let mut procs = Procs::start(options).await.unwrap();
     let node = procs.nodes[1].public;
-    let body = json!({ "min": 1, "max": 9, "mode": "act", "objective": { "start_delay_p95_ms": 2_000 } });
+    let body = json!({ "min": 1, "max": 9, "mode": "act", "objective": { "start_delay_p95_ms": 30_000 } });
     let path = format!("/api/v1/scaling/{queue}");
     let put = procs.rest.call(node, Method::PUT, &path, Some(&body), None, PATIENCE).await.unwrap();
     assert!(put.is_ok(), "{:?}", put.body);
