@@ -77,12 +77,17 @@ impl Pool {
             p90: finite(point.p90),
             agents: point.agents,
         };
+        let known = load.coming.iter().fold(0_u64, |sum, (_, jobs)| sum + u64::from(*jobs));
+        let why = match known {
+            0 => advice.why.clone(),
+            _ => format!("{}; {known} jobs are known to become ready within a quarter of an hour", advice.why),
+        };
         let seen = PoolSeen {
             policy: self.policy.clone(),
             is_set: self.is_set,
             current: load.workers,
             recommended: advice.replicas,
-            why: advice.why.clone(),
+            why,
             horizon_ms: HORIZON_MS,
             points: self.controller.predict_load().into_iter().map(point).collect(),
             at,
@@ -162,6 +167,8 @@ mod tests {
         assert_eq!((seen.busy, seen.ready, seen.booting, seen.replicas), (2, 2, 0, 2));
         assert!((seen.service_sum - 10.0).abs() < 1e-9 && (seen.t - 60.0).abs() < 1e-9);
         assert_eq!(seen.due, [Due { in_s: 30.0, jobs: 7 }]);
+        let (told, _) = pool(Mode::Advise).step(&load, 60_000);
+        assert!(told.why.ends_with("; 7 jobs are known to become ready within a quarter of an hour"), "{}", told.why);
     }
 
     #[test]
