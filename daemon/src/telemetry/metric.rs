@@ -90,7 +90,7 @@ metrics! {
     /// lay between their 5th and their 95th percentile: 90 % are to.
     ETA_CHECKED = "bravo_eta_checked_total", Counter, "jobs", ["held"];
     /// Those of them that waited no longer than the 95th percentile, the `p95` that callers are told.
-    ETA_BELOW = "bravo_eta_below_p95_total", Counter, "jobs", [];
+    ETA_BELOW = "bravo_eta_below_upper_total", Counter, "jobs", [];
     /// Requests that were refused with `rate_limited`, by the limit of `[rate_limits]`: `address`, `key` or `global`.
     RATE_LIMITED = "bravo_requests_rate_limited_total", Counter, "requests", ["limit"];
     /// Peers that kept this node waiting, by what for: to `connect` (the TLS handshake, the first bytes), for more of
