@@ -6,7 +6,7 @@
 //!          completions a ms − more urgent arrivals a ms              and the rates are known to some percent
 //! ```
 //!
-//! The quantiles of that noise are not believed: [`super::calibrate`] learns them from what jobs really waited.
+//! The quantiles of that noise are not believed: `calibrate` learns them from what jobs really waited.
 
 use super::PRIORITIES;
 
