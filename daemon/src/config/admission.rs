@@ -13,8 +13,9 @@ section! {
         overload: bool = true, Kind::Boolean;
         /// Milliseconds between two looks at queues, workers and the node itself.
         tick_ms: u64 = 250, int(50, 10_000);
-        /// Milliseconds that the fastest enqueue of a tick may take: over it, commands queue up.
-        queue_time_target_ms: u64 = 500, int(10, 60_000);
+        /// Milliseconds that the fastest enqueue of a tick may take: over it, commands queue up. The default is well above
+        /// the time that a partition takes to find a new leader on a slow machine.
+        queue_time_target_ms: u64 = 5_000, int(10, 60_000);
         /// Bytes of memory that this process may have in RAM; 0 for nine tenths of what the machine, or the control
         /// group, has.
         memory_bytes_max: u64 = 0, int(0, 16_384 * GIB);

@@ -16,8 +16,9 @@ use crate::transport::wire::{RosterEntry, WorkerSeen};
 
 /// A worker that was not heard of for this long is gone.
 const AGE: Duration = Duration::from_secs(60);
-/// One that asked within this time may be counted on to ask again.
-const FRESH: Duration = Duration::from_secs(10);
+/// One that asked within this time may be counted on to ask again. Short: on its account others may be kept from work,
+/// which would wait for nobody if it does not come back.
+const FRESH: Duration = Duration::from_secs(2);
 /// Workers remembered at a time; further ones work unseen.
 const WORKERS_MAX: usize = 10_000;
 /// Queues remembered of one worker.
