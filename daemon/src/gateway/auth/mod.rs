@@ -11,6 +11,7 @@ pub(crate) mod audit;
 mod door;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bravo_model::key::Roles;
 use bravo_model::{Code, Name, Refusal};
@@ -18,6 +19,8 @@ use bravo_model::{Code, Name, Refusal};
 pub(crate) use audit::Audit;
 pub(crate) use door::Door;
 
+/// How often streams see to it that what they were opened with still holds.
+pub(crate) const KEY_EVERY: Duration = Duration::from_secs(1);
 /// Who nobody knows.
 const ANONYMOUS: &str = "anonymous";
 

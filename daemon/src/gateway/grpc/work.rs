@@ -29,6 +29,7 @@ use crate::dispatch::streams::{OpenStream, Unwanted};
 use crate::dispatch::workers::{Card, Described};
 use crate::dispatch::{Credit, Dispatcher, Profile, Waiter};
 use crate::gateway::app::App;
+use crate::gateway::auth::KEY_EVERY;
 use crate::gateway::call::Call;
 use crate::gateway::service::{held::Held, items};
 use crate::transport::wire::Delivery;
@@ -40,8 +41,6 @@ pub(super) type Answers = ReceiverStream<Result<proto::WorkResponse, Status>>;
 const OUT_MAX: usize = 4;
 /// A worker that does not read for this long is cut off.
 const UNREAD_MAX: Duration = Duration::from_secs(30);
-/// How often it is seen to that the worker's key still holds.
-const KEY_EVERY: Duration = Duration::from_secs(1);
 /// Longest wait for the hello.
 const HELLO_MAX: Duration = Duration::from_secs(10);
 /// Batches of acks, nacks and extensions that are under way.

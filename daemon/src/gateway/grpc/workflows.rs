@@ -87,7 +87,7 @@ impl Workflows for Api {
         let message = request.into_inner();
         let id = id(&message.id)?;
         workflows::must_be_there(&self.app, &call, id).await.map_err(status_of)?;
-        let follow = Follow::start(&self.app, id, message.after).map_err(status_of)?;
+        let follow = Follow::start(&self.app, &call.caller, id, message.after).map_err(status_of)?;
         let events = futures_util::stream::unfold(follow, |mut follow| async move {
             let event = follow.next().await?;
             Some((Ok(event), follow))

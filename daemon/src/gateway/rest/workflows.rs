@@ -200,7 +200,7 @@ pub(super) async fn events(
         // Tells a browser's EventSource that there is nothing to come back for.
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let follow = Follow::start(&app, id, after)?;
+    let follow = Follow::start(&app, &call.caller, id, after)?;
     in_flight.leave();
     let events = futures_util::stream::unfold(follow, |mut follow| async move {
         let event = follow.next().await?;

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -15,11 +14,9 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::events::{Noted, Place, Watcher};
 use crate::gateway::app::App;
-use crate::gateway::auth::Caller;
+use crate::gateway::auth::{Caller, KEY_EVERY};
 use crate::telemetry::events::RequestShed;
 
-/// How often it is seen to that the caller's key still holds.
-const KEY_EVERY: Duration = Duration::from_secs(1);
 /// Events that are taken from the feed at a time.
 const AT_ONCE: usize = 500;
 

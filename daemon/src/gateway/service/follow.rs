@@ -11,6 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::workflows::{events_here, group};
 use crate::gateway::app::App;
+use crate::gateway::auth::{Caller, KEY_EVERY};
 use crate::telemetry::events::RequestShed;
 
 /// Entries that are applied within this time are looked at together.
@@ -21,6 +22,7 @@ const APPEARS: Duration = Duration::from_secs(10);
 /// One stream's place.
 pub(crate) struct Follow {
     app: Arc<App>,
+    caller: Caller,
     id: WorkflowId,
     after: u32,
     ready: VecDeque<proto::WorkflowEvent>,
@@ -31,13 +33,22 @@ pub(crate) struct Follow {
 
 impl Follow {
     /// From the event after a number on. Streams take a place among the calls that wait.
-    pub(crate) fn start(app: &Arc<App>, id: WorkflowId, after: u32) -> Result<Self, Refusal> {
+    pub(crate) fn start(app: &Arc<App>, caller: &Caller, id: WorkflowId, after: u32) -> Result<Self, Refusal> {
         let place = app.waiting.clone().try_acquire_owned().map_err(|_| {
             RequestShed { reason: "limits.waiting_leases_max" }.emit();
             Refusal::retry_after(Code::Shed, "as many calls wait at this node as may", 1_000)
         })?;
         let since = tokio::time::Instant::now();
-        Ok(Self { app: app.clone(), id, after, ready: VecDeque::new(), over: false, since, _place: place })
+        Ok(Self {
+            app: app.clone(),
+            caller: caller.clone(),
+            id,
+            after,
+            ready: VecDeque::new(),
+            over: false,
+            since,
+            _place: place,
+        })
     }
 
     /// The next event; none when the workflow is over, or the node takes its leave.
@@ -64,8 +75,11 @@ impl Follow {
                 None if self.since.elapsed() > APPEARS => return None,
                 None => {}
             }
+            // A stream outlives the check at its start.
+            self.app.door.holds(&self.app.cluster, &self.caller).ok()?;
             tokio::select! {
                 changed = applied.changed() => changed.ok()?,
+                () = tokio::time::sleep(KEY_EVERY) => {}
                 () = self.app.drain.cancelled() => return None,
             }
             tokio::time::sleep(PACE).await;

@@ -13,6 +13,7 @@ use super::spread::spread;
 use super::wrong_reply;
 use crate::cluster::Repeat;
 use crate::gateway::app::App;
+use crate::gateway::auth::Caller;
 use crate::gateway::call::{Call, hash};
 use crate::raft::types::META_GROUP;
 use crate::scaling::OWN;
@@ -141,6 +142,7 @@ pub(crate) fn metric(seen: &PoolSeen, asked: &str) -> Result<keda::GetMetricsRes
 /// Looks at one pool again and again, and tells what has changed.
 pub(crate) struct Watched<T> {
     app: Arc<App>,
+    caller: Caller,
     of: keda::ScaledObjectRef,
     of_pool: fn(&PoolSeen) -> T,
     last: Option<T>,
@@ -156,12 +158,21 @@ impl<T: Clone + PartialEq> Watched<T> {
         of_pool: fn(&PoolSeen) -> T,
     ) -> Result<Self, Refusal> {
         for_keda(app, Some(&of), call.deadline).await?;
-        Ok(Self { app: app.clone(), of, of_pool, last: None, changes: app.cluster.scaling_changes() })
+        Ok(Self {
+            app: app.clone(),
+            caller: call.caller.clone(),
+            of,
+            of_pool,
+            last: None,
+            changes: app.cluster.scaling_changes(),
+        })
     }
 
-    /// The next one; none when the node takes its leave.
+    /// The next one; none when the node takes its leave, or the caller's key does not hold any more.
     pub(crate) async fn next(&mut self) -> Option<T> {
         loop {
+            // A stream outlives the check at its start.
+            self.app.door.holds(&self.app.cluster, &self.caller).ok()?;
             let looked = for_keda(&self.app, Some(&self.of), Instant::now() + LOOK_PATIENCE).await;
             // A leader that cannot be asked says nothing of the pool.
             if let Ok(seen) = looked {

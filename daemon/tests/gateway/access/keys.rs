@@ -29,6 +29,26 @@ async fn a_key_holds_at_every_node_from_its_making_and_at_none_from_its_revocati
 }
 
 #[tokio::test]
+async fn streams_end_when_their_key_does() {
+    let made = key(None, &["read"]).await;
+    let workflow = json!({"name": "w", "tasks": [{"id": "a", "wait_signal": "never"}]}).to_string();
+    let id = post("/api/v1/workflows", workflow).await.ok()["id"].as_str().unwrap().to_owned();
+    let streams = ["/api/v1/events?queue=nothing-happens".to_owned(), format!("/api/v1/workflows/{id}/events")];
+    let streams = streams.map(|path| {
+        let made = made.clone();
+        tokio::spawn(async move { ask(&made, Method::GET, &path, "").await.status.as_u16() })
+    });
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    assert!(streams.iter().all(|stream| !stream.is_finished()), "they go on while the key holds");
+    let id = made.split('_').nth(1).unwrap();
+    call_at(nodes()[1], Method::DELETE, &format!("/api/v1/keys/{id}"), &[], "").await;
+    for stream in streams {
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(20), stream).await;
+        assert_eq!(ended.expect("it ends").unwrap(), 200);
+    }
+}
+
+#[tokio::test]
 async fn a_wrong_secret_is_refused_like_a_key_that_never_was() {
     let made = key(None, &["admin"]).await;
     let (start, last) = made.split_at(made.len() - 1);
@@ -47,7 +67,9 @@ async fn a_wrong_secret_is_refused_like_a_key_that_never_was() {
 
 #[tokio::test]
 async fn a_key_ends_when_it_expires() {
-    let soon = bravo_api::Timestamp(now_ms() + 1_500);
+    // The first to ask waits for the cluster to start.
+    nodes();
+    let soon = bravo_api::Timestamp(now_ms() + 3_000);
     let body = json!({"name": "short", "roles": ["read"], "expires_at": soon}).to_string();
     let made = post("/api/v1/keys", body).await.ok()["key"].as_str().unwrap().to_owned();
     assert_eq!(status_at(0, &made).await, 200);
