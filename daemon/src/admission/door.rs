@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bravo_api::proto;
 use bravo_model::command::{NewJob, When};
-use bravo_model::{Code, Name, Refusal};
+use bravo_model::{Code, Name, Refusal, Time};
 use bravo_storage::cache::MemoryCache;
 use parking_lot::{Mutex, RwLock};
 
@@ -101,6 +101,8 @@ pub struct Admission {
     refused: AtomicU64,
     /// Jobs came since workers were last asked for.
     used: AtomicBool,
+    /// The state's time when it was last looked at: deadlines are in it, and it knows no jumps of a wall clock.
+    time: Mutex<(Time, Instant)>,
 }
 
 /// Jobs that were let in.
@@ -137,7 +139,7 @@ struct Place<'a> {
     job: &'a NewJob,
     rung: usize,
     now: Instant,
-    wall: u64,
+    time: Time,
 }
 
 /// Why a call is refused, and for how long.
@@ -168,7 +170,18 @@ impl Admission {
             }),
             refused: AtomicU64::new(0),
             used: AtomicBool::new(false),
+            time: Mutex::new((wall(), Instant::now())),
         }
+    }
+
+    /// The state's time now.
+    pub(crate) fn is_now(&self, time: Time, now: Instant) {
+        *self.time.lock() = (time, now);
+    }
+
+    fn time(&self, now: Instant) -> Time {
+        let (time, at) = *self.time.lock();
+        time.saturating_add(u64::try_from(now.saturating_duration_since(at).as_millis()).unwrap_or(u64::MAX))
     }
 
     /// Workers for a queue are on their way: estimates count on them from when they are to be there. They are
@@ -182,12 +195,13 @@ impl Admission {
 
     /// Judges the jobs of a call: all are let in, or none.
     pub(crate) fn admit(&self, jobs: &[NewJob]) -> Result<Admitted, Refusal> {
-        let (now, wall) = (Instant::now(), wall());
+        let now = Instant::now();
+        let time = self.time(now);
         self.used.store(true, Ordering::Relaxed);
-        let rungs = self.pass_node(jobs, wall)?;
+        let rungs = self.pass_node(jobs, time)?;
         let mut admitted = Admitted { etas: Vec::with_capacity(jobs.len()), ..Admitted::default() };
         let mut places =
-            jobs.iter().zip(rungs).enumerate().map(|(at, (job, rung))| Place { at, job, rung, now, wall }).peekable();
+            jobs.iter().zip(rungs).enumerate().map(|(at, (job, rung))| Place { at, job, rung, now, time }).peekable();
         // Jobs of one queue that stand together share one lock.
         while let Some(name) = places.peek().map(|place| &place.job.queue) {
             let queue = self.queue(name, now);
@@ -209,12 +223,12 @@ impl Admission {
     }
 
     /// The node's own limits: the rungs of the jobs, if all may pass.
-    fn pass_node(&self, jobs: &[NewJob], wall: u64) -> Result<Vec<usize>, Refusal> {
+    fn pass_node(&self, jobs: &[NewJob], time: Time) -> Result<Vec<usize>, Refusal> {
         let mut rungs = Vec::with_capacity(jobs.len());
         let mut last: Option<(&Name, u8, usize)> = None;
         for job in jobs {
             let same = last.filter(|(project, priority, _)| *priority == job.priority && *project == &job.project);
-            let rung = same.map_or_else(|| rung(job.priority.into(), job.project.as_str(), wall), |(.., rung)| rung);
+            let rung = same.map_or_else(|| rung(job.priority.into(), job.project.as_str(), time), |(.., rung)| rung);
             last = Some((&job.project, job.priority, rung));
             rungs.push(rung);
         }
@@ -279,7 +293,7 @@ impl Admission {
     /// What a job asks for, and milliseconds until it may start. A job for later is no work yet.
     fn ask(&self, place: &Place<'_>) -> (f64, Ask) {
         let after = |when: When| match when {
-            When::At(at) => at.saturating_sub(place.wall) as f64,
+            When::At(at) => at.saturating_sub(place.time) as f64,
             When::In(ms) => ms as f64,
         };
         let delay_ms = place.job.run_at.map_or(0.0, after);
@@ -390,4 +404,24 @@ impl Admission {
 fn eta(interval: Interval, delay_ms: f64) -> proto::Eta {
     let at_least = |ms: f64| ms.max(delay_ms).ceil() as u64;
     proto::Eta { p50_ms: at_least(interval.p50_ms), p95_ms: at_least(interval.p95_ms) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bravo_model::Payload;
+
+    #[test]
+    fn a_deadline_is_held_against_the_states_time_and_not_against_a_clock_that_jumped() {
+        let admission = Admission::new(config::Admission::default());
+        let now = Instant::now();
+        // Far from any wall clock.
+        admission.is_now(1_000_000, now);
+        let name = |text: &str| Name::parse("name", text).unwrap();
+        let mut job = NewJob::new(name("q"), name("p"), Payload { json: true, bytes: "1".into() });
+        job.deadline = Some(When::At(1_012_000));
+        let later = now + Duration::from_secs(2);
+        let place = Place { at: 0, job: &job, rung: 0, now: later, time: admission.time(later) };
+        assert_eq!(admission.ask(&place).1.ttl_ms, Some(10_000.0));
+    }
 }

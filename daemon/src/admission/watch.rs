@@ -72,6 +72,10 @@ impl Watch {
 
     /// One tick.
     pub(crate) fn tick(&mut self) {
+        let time = self.partitions().map(|group| group.shared.clock.now()).max();
+        if let Some(time) = time.filter(|time| *time > 0) {
+            self.admission.is_now(time, Instant::now());
+        }
         let mut shut: f64 = 0.0;
         for (name, queue) in self.admission.watched(Instant::now()) {
             shut = shut.max(self.look(&name, &queue));
