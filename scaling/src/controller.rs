@@ -110,6 +110,11 @@ impl Controller {
         ((self.state.boot.mean_s() / self.settings.tick_s).round() as usize).clamp(1, LEAD_MAX)
     }
 
+    /// Seconds that an agent takes to start, as was seen lately.
+    pub fn boot_s(&self) -> f64 {
+        self.state.boot.mean_s()
+    }
+
     /// Whether `refit(&state.history, lead)` should be run, wherever there is time for it.
     pub fn wants_refit(&self) -> bool {
         self.model.is_stale(&self.state.history, self.lead())

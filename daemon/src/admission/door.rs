@@ -186,7 +186,7 @@ impl Admission {
 
     /// Workers for a queue are on their way: estimates count on them from when they are to be there. They are
     /// forgotten then, since those that came are seen; saying it again replaces what was said before.
-    pub fn expect(&self, queue: &Name, coming: &[Coming]) {
+    pub(crate) fn expect(&self, queue: &Name, coming: &[Coming]) {
         let now = Instant::now();
         if let Some(queue) = self.queue(queue, now) {
             queue.lock().coming = coming.iter().take(4).map(|coming| (*coming, now)).collect();

@@ -14,6 +14,7 @@
 //! which are the work of something accepted, do not come by here.
 
 pub(crate) mod calibrate;
+pub(crate) mod coming;
 mod door;
 pub mod estimate;
 pub(crate) mod ladder;
@@ -29,7 +30,6 @@ pub(crate) mod watch;
 
 pub use door::Admission;
 pub(crate) use door::Admitted;
-pub use estimate::Coming;
 
 /// Priorities, 0 to 9.
 pub(crate) const PRIORITIES: usize = 10;

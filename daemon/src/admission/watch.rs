@@ -12,6 +12,7 @@ use bravo_model::row::Flow;
 use bravo_model::{Name, view};
 use parking_lot::Mutex;
 
+use super::coming::{Growing, OnTheWay};
 use super::door::{Admission, Queue};
 use super::estimate::Coming;
 use super::memory;
@@ -24,6 +25,7 @@ use crate::raft::types::{META_GROUP, partition_group};
 use crate::telemetry::ProcessSample;
 use crate::telemetry::events::EtaChecked;
 use crate::telemetry::samples::AdmissionSample;
+use crate::transport::wire::PoolSeen;
 
 /// How often workers and memory are asked for while jobs come.
 const SELDOM: Duration = Duration::from_secs(1);
@@ -39,6 +41,7 @@ pub(crate) struct Watch {
     memory_used: f64,
     memory_bound: Option<f64>,
     asked: Option<Instant>,
+    way: OnTheWay,
 }
 
 impl Watch {
@@ -46,7 +49,16 @@ impl Watch {
     pub(crate) fn new(cluster: Arc<Cluster>, admission: Arc<Admission>) -> Self {
         let memory_bound = memory::bound(admission.options.memory_bytes_max);
         let (overload, slots) = (Overload::default(), HashMap::new());
-        Self { cluster, admission, overload, slots, memory_used: 0.0, memory_bound, asked: None }
+        Self {
+            cluster,
+            admission,
+            overload,
+            slots,
+            memory_used: 0.0,
+            memory_bound,
+            asked: None,
+            way: OnTheWay::default(),
+        }
     }
 
     /// Whether workers are to be asked for.
@@ -67,6 +79,29 @@ impl Watch {
                 self.admission.serve(&queue, now);
                 *self.slots.entry(queue).or_default() += f64::from(capacity);
             }
+        }
+    }
+
+    /// Takes over which pools grow. `type_of` tells a queue's agents where it is configured; else they have its name.
+    pub(crate) fn pools(&mut self, pools: Vec<PoolSeen>, type_of: impl Fn(&Name) -> Option<Name>) {
+        let now = Instant::now();
+        let there: HashMap<Name, u32> =
+            pools.iter().map(|pool| (pool.policy.agent_type.clone(), pool.current)).collect();
+        let growing = |pool: PoolSeen| Growing {
+            missing: pool.recommended.saturating_sub(pool.current),
+            boot: Duration::from_millis(pool.boot_ms),
+            agent_type: pool.policy.agent_type,
+        };
+        let expected = self.way.look(pools.into_iter().map(growing).collect(), now);
+        for (queue, _) in self.admission.watched(now) {
+            let agent_type = type_of(&queue).unwrap_or_else(|| queue.clone());
+            let coming = expected.get(&agent_type).map(|(agents, in_ms)| {
+                // As many jobs at a time as those do that are there.
+                let agents_there = there.get(&agent_type).copied().unwrap_or(0).max(1);
+                let slots = self.slots.get(&queue).copied().unwrap_or(1.0).max(1.0) / f64::from(agents_there);
+                Coming { slots: slots * f64::from(*agents), in_ms: *in_ms }
+            });
+            self.admission.expect(&queue, coming.as_slice());
         }
     }
 

@@ -32,22 +32,25 @@ mod unpack;
 mod wire;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use bravo_model::scaling::Mode;
 use tokio::net::TcpListener;
 
-use crate::admission::Admission;
 use crate::admission::watch::Watch;
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::reload;
 use crate::telemetry::Telemetry;
+use crate::transport::wire::PoolSeen;
 use app::App;
 use front::Front;
 use service::readiness;
 use tls::PublicTls;
 
+/// Longest wait for how pools stand.
+const POOLS_PATIENCE: Duration = Duration::from_millis(250);
 /// How often those who watch the health over gRPC are told.
 const HEALTH_EVERY: Duration = Duration::from_millis(250);
 
@@ -74,11 +77,6 @@ impl Gateway {
         Ok(self.listener.local_addr()?)
     }
 
-    /// What lets jobs in at this node.
-    pub fn admission(&self) -> Arc<Admission> {
-        self.app.admission.clone()
-    }
-
     /// Serves until `shutdown`; then `/ready` turns 503, waiting leases end empty, and requests under
     /// way have `shutdown.drain_ms` to finish.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
@@ -102,12 +100,20 @@ async fn watch_admission(app: Arc<App>) {
     let every = Duration::from_millis(app.admission.options.tick_ms);
     while !app.drain.is_cancelled() {
         if watch.is_due() {
-            let workers = service::workers::list(&app).await;
+            let (workers, pools) = tokio::join!(service::workers::list(&app), pools(&app));
             watch.workers(workers.into_iter().map(|(_, worker)| (worker.queues, worker.capacity)));
+            let definitions = app.definitions.get(&app.cluster);
+            watch.pools(pools, |queue| definitions.get(queue)?.config.agent_type.clone());
         }
         watch.tick();
         let _ = tokio::time::timeout(every, app.drain.cancelled()).await;
     }
+}
+
+/// Pools that somebody sees to; none if meta's leader does not say.
+async fn pools(app: &Arc<App>) -> Vec<PoolSeen> {
+    let seen = app.cluster.scaling(None, Instant::now() + POOLS_PATIENCE).await.unwrap_or_default();
+    seen.into_iter().filter(|pool| pool.policy.mode == Mode::Act).collect()
 }
 
 /// Tells the cluster who was turned away, and when keys were used.

@@ -97,6 +97,7 @@ impl Size {
             current: self.nodes,
             recommended,
             why,
+            boot_ms: 0,
             horizon_ms: HORIZON_MS,
             points: Vec::new(),
             at,

@@ -246,6 +246,8 @@ pub struct PoolSeen {
     pub recommended: u32,
     /// One sentence with the numbers that led there.
     pub why: String,
+    /// How long an agent takes to start; 0 if nobody has seen one.
+    pub boot_ms: u64,
     /// How far the forecast looks.
     pub horizon_ms: u64,
     /// What is expected.

@@ -204,6 +204,7 @@ mod tests {
             current: 1,
             recommended: 7,
             why: String::new(),
+            boot_ms: 0,
             horizon_ms: 0,
             points: Vec::new(),
             at: 0,
