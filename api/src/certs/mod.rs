@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn the_public_side_has_a_ca_of_its_own() {
         let dir = tempfile::tempdir().unwrap();
-        let client = ClientName::new("ci", Some("shop"), &["enqueue".into(), "read".into()]).unwrap();
+        let client = ClientName::new("ci", Some("shop"), ["enqueue", "read"]).unwrap();
         init_ca(dir.path()).unwrap();
         assert!(client_cert(dir.path(), &client).is_err(), "the CA of nodes signs no clients");
         init_client_ca(dir.path()).unwrap();

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use bravo_model::Name;
+use bravo_model::key::Roles;
 
 /// The other end of the connection that a request came by.
 #[derive(Clone, Copy, Debug)]
@@ -16,8 +17,8 @@ pub(crate) struct Peer {
 pub(crate) struct ClientCertificate {
     /// The project it is for; none: all of them.
     pub(crate) project: Option<Name>,
-    /// What it may do: words of [`ClientCertificate::ROLES`].
-    pub(crate) roles: Vec<String>,
+    /// What it may do.
+    pub(crate) roles: Roles,
     /// Its own name.
     pub(crate) name: String,
 }

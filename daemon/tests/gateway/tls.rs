@@ -53,8 +53,7 @@ fn install(ca: &Path, dir: &Path) {
 }
 
 fn client(dir: &Path, name: &str, roles: &[&str]) -> Files {
-    let roles: Vec<String> = roles.iter().map(ToString::to_string).collect();
-    certs::client_cert(dir, &ClientName::new(name, Some("shop"), &roles).unwrap()).unwrap()
+    certs::client_cert(dir, &ClientName::new(name, Some("shop"), roles.iter().copied()).unwrap()).unwrap()
 }
 
 fn config(dir: &Path, identity: Option<&Files>) -> rustls::ClientConfig {

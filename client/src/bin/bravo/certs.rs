@@ -71,7 +71,7 @@ pub(crate) async fn run(args: Args, global: &Global) -> Result<(), Failure> {
         Command::Node { dir, id, hosts } => node_cert(&dir, id, &hosts),
         Command::Server { dir, hosts } => server_cert(&dir, &hosts),
         Command::Client { dir, name, project, roles } => {
-            let client = ClientName::new(&name, project.as_deref(), &roles);
+            let client = ClientName::new(&name, project.as_deref(), roles.iter().map(String::as_str));
             client_cert(&dir, &client.map_err(|refusal| Failure::Usage(refusal.detail))?)
         }
     };

@@ -68,15 +68,10 @@ fn time(text: &str) -> Result<Timestamp, String> {
 }
 
 pub(crate) async fn run(args: Args, global: &Global) -> Result<(), Failure> {
-    if let Command::Generate = args.command {
-        println!("{}", bravo_api::keys::generate());
-        return Ok(());
-    }
-    let client = global.client()?;
     match args.command {
-        Command::Generate => {}
+        Command::Generate => println!("{}", bravo_api::keys::generate()),
         Command::Create(Create { name, project, roles, expires_at }) => {
-            let made = client.make_key(&name, project.as_deref(), &roles, expires_at).await?;
+            let made = global.client()?.make_key(&name, project.as_deref(), &roles, expires_at).await?;
             show(global.output, &made, |made| {
                 let lost = || "lost with an answer that did not arrive: revoke this key and make another".to_owned();
                 let mut rows = rows(&made.of);
@@ -85,11 +80,11 @@ pub(crate) async fn run(args: Args, global: &Global) -> Result<(), Failure> {
             });
         }
         Command::List { project, cursor } => {
-            show(global.output, &client.keys(project.as_deref(), cursor.as_deref()).await?, listed);
+            show(global.output, &global.client()?.keys(project.as_deref(), cursor.as_deref()).await?, listed);
         }
-        Command::Revoke { id } => client.revoke_key(&id).await?,
+        Command::Revoke { id } => global.client()?.revoke_key(&id).await?,
         Command::Audit { since, actor, cursor } => {
-            let page = client.audit(since.as_deref(), actor.as_deref(), cursor.as_deref()).await?;
+            let page = global.client()?.audit(since.as_deref(), actor.as_deref(), cursor.as_deref()).await?;
             show(global.output, &page, entries);
         }
     }
