@@ -1,5 +1,6 @@
 //! Disks that lose power and disks that are full.
 
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -110,13 +111,17 @@ impl SmallDisk {
         Ok(())
     }
 
-    /// Fills what is free with a file of another.
+    /// Fills what is free with a file of another, whatever is written beside it meanwhile.
     pub fn fill(&self) -> anyhow::Result<()> {
-        let status = rustix::fs::statvfs(&self.path)?;
-        let free = status.f_bavail * status.f_frsize;
-        let file = self.path.join("filler");
-        run("fallocate", &["-l", &free.to_string(), text(&file)])?;
-        Ok(())
+        let mut file = std::fs::File::create(self.path.join("filler"))?;
+        let zeros = [0; 64 << 10];
+        loop {
+            match file.write(&zeros) {
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::StorageFull => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 }
 
