@@ -29,7 +29,7 @@ use crate::output::show;
 use http::Http;
 use payload::Payload;
 pub(crate) use plan::Args;
-use plan::{Plan, Transport, base};
+use plan::{Mode, Plan, Transport, base};
 use record::Record;
 use report::Report;
 use schedule::{Starter, micros};
@@ -76,14 +76,15 @@ async fn measure(plan: &Arc<Plan>, global: &Global) -> Result<Report, Failure> {
     let clients = grpc::clients(plan, global)?;
     // Also shows that there is a server at all.
     clients[0].cluster().await?;
-    if plan.preload > 0 {
+    let ask = rest::Ask::of(plan, &http, &base(&global.servers[0])).await.map_err(Failure::No)?;
+    if plan.preload > 0 && plan.mode != Mode::Read {
         grpc::preload(plan, &clients[0]).await?;
     }
     let starter = Starter::new(plan.warmup + plan.seconds, plan.calls_per_second);
     let payload = Payload::new(plan.run, plan.payload);
     let record = Arc::new(Record::new(starter, payload, micros(plan.warmup)).map_err(Failure::No)?);
 
-    let load = Load::start(plan, global, &clients, &http, &record);
+    let load = Load::start(plan, global, &clients, &http, &ask, &record);
     let beat = record.clone();
     let beating = tokio::task::spawn_blocking(move || beat.starter().beat());
     tokio::time::sleep(plan.warmup).await;
@@ -97,7 +98,8 @@ async fn measure(plan: &Arc<Plan>, global: &Global) -> Result<Report, Failure> {
     let acks_accepted = load.end(plan, &record).await;
 
     let seconds = plan.seconds.as_secs_f64();
-    let [enqueue, delivery] = record.latencies();
+    let [call, delivery] = record.latencies();
+    let (enqueue, call) = if plan.mode.enqueues() { (call, None) } else { (None, call) };
     let jobs = if plan.works() { finished } else { enqueued };
     let daemons = after.daemons.zip(before.daemons).map(|(after, before)| after - before);
     Ok(Report {
@@ -116,6 +118,7 @@ async fn measure(plan: &Arc<Plan>, global: &Global) -> Result<Report, Failure> {
         left_open: if plan.works() { record.open() } else { 0 },
         acks_accepted,
         enqueue,
+        call,
         delivery,
         daemon_cpu_seconds: daemons,
         daemon_cpu_seconds_per_100k_jobs: daemons.filter(|_| jobs > 0).map(|cpu| cpu * 1e5 / jobs as f64),
@@ -147,6 +150,7 @@ impl Load {
         global: &Global,
         clients: &[bravo_client::Client],
         http: &Http,
+        ask: &rest::Ask,
         record: &Arc<Record>,
     ) -> Self {
         let (mut producers, stop) = (JoinSet::new(), CancellationToken::new());
@@ -158,7 +162,7 @@ impl Load {
         };
         match plan.transport {
             Transport::Grpc => grpc::produce(plan, clients, record, &mut producers),
-            Transport::Rest => rest::produce(plan, http, &urls, record, &mut producers),
+            Transport::Rest => rest::produce(plan, http, &urls, ask, record, &mut producers),
         }
         Self { producers, workers, stop }
     }

@@ -9,7 +9,10 @@ use super::payload::BYTES_MIN;
 use crate::exit::Failure;
 use crate::global::Global;
 
-/// Rounds of the loop that are measured.
+/// Jobs to choose from where jobs are read.
+const READ: u64 = 10_000;
+
+/// What is done again and again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Mode {
@@ -19,6 +22,17 @@ pub(crate) enum Mode {
     E2e,
     /// The same at a fixed rate
     Mixed,
+    /// Read single jobs over REST, of those that --preload enqueued
+    Read,
+    /// Start workflows from the template `crud` over REST, as a web page would
+    Workflow,
+}
+
+impl Mode {
+    /// Whether jobs are enqueued.
+    pub(super) fn enqueues(self) -> bool {
+        !matches!(self, Self::Read | Self::Workflow)
+    }
 }
 
 /// How the cluster is talked to.
@@ -50,7 +64,7 @@ pub(crate) struct Args {
     /// Jobs of one enqueue call; more than 1 also acknowledges in batches
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     batch: u32,
-    /// Tasks that each await their own enqueue; 32, or 8 with batches
+    /// Tasks that each await their own call (enqueue, read or start); 32, or 8 with batches
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     producers: Option<u32>,
     /// Jobs that are worked on at once; with batches, workers with a batch of credits each: 32, or 8
@@ -74,9 +88,9 @@ pub(crate) struct Args {
     /// Producers pause while more jobs are open than this: 2,000, or 20,000 with batches
     #[arg(long, value_name = "N")]
     open_max: Option<u64>,
-    /// Jobs to enqueue first, of low priority, for the effect of size
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    preload: u64,
+    /// Jobs to enqueue first, of low priority, for the effect of size, or to be read (then 10,000 unless given)
+    #[arg(long, value_name = "N")]
+    preload: Option<u64>,
     /// Measure the CPU time of these processes
     #[arg(long, value_name = "PID,..", value_delimiter = ',', conflicts_with = "daemon_cpu")]
     daemon_pids: Vec<u32>,
@@ -115,7 +129,12 @@ impl Plan {
         if args.mode == Mode::Mixed && args.rate.is_none() {
             return Err(Failure::Usage("--mode mixed needs a --rate".into()));
         }
-        if args.transport == Transport::Rest && global.servers.iter().any(|url| url.starts_with("https:")) {
+        let jobs = args.mode.enqueues();
+        if !jobs && args.batch > 1 {
+            return Err(Failure::Usage("--batch is for jobs that are enqueued".into()));
+        }
+        let transport = if jobs { args.transport } else { Transport::Rest };
+        if transport == Transport::Rest && global.servers.iter().any(|url| url.starts_with("https:")) {
             return Err(Failure::Usage("--transport rest measures http:// servers only".into()));
         }
         let urls = || global.servers.iter().map(|url| base(url)).collect();
@@ -129,7 +148,7 @@ impl Plan {
         let run: u16 = rand::random();
         Ok(Self {
             mode: args.mode,
-            transport: args.transport,
+            transport,
             calls_per_second: args.rate.map(|rate| rate / f64::from(args.batch)),
             payload: args.payload as usize,
             batch: args.batch as usize,
@@ -140,7 +159,10 @@ impl Plan {
             warmup: Duration::from_secs(args.warmup),
             queue: args.queue.clone().unwrap_or_else(|| format!("bench-{}-{run:04x}", std::process::id())),
             open_max: args.open_max.unwrap_or(if many { 20_000 } else { 2_000 }).max(1),
-            preload: args.preload,
+            preload: match args.mode {
+                Mode::Read => args.preload.unwrap_or(READ).max(1),
+                _ => args.preload.unwrap_or(0),
+            },
             daemons,
             run,
         })
@@ -148,7 +170,7 @@ impl Plan {
 
     /// Whether jobs are worked on.
     pub(super) fn works(&self) -> bool {
-        self.mode != Mode::Enqueue
+        matches!(self.mode, Mode::E2e | Mode::Mixed)
     }
 }
 
@@ -200,6 +222,8 @@ mod tests {
         for line in [
             "--mode mixed",
             "--mode all",
+            "--mode read --batch 2",
+            "--mode workflow --server https://a:1",
             "--rate 0",
             "--rate nan",
             "--payload 17",
@@ -211,5 +235,13 @@ mod tests {
             assert!(plan(line).is_err(), "{line}");
         }
         assert!(plan("--mode mixed --rate 0.5 --payload 18").is_ok());
+    }
+
+    #[test]
+    fn reads_and_workflows_go_over_rest_and_nobody_works() {
+        let read = plan("--mode read --rate 10000").unwrap();
+        assert_eq!((read.transport, read.preload, read.works()), (Transport::Rest, 10_000, false));
+        let workflow = plan("--mode workflow --producers 500").unwrap();
+        assert_eq!((workflow.transport, workflow.preload, workflow.producers), (Transport::Rest, 0, 500));
     }
 }

@@ -45,6 +45,7 @@ pub(super) struct Record {
 pub(super) struct Latency {
     pub(super) p50_us: u64,
     pub(super) p90_us: u64,
+    pub(super) p95_us: u64,
     pub(super) p99_us: u64,
     pub(super) p999_us: u64,
     pub(super) max_us: u64,
@@ -152,6 +153,7 @@ fn latency(histogram: &Histogram<u64>) -> Option<Latency> {
     (!histogram.is_empty()).then(|| Latency {
         p50_us: at(0.5),
         p90_us: at(0.9),
+        p95_us: at(0.95),
         p99_us: at(0.99),
         p999_us: at(0.999),
         max_us: histogram.max(),

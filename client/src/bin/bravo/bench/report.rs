@@ -20,7 +20,7 @@ pub(super) struct Report {
     pub(super) batch: usize,
     /// In the measured part.
     pub(super) seconds: f64,
-    /// Enqueued, in the measured part.
+    /// Enqueued in the measured part, or jobs read, or workflows started.
     pub(super) jobs: u64,
     pub(super) enqueued_per_second: f64,
     pub(super) finished: u64,
@@ -33,6 +33,8 @@ pub(super) struct Report {
     pub(super) acks_accepted: u64,
     /// From the intended start to the acknowledgement; one sample per call.
     pub(super) enqueue: Option<Latency>,
+    /// Where jobs are read or workflows started: from the intended start to the answer.
+    pub(super) call: Option<Latency>,
     /// From the intended start to the worker; one sample per job.
     pub(super) delivery: Option<Latency>,
     pub(super) daemon_cpu_seconds: Option<f64>,
@@ -43,11 +45,16 @@ pub(super) struct Report {
 
 /// The report for people.
 pub(super) fn render(report: &Report) -> String {
-    let works = report.mode != Mode::Enqueue;
-    let mut latencies = Table::new(&["latency ms", "p50", "p90", "p99", "p99.9", "max"]);
-    for (name, latency) in [("enqueue", &report.enqueue), ("enqueue to delivery", &report.delivery)] {
+    let (works, [jobs, per_second, call]) = match report.mode {
+        Mode::Enqueue => (false, ["jobs", "enqueued/s", ""]),
+        Mode::E2e | Mode::Mixed => (true, ["jobs", "enqueued/s", ""]),
+        Mode::Read => (false, ["jobs read", "read/s", "read"]),
+        Mode::Workflow => (false, ["workflows", "started/s", "start"]),
+    };
+    let mut latencies = Table::new(&["latency ms", "p50", "p90", "p95", "p99", "p99.9", "max"]);
+    for (name, latency) in [("enqueue", &report.enqueue), (call, &report.call), ("enqueue to delivery", &report.delivery)] {
         if let Some(latency) = latency {
-            let times = [latency.p50_us, latency.p90_us, latency.p99_us, latency.p999_us, latency.max_us];
+            let times = [latency.p50_us, latency.p90_us, latency.p95_us, latency.p99_us, latency.p999_us, latency.max_us];
             let cells = times.map(|us| format!("{:.2}", us as f64 / 1e3));
             latencies.row(std::iter::once(name.to_owned()).chain(cells));
         }
@@ -56,8 +63,8 @@ pub(super) fn render(report: &Report) -> String {
     let mut lines = vec![
         ("rate", report.rate.map_or_else(|| "as fast as it goes".to_owned(), round)),
         ("seconds", format!("{:.1}", report.seconds)),
-        ("jobs", report.jobs.to_string()),
-        ("enqueued/s", round(report.enqueued_per_second)),
+        (jobs, report.jobs.to_string()),
+        (per_second, round(report.enqueued_per_second)),
     ];
     if works {
         lines.push(("finished/s", round(report.finished_per_second)));

@@ -1,4 +1,6 @@
 //! Load over REST: connections that are kept, and a call for everything.
+//!
+//! Jobs are enqueued and worked on; or jobs that are there are read; or workflows are started.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::http::Http;
-use super::plan::Plan;
+use super::plan::{Mode, Plan};
 use super::record::Record;
 
 /// How long a lease call waits for the first job.
@@ -50,6 +52,77 @@ struct Problem<'a> {
     code: &'a str,
 }
 
+/// Jobs of one call of those that are enqueued to be read.
+const PRELOAD_BATCH: u64 = 1_000;
+/// Projects that workflows are started in.
+const PROJECTS: usize = 1_000;
+
+/// What producers ask for.
+#[derive(Clone)]
+pub(super) enum Ask {
+    /// That jobs be taken in
+    Enqueue,
+    /// Jobs, by these ids
+    Read(Arc<[String]>),
+    /// That workflows be started
+    Workflow,
+}
+
+#[derive(Deserialize)]
+struct Taken {
+    jobs: Vec<TakenJob>,
+}
+
+#[derive(Deserialize)]
+struct TakenJob {
+    id: String,
+}
+
+impl Ask {
+    /// What this plan asks for, with the jobs in place that it reads.
+    pub(super) async fn of(plan: &Plan, http: &Http, url: &str) -> std::result::Result<Self, String> {
+        match plan.mode {
+            Mode::Read => {}
+            Mode::Workflow => return Ok(Self::Workflow),
+            Mode::Enqueue | Mode::E2e | Mode::Mixed => return Ok(Self::Enqueue),
+        }
+        let (url, payload) = (format!("{url}/api/v1/jobs"), vec![b'1'; plan.payload]);
+        let mut ids = Vec::new();
+        while (ids.len() as u64) < plan.preload {
+            let batch = PRELOAD_BATCH.min(plan.preload - ids.len() as u64);
+            let body = body(&plan.queue, &payload, batch as usize);
+            let (status, answer) = http.call(Method::POST, &url, body).await?;
+            if !status.is_success() {
+                return Err(format!("{url}: {status}: {}", String::from_utf8_lossy(&answer)));
+            }
+            let taken: Taken = serde_json::from_slice(&answer).map_err(|error| format!("{url}: {error}"))?;
+            ids.extend(taken.jobs.into_iter().map(|job| job.id));
+        }
+        Ok(Self::Read(ids.into()))
+    }
+
+    /// The k-th call of a node: its method, URL and body.
+    fn call(&self, plan: &Plan, url: &str, record: &Record, due_us: u64, k: usize) -> (Method, String, Bytes) {
+        match self {
+            Self::Enqueue => {
+                let body = body(&plan.queue, &record.payload(due_us), plan.batch);
+                (Method::POST, format!("{url}/api/v1/jobs"), body)
+            }
+            Self::Read(ids) => (Method::GET, format!("{url}/api/v1/jobs/{}", ids[k % ids.len()]), Bytes::new()),
+            Self::Workflow => (Method::POST, format!("{url}/api/v1/workflows"), workflow(k)),
+        }
+    }
+}
+
+/// A workflow that a template makes of requirements.
+fn workflow(k: usize) -> Bytes {
+    let project = k % PROJECTS;
+    format!(
+        r#"{{"name":"bench {k}","project_id":"bench-{project}","requirements":{{"type":"crud","features":["auth","api","database"]}}}}"#
+    )
+    .into()
+}
+
 /// One caller: its client and the node that it calls.
 struct Caller {
     plan: Arc<Plan>,
@@ -59,10 +132,17 @@ struct Caller {
 }
 
 /// Starts the producers, spread over the servers.
-pub(super) fn produce(plan: &Arc<Plan>, http: &Http, urls: &[String], record: &Arc<Record>, tasks: &mut JoinSet<()>) {
-    for url in urls.iter().cycle().take(plan.producers) {
-        let caller = Caller::new(plan, http, format!("{url}/api/v1/jobs"), record);
-        tasks.spawn(caller.produce());
+pub(super) fn produce(
+    plan: &Arc<Plan>,
+    http: &Http,
+    urls: &[String],
+    ask: &Ask,
+    record: &Arc<Record>,
+    tasks: &mut JoinSet<()>,
+) {
+    for (number, url) in urls.iter().cycle().take(plan.producers).enumerate() {
+        let caller = Caller::new(plan, http, url.clone(), record);
+        tasks.spawn(caller.produce(ask.clone(), number));
     }
 }
 
@@ -87,11 +167,12 @@ impl Caller {
         Self { plan: plan.clone(), http: http.clone(), url, record: record.clone() }
     }
 
-    async fn produce(self) {
+    async fn produce(self, ask: Ask, number: usize) {
         let full = || self.plan.works() && self.record.open() >= self.plan.open_max;
-        while let Some(due_us) = self.record.starter().next(full).await {
-            let body = body(&self.plan.queue, &self.record.payload(due_us), self.plan.batch);
-            if self.post(&self.url, body).await.is_some() {
+        for k in (number..).step_by(self.plan.producers) {
+            let Some(due_us) = self.record.starter().next(full).await else { return };
+            let (method, url, body) = ask.call(&self.plan, &self.url, &self.record, due_us, k);
+            if self.call(method, &url, body).await.is_some() {
                 self.record.enqueued(due_us, self.plan.batch as u64);
             }
         }
@@ -129,9 +210,13 @@ impl Caller {
         accepted
     }
 
-    /// A call's answer; none if it was refused or broke, which is counted.
     async fn post(&self, url: &str, body: Bytes) -> Option<Bytes> {
-        match self.http.call(Method::POST, url, body).await {
+        self.call(Method::POST, url, body).await
+    }
+
+    /// A call's answer; none if it was refused or broke, which is counted.
+    async fn call(&self, method: Method, url: &str, body: Bytes) -> Option<Bytes> {
+        match self.http.call(method, url, body).await {
             Ok((status, body)) if status.is_success() => return Some(body),
             Ok((status, body)) => match serde_json::from_slice::<Problem<'_>>(&body) {
                 Ok(problem) => self.record.failed(problem.code),
@@ -177,6 +262,13 @@ mod tests {
     fn bodies_are_json() {
         assert_eq!(&body("q", b"\"x\"", 1)[..], br#"{"queue":"q","payload":"x"}"#);
         assert_eq!(&body("q", b"1", 2)[..], br#"{"jobs":[{"queue":"q","payload":1},{"queue":"q","payload":1}]}"#);
+    }
+
+    #[test]
+    fn workflows_are_json_of_many_projects() {
+        let made: serde_json::Value = serde_json::from_slice(&workflow(1_007)).unwrap();
+        assert_eq!((&made["name"], &made["project_id"]), (&"bench 1007".into(), &"bench-7".into()));
+        assert_eq!(made["requirements"]["features"][2], "database");
     }
 
     #[test]
