@@ -73,10 +73,22 @@ section! {
         global_per_minute: u32 = 0, int(0, 100_000_000);
         /// Networks whose addresses have no limit of their own, neither of requests nor of connections.
         exempt: Vec<IpNet> = loopback(), Kind::Networks;
-        /// Networks of proxies that are believed when they say in `Forwarded` or `X-Forwarded-For` whom they
-        /// speak for.
+        /// Networks of proxies that are believed when they say whom they speak for.
         trusted_proxies: Vec<IpNet> = Vec::new(), Kind::Networks;
+        /// The header in which they say it (RFC 7239, or what most write). The other one is not looked at: a proxy
+        /// hands on what a caller wrote there.
+        proxy_header: ProxyHeader = ProxyHeader::XForwardedFor, Kind::OneOf(&["x-forwarded-for", "forwarded"]);
     }
+}
+
+/// In which header proxies say whom they speak for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProxyHeader {
+    /// `X-Forwarded-For`
+    XForwardedFor,
+    /// `Forwarded`
+    Forwarded,
 }
 
 /// This machine itself.

@@ -31,7 +31,7 @@ pub use artifacts::{Artifacts, Cold};
 pub use balancing::Balancing;
 pub use check::check;
 pub use docs::reference;
-pub use edge::{Format, Level, Limits, Log, Queues, RateLimits, Reads, Shutdown, Webhooks, Workflows};
+pub use edge::{Format, Level, Limits, Log, ProxyHeader, Queues, RateLimits, Reads, Shutdown, Webhooks, Workflows};
 pub use engine::{Raft, Storage};
 pub use key::{KeyDoc, Kind, SectionDoc};
 pub use place::{Advertise, Auth, Cluster, Listen, Member, Node, Tls};

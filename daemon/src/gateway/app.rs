@@ -41,6 +41,8 @@ pub(crate) struct App {
     pub(crate) reads: Spread,
     /// Metrics.
     pub(crate) telemetry: Telemetry,
+    /// Held by whoever renders them.
+    pub(crate) rendering: tokio::sync::Mutex<()>,
     /// Queue definitions as this node's replica has them.
     pub(crate) definitions: Definitions,
     /// Requests under way.
@@ -77,6 +79,7 @@ impl App {
             reads: Spread::new(&config.reads, cluster.groups().len()),
             allow_private: config.webhooks.allow_private,
             telemetry,
+            rendering: tokio::sync::Mutex::default(),
             definitions: Definitions::new(config.queues.must_exist),
             in_flight: Arc::new(Semaphore::new(limits.requests_in_flight_max as usize)),
             waiting: Arc::new(Semaphore::new(limits.waiting_leases_max as usize)),

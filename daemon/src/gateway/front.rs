@@ -18,13 +18,13 @@ use tokio::sync::OwnedSemaphorePermit;
 use tower::ServiceExt;
 
 use super::app::App;
-use super::auth::Caller;
 use super::auth::access::{self, Access};
+use super::auth::{Caller, Found, noted};
 use super::call::Call;
 use super::problem::Refused;
 use super::rate::{Rates, Standings};
+use super::rest;
 use super::rest::pack;
-use super::{grpc, rest};
 use crate::telemetry::events::{RequestDone, RequestShed};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -77,24 +77,28 @@ impl Front {
         let uri = request.uri().path().to_owned();
         let path = is_grpc.then_some(&uri);
         let accepts = if is_grpc { None } else { pack::accepts(request.headers()) };
+        let source = self.rates.client((request.extensions(), request.headers()));
         let (standings, admitted) = self.admit(&mut request).await;
         let mut response = match admitted {
             Ok((call, _in_flight)) => {
-                let mut response = self.serve(&call, request, is_grpc).await;
-                self.note(&call, &mut response, &uri).await;
+                let response = self.serve(&call, request, is_grpc).await;
                 if is_grpc { response } else { pack::packed(accepts, response).await }
             }
             Err(refusal) => {
                 if refusal.code == Code::Unauthenticated {
-                    let target = format!("{method} {uri}");
-                    self.app.audit.refused(entry("", "authenticate", target, refusal.code.as_str()));
+                    self.app.audit.refused(NewEntry {
+                        actor: source.map_or_else(String::new, |address| format!("address:{address}")),
+                        action: "authenticate".into(),
+                        target: format!("{method} {uri}"),
+                        result: refusal.code.as_str().into(),
+                    });
                 }
                 refused(refusal, is_grpc)
             }
         };
         let endpoint = response.extensions_mut().remove::<Endpoint>();
         let endpoint = match &path {
-            Some(path) => grpc::endpoint(path),
+            Some(path) => access::grpc(path).and_then(Access::grpc),
             None => endpoint.as_ref().map(|endpoint| endpoint.0.as_str()),
         };
         let request_id = id.to_str().unwrap_or_default();
@@ -107,30 +111,19 @@ impl Front {
     /// Has the call done, if its caller may make it.
     async fn serve(&self, call: &Call, request: Request<Body>, is_grpc: bool) -> Response<Body> {
         if !is_grpc {
-            return route(&self.rest, request).await;
+            return route(self.rest.clone(), request).await;
         }
         let Some(access) = access::grpc(request.uri().path()) else {
             return tonic::Status::unimplemented("there is no such call").into_http();
         };
-        let mut response = match access.check(&call.caller) {
-            Ok(()) => route(&self.grpc, request).await,
-            Err(refusal) => refused(refusal, true),
+        let (path, allowed, routes) = (request.uri().path().to_owned(), access.check(&call.caller), self.grpc.clone());
+        let work = async move {
+            match allowed {
+                Ok(()) => route(routes, request).await,
+                Err(refusal) => refused(refusal, true),
+            }
         };
-        response.extensions_mut().insert(access);
-        response
-    }
-
-    /// Writes into the audit log what an administrator did, and whom the call was denied.
-    async fn note(&self, call: &Call, response: &mut Response<Body>, path: &str) {
-        let Some(access) = response.extensions_mut().remove::<&'static Access>() else { return };
-        let result = result_of(response);
-        let is_denied = result == Code::PermissionDenied.as_str();
-        if !is_denied && !access.is_audited() {
-            return;
-        }
-        let target = call.target().unwrap_or(path).to_owned();
-        let entry = entry(&call.caller.actor, access.action, target, &result);
-        if is_denied { self.app.audit.refused(entry) } else { self.app.audit.write(&self.app.cluster, entry).await }
+        noted(&self.app, access, call, &path, work, |refusal| refused(refusal, true)).await
     }
 
     /// Refuses what must not get further; notes what the handlers need to know.
@@ -154,16 +147,24 @@ impl Front {
         let caller = if open {
             Caller::anybody()
         } else {
-            let caller = match PAGES.contains(&path) {
-                true => Ok(Caller::anybody()),
-                false => self.app.door.caller(&self.app.cluster, headers, request.extensions()).await,
+            let parts = (request.extensions(), headers);
+            let found = match PAGES.contains(&path) {
+                true => Ok(Found::Caller(Caller::anybody())),
+                false => self.app.door.look(&self.app.cluster, headers, request.extensions()),
             };
-            // A wrong key is no key: whoever tries some out is counted by its address.
-            let known = caller.as_ref().ok().and_then(Caller::known);
+            // A wrong key is no key, and one that is not known here may be wrong: whoever tries some out is counted
+            // by its address, before the leader is asked.
+            let known = match &found {
+                Ok(Found::Caller(caller)) => caller.known(),
+                _ => None,
+            };
             let counted;
-            (*standings, counted) = self.rates.count((request.extensions(), headers), known);
+            (*standings, counted) = self.rates.count(parts, known);
             counted?;
-            caller?
+            match found? {
+                Found::Caller(caller) => caller,
+                Found::New(key) => self.app.door.ask(&self.app.cluster, &key).await?,
+            }
         };
         let permit = if open { None } else { Some(self.enter()?) };
         let in_flight = InFlight(Arc::new(Mutex::new(permit)));
@@ -185,24 +186,8 @@ fn refused(refusal: Refusal, is_grpc: bool) -> Response<Body> {
     if is_grpc { status_of(refusal).into_http() } else { Refused::from(refusal).into_response() }
 }
 
-fn entry(actor: &str, action: &str, target: String, result: &str) -> NewEntry {
-    NewEntry { actor: actor.into(), action: action.into(), target, result: result.into() }
-}
-
-/// `ok`, the code of the refusal, or the status of an answer that has no code.
-fn result_of(response: &Response<Body>) -> String {
-    if let Some(code) = response.extensions().get::<Code>() {
-        return code.as_str().into();
-    }
-    if let Some(status) = response.headers().get("grpc-status").filter(|status| *status != "0") {
-        return tonic::Code::from_bytes(status.as_bytes()).description().into();
-    }
-    let status = response.status();
-    if status.is_success() || status.is_redirection() { "ok".into() } else { status.as_str().into() }
-}
-
-async fn route(routes: &Router, request: Request<Body>) -> Response<Body> {
-    match routes.clone().oneshot(request).await {
+async fn route(routes: Router, request: Request<Body>) -> Response<Body> {
+    match routes.oneshot(request).await {
         Ok(response) => response,
         Err(never) => match never {},
     }

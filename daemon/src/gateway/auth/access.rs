@@ -40,6 +40,11 @@ impl Access {
         Ok(())
     }
 
+    /// Its path over gRPC.
+    pub(crate) fn grpc(&self) -> Option<&'static str> {
+        self.grpc
+    }
+
     /// Whether it is noted in the audit log: what only an administrator may change.
     pub(crate) fn is_audited(&self) -> bool {
         self.any_of == ADMIN && !self.action.ends_with(".read") && !self.action.ends_with(".list")

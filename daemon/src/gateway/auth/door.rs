@@ -38,6 +38,20 @@ const USE_MS: u64 = 60_000;
 /// How often uses are told.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
+/// Who a request is from, as far as a node knows.
+pub(crate) enum Found<'a> {
+    /// Somebody
+    Caller(Caller),
+    /// Whoever holds a key that may have been made a moment ago, if it was made at all
+    New(NewKey<'a>),
+}
+
+/// A key that this node does not know.
+pub(crate) struct NewKey<'a> {
+    text: KeyText<'a>,
+    id: Name,
+}
+
 /// The door of one node.
 pub(crate) struct Door {
     required: bool,
@@ -55,22 +69,22 @@ impl Door {
         Ok(Self { required: config.required, admin, asks: Semaphore::new(ASKS_MAX), uses: Mutex::default() })
     }
 
-    /// Whom these headers are from.
-    pub(crate) async fn caller(
+    /// Whom these headers are from, as far as this node knows.
+    pub(crate) fn look<'a>(
         &self,
-        cluster: &Arc<Cluster>,
-        headers: &HeaderMap,
+        cluster: &Cluster,
+        headers: &'a HeaderMap,
         extensions: &Extensions,
-    ) -> Result<Caller, Refusal> {
+    ) -> Result<Found<'a>, Refusal> {
         let Some(presented) = presented(headers) else {
             if let Some(certificate) = extensions.get::<ClientCertificate>() {
-                return Ok(certified(certificate));
+                return Ok(Found::Caller(certified(certificate)));
             }
             if self.required {
                 let detail = "an API key is required (Authorization: Bearer KEY), or a client certificate";
                 return Err(Refusal::new(Code::Unauthenticated, detail));
             }
-            return Ok(Caller::anybody());
+            return Ok(Found::Caller(Caller::anybody()));
         };
         let text = presented.and_then(KeyText::parse).ok_or_else(unknown)?;
         let id = text.id().ok_or_else(unknown)?;
@@ -78,15 +92,47 @@ impl Door {
             && *admin == id
         {
             let admin = || Caller { actor: format!("key:{id}").into(), key: Some(id.clone()), ..Caller::anybody() };
-            return if text.is(hash) { Ok(admin()) } else { Err(unknown()) };
+            return if text.is(hash) { Ok(Found::Caller(admin())) } else { Err(unknown()) };
         }
-        let key = self.find(cluster, &id).await?.filter(|key| text.is(&key.hash)).ok_or_else(unknown)?;
+        if cluster.silent_ms(META_GROUP) > STALE_MS_MAX {
+            let detail = "this node has not heard of the cluster for too long to know which keys hold";
+            return Err(Refusal::retry_after(Code::NoLeader, detail, 1_000));
+        }
+        match cluster.group(META_GROUP).and_then(|meta| query::key(&meta.shared, &id)) {
+            Some(key) => self.holder(cluster, &text, key).map(Found::Caller),
+            None => Ok(Found::New(NewKey { text, id })),
+        }
+    }
+
+    /// Whom a key is from that this node does not know: the leader is asked.
+    pub(crate) async fn ask(
+        &self,
+        cluster: &Arc<Cluster>,
+        NewKey { text, id }: &NewKey<'_>,
+    ) -> Result<Caller, Refusal> {
+        let Ok(_place) = self.asks.try_acquire() else {
+            return Err(Refusal::retry_after(Code::Shed, "too many unknown keys are looked for", 1_000));
+        };
+        match cluster.read(META_GROUP, Query::Key(id.clone()), Instant::now() + ASK_PATIENCE).await? {
+            Answer::Keys(found) => {
+                let key = found.into_iter().next().ok_or_else(unknown)?;
+                self.holder(cluster, text, key)
+            }
+            _ => Err(Refusal::new(Code::Internal, "a read was answered with the wrong kind")),
+        }
+    }
+
+    /// Who holds this key, if that is its secret and its time is not over.
+    fn holder(&self, cluster: &Cluster, text: &KeyText<'_>, key: ApiKey) -> Result<Caller, Refusal> {
+        if !text.is(&key.hash) {
+            return Err(unknown());
+        }
         let now = cluster.now(META_GROUP);
         if key.expires_at.is_some_and(|end| end <= now) {
             return Err(Refusal::new(Code::Unauthenticated, "this API key has expired"));
         }
         self.note_use(&key, now);
-        let ApiKey { project, roles, .. } = key;
+        let ApiKey { id, project, roles, .. } = key;
         Ok(Caller { actor: format!("key:{id}").into(), project, roles, key: Some(id) })
     }
 
@@ -101,23 +147,6 @@ impl Door {
         match key.filter(|key| key.expires_at.is_none_or(|end| end > now)) {
             Some(_) => Ok(()),
             None => Err(Refusal::new(Code::Unauthenticated, "this API key does not hold any more")),
-        }
-    }
-
-    async fn find(&self, cluster: &Arc<Cluster>, id: &Name) -> Result<Option<ApiKey>, Refusal> {
-        if cluster.silent_ms(META_GROUP) > STALE_MS_MAX {
-            let detail = "this node has not heard of the cluster for too long to know which keys hold";
-            return Err(Refusal::retry_after(Code::NoLeader, detail, 1_000));
-        }
-        if let Some(key) = cluster.group(META_GROUP).and_then(|meta| query::key(&meta.shared, id)) {
-            return Ok(Some(key));
-        }
-        let Ok(_place) = self.asks.try_acquire() else {
-            return Err(Refusal::retry_after(Code::Shed, "too many unknown keys are looked for", 1_000));
-        };
-        match cluster.read(META_GROUP, Query::Key(id.clone()), Instant::now() + ASK_PATIENCE).await? {
-            Answer::Keys(found) => Ok(found.into_iter().next()),
-            _ => Err(Refusal::new(Code::Internal, "a read was answered with the wrong kind")),
         }
     }
 

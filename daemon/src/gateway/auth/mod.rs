@@ -9,6 +9,7 @@
 pub(crate) mod access;
 pub(crate) mod audit;
 mod door;
+mod noted;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,8 @@ use bravo_model::key::Roles;
 use bravo_model::{Code, Name, Refusal};
 
 pub(crate) use audit::Audit;
-pub(crate) use door::Door;
+pub(crate) use door::{Door, Found};
+pub(crate) use noted::noted;
 
 /// How often streams see to it that what they were opened with still holds.
 pub(crate) const KEY_EVERY: Duration = Duration::from_secs(1);

@@ -115,13 +115,6 @@ pub(crate) async fn report(reporter: &HealthReporter, serves: bool) {
     }
 }
 
-/// The pattern of a call for the metric's label: known methods as they are.
-pub(crate) fn endpoint(path: &str) -> Option<&str> {
-    let (service, method) = path.strip_prefix('/')?.split_once('/')?;
-    let known = SERVICES[1..].contains(&service) || service.starts_with("grpc.");
-    (known && method.len() <= 32 && method.bytes().all(|byte| byte.is_ascii_alphabetic())).then_some(path)
-}
-
 /// What the front noted of a request.
 fn call_of<T>(request: &Request<T>) -> Result<Call, Status> {
     let missing = || status_of(Refusal::new(Code::Internal, "the request did not come through the front"));

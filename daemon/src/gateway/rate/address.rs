@@ -6,6 +6,8 @@ use http::HeaderMap;
 use http::header::{FORWARDED, HeaderName};
 use ipnet::IpNet;
 
+use crate::config::ProxyHeader;
+
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// What has one limit: an address, or of IPv6 the network of 64 bits that one customer is given.
@@ -35,15 +37,22 @@ pub(crate) fn within(networks: &[IpNet], address: IpAddr) -> bool {
     networks.iter().any(|network| network.contains(&address))
 }
 
+/// Proxies that are believed, and the header in which they say whom they speak for: a proxy adds to one, and hands on
+/// what a caller wrote into the other.
+pub(super) struct Proxies {
+    pub(super) trusted: Vec<IpNet>,
+    pub(super) header: ProxyHeader,
+}
+
 /// Whom a request is from that came from `peer`: its own word counts for nothing, that of trusted proxies does. The
 /// addresses are looked at from the nearest on; the first one that is no trusted proxy's is who asks.
-pub(super) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
-    let peer = peer.to_canonical();
+pub(super) fn client(peer: IpAddr, headers: &HeaderMap, proxies: &Proxies) -> IpAddr {
+    let (peer, trusted) = (peer.to_canonical(), &proxies.trusted);
     if trusted.is_empty() || !within(trusted, peer) {
         return peer;
     }
     let mut nearest = peer;
-    for hop in hops(headers).into_iter().rev() {
+    for hop in hops(headers, proxies.header).into_iter().rev() {
         // What cannot be read was said by the last one that could, and is taken for it.
         let Some(address) = hop else { return nearest };
         nearest = address;
@@ -54,19 +63,14 @@ pub(super) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Ip
     nearest
 }
 
-/// Those that a request came by, the farthest first: by `Forwarded` (RFC 7239), or else by `X-Forwarded-For`.
-fn hops(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
-    let lines = |name: &HeaderName| {
-        let values = headers.get_all(name).into_iter();
-        values.map(|value| value.to_str().unwrap_or("?").to_owned()).collect::<Vec<_>>().join(",")
+/// Those that a request came by, the farthest first.
+fn hops(headers: &HeaderMap, header: ProxyHeader) -> Vec<Option<IpAddr>> {
+    let (name, read): (_, fn(&str) -> _) = match header {
+        ProxyHeader::XForwardedFor => (&X_FORWARDED_FOR, address),
+        ProxyHeader::Forwarded => (&FORWARDED, forwarded),
     };
-    if headers.contains_key(FORWARDED) {
-        return lines(&FORWARDED).split(',').map(forwarded).collect();
-    }
-    if headers.contains_key(&X_FORWARDED_FOR) {
-        return lines(&X_FORWARDED_FOR).split(',').map(address).collect();
-    }
-    Vec::new()
+    let values = headers.get_all(name).into_iter().map(|value| value.to_str().unwrap_or("?"));
+    values.flat_map(|line| line.split(',').map(read)).collect()
 }
 
 /// The address in `for=…` of one element.
@@ -93,11 +97,25 @@ mod tests {
     }
 
     fn asked_by(peer: &str, lines: &[(&'static str, &'static str)]) -> IpAddr {
+        let header = lines.iter().any(|(name, _)| *name == "forwarded");
+        told_in(if header { ProxyHeader::Forwarded } else { ProxyHeader::XForwardedFor }, peer, lines)
+    }
+
+    fn told_in(header: ProxyHeader, peer: &str, lines: &[(&'static str, &'static str)]) -> IpAddr {
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
             headers.append(*name, value.parse().unwrap());
         }
-        client(ip(peer), &headers, &["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()])
+        let trusted = vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
+        client(ip(peer), &headers, &Proxies { trusted, header })
+    }
+
+    #[test]
+    fn what_a_caller_wrote_into_the_header_that_its_proxy_only_hands_on_is_not_believed() {
+        let lines = [("forwarded", "for=127.0.0.1"), ("x-forwarded-for", "198.51.100.7")];
+        assert_eq!(told_in(ProxyHeader::XForwardedFor, "10.0.0.1", &lines), ip("198.51.100.7"));
+        assert_eq!(told_in(ProxyHeader::Forwarded, "10.0.0.1", &lines), ip("127.0.0.1"));
+        assert_eq!(told_in(ProxyHeader::XForwardedFor, "10.0.0.1", &lines[..1]), ip("10.0.0.1"));
     }
 
     #[test]
@@ -118,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn forwarded_is_read_in_all_its_forms_and_goes_first() {
+    fn forwarded_is_read_in_all_its_forms() {
         for value in [
             "for=\"[2001:db8::7]:4711\"",
             "proto=https;For=\"[2001:db8::7]\"",

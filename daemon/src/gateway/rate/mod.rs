@@ -21,6 +21,7 @@ use governor::clock::DefaultClock;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 
+use address::Proxies;
 pub(crate) use address::{Source, within};
 use limiter::{Limiter, Rate, Standing};
 
@@ -41,7 +42,7 @@ pub(crate) struct Rates {
     key: Option<Limiter<Arc<str>>>,
     global: Option<Limiter<()>>,
     exempt: Vec<IpNet>,
-    trusted: Vec<IpNet>,
+    proxies: Proxies,
 }
 
 /// How it stands with a caller, for the headers of the answer.
@@ -59,7 +60,7 @@ impl Rates {
             // A second's worth at once, so that a minute's is not used up by its first moment.
             global: limiter(rate("global", minute, 60, minute.div_ceil(60), 1)),
             exempt: config.exempt.clone(),
-            trusted: config.trusted_proxies.clone(),
+            proxies: Proxies { trusted: config.trusted_proxies.clone(), header: config.proxy_header },
         }
     }
 
@@ -85,10 +86,15 @@ impl Rates {
         (standings, counted)
     }
 
-    /// Whom a request without a key is from; none if that address has no limit.
-    fn asking(&self, (extensions, headers): (&Extensions, &HeaderMap)) -> Option<Source> {
+    /// Whom a request is from.
+    pub(crate) fn client(&self, (extensions, headers): (&Extensions, &HeaderMap)) -> Option<IpAddr> {
         let peer = extensions.get::<Peer>()?.address.ip();
-        let client = address::client(peer, headers, &self.trusted);
+        Some(address::client(peer, headers, &self.proxies))
+    }
+
+    /// Whom a request without a key is from; none if that address has no limit.
+    fn asking(&self, parts: (&Extensions, &HeaderMap)) -> Option<Source> {
+        let client = self.client(parts)?;
         (!within(&self.exempt, client)).then(|| Source::of(client))
     }
 }

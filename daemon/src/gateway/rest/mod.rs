@@ -26,15 +26,15 @@ mod workflows;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{MatchedPath, Request};
-use axum::middleware::{Next, from_fn};
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use bravo_model::{Code, Refusal};
 use http::{Method, Uri};
 
 use super::app::App;
-use super::auth::access;
+use super::auth::{access, noted};
 use super::call::Call;
 use super::front::Endpoint;
 use super::problem::Refused;
@@ -109,7 +109,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .merge(timed)
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(from_fn(guard))
+        .layer(from_fn_with_state(app.clone(), guard))
         .with_state(app)
 }
 
@@ -122,20 +122,23 @@ async fn method_not_allowed(method: Method, uri: Uri) -> Refused {
 }
 
 /// Lets through whom the call is allowed, and tells the front which route answered.
-async fn guard(request: Request, next: Next) -> Response {
+async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let Some(path) = request.extensions().get::<MatchedPath>().cloned() else { return next.run(request).await };
     let (method, uri) = (request.method().clone(), request.uri().clone());
-    let call = request.extensions().get::<Call>();
+    let call = request.extensions().get::<Call>().cloned();
     let mut response = match (access::rest(&method, path.as_str()), call) {
         (None, _) => method_not_allowed(method, uri).await.into_response(),
         (Some(_), None) => no_front().into_response(),
         (Some(access), Some(call)) => {
-            let mut response = match access.check(&call.caller) {
-                Ok(()) => next.run(request).await,
-                Err(refusal) => Refused::from(refusal).into_response(),
+            let allowed = access.check(&call.caller);
+            let refused = |refusal| Refused::from(refusal).into_response();
+            let work = async move {
+                match allowed {
+                    Ok(()) => next.run(request).await,
+                    Err(refusal) => refused(refusal),
+                }
             };
-            response.extensions_mut().insert(access);
-            response
+            noted(&app, access, &call, uri.path(), work, refused).await
         }
     };
     response.extensions_mut().insert(Endpoint(path));

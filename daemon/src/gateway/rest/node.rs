@@ -60,6 +60,8 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Answered {
     responses((status = 200, description = "Text format 0.0.4.", body = String, content_type = "text/plain")),
 )]
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
+    // Anybody may ask, and each time all queues are counted: one after the other.
+    let _turn = app.rendering.lock().await;
     gauges::refresh(&app);
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], app.telemetry.render()).into_response()
 }

@@ -160,7 +160,7 @@ async fn every_grpc_call_is_made_by_whoever_may_and_denied_to_everybody_else() {
 }
 
 /// The status of a call with an empty message, if it comes before any answer.
-async fn grpc_status(path: &str, key: &str) -> Option<String> {
+pub(super) async fn grpc_status(path: &str, key: &str) -> Option<String> {
     let client = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
     let request = Request::post(format!("http://{}{path}", nodes()[0]))
         .header("content-type", "application/grpc")
