@@ -388,7 +388,7 @@ impl Cluster {
                 Response::Done
             }
             Request::Scaling(agent_type) => self.serve_scaling(agent_type.as_ref()),
-            Request::Pools(pools) => self.serve_pools(from, &pools),
+            Request::Pools(pools) => self.serve_pools(from, &pools).await,
             Request::NodeLoad => Response::NodeLoad(self.scaling.node_load()),
             Request::Roster(known) => balance::roster(&self.dispatcher.workers, known),
             Request::Status => Response::Status(crate::transport::wire::NodeStatus {

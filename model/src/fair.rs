@@ -20,6 +20,7 @@ use crate::Time;
 use crate::id::Name;
 use crate::job::Job;
 use crate::limits;
+use crate::pick;
 use crate::row::{self, Lane, PRIORITIES};
 use crate::state::State;
 use crate::table;
@@ -71,9 +72,11 @@ impl State<'_> {
             Ok(id) => return id,
             Err(free) => free,
         };
-        if key.is_some() && self.stats(queue).lanes >= limits::FAIRNESS_KEYS_MAX {
-            self.drop_idle(queue, class);
-            if self.stats(queue).lanes >= limits::FAIRNESS_KEYS_MAX {
+        if self.stats(queue).lanes >= limits::FAIRNESS_KEYS_MAX {
+            // So many claims of those who stay away are given up, that there is room.
+            let class = self.idle_class(queue);
+            self.drop_below(queue, class, u64::MAX);
+            if key.is_some() && self.stats(queue).lanes >= limits::FAIRNESS_KEYS_MAX {
                 key = None;
                 id = match self.find_lane(queue, job, key, class) {
                     Ok(id) => return id,
@@ -167,6 +170,8 @@ impl State<'_> {
         if self.stats(queue).lanes > 0 {
             let class = self.lane(queue, id).map_or(0, |lane| lane.class);
             self.drop_idle(queue, class);
+            let class = self.idle_class(queue);
+            self.drop_idle(queue, class);
         }
     }
 
@@ -183,6 +188,12 @@ impl State<'_> {
         });
         if id != 0 {
             learn(&mut self.stats(queue).lane0.mean_ms16, took_ms);
+        }
+        if self.stats(queue).open_all() == 0 {
+            // Nobody waits: who comes next need not be behind anybody who was served.
+            let reached = self.lane(queue, id).map_or(0, |lane| lane.vtime);
+            let stats = self.stats(queue);
+            stats.vtime = stats.vtime.max(reached);
         }
         self.drop_if_spent(queue, id);
     }
@@ -224,7 +235,7 @@ impl State<'_> {
         let mut row = |key| if up { self.txn.put(key, crate::txn::Value::new()) } else { self.txn.delete(&key) };
         for (priority, _) in (0..).zip(shape.active).filter(|(_, active)| *active) {
             row(table::next(queue, priority, shape.class, shape.vtime, id));
-            row(table::own(queue, priority, shape.whose, shape.vtime, id));
+            row(table::own(queue, priority, (shape.whose, shape.class), shape.vtime, id));
         }
         if shape.idle && id != 0 {
             row(table::idle(queue, shape.class, shape.vtime, id));
@@ -264,13 +275,24 @@ impl State<'_> {
         }
     }
 
+    /// A class with idle lanes, another one each time: classes whose jobs come once are swept with the others.
+    fn idle_class(&mut self, queue: u32) -> u64 {
+        let (all, from) = (table::idle_queue(queue), table::idle_class(queue, pick::begin(self.now())));
+        let rows = self.rows();
+        let found = rows.first(&from, &table::after(&all)).or_else(|| row::front(rows, &all));
+        found.map_or(0, |(key, _)| table::class_of(&key))
+    }
+
     /// Drops idle lanes of a class that are not ahead, a few at a time, those furthest behind first.
     fn drop_idle(&mut self, queue: u32, class: u64) {
-        let prefix = table::idle_class(queue, class);
-        if row::front(self.rows(), &prefix).is_none() {
-            return;
+        if row::front(self.rows(), &table::idle_class(queue, class)).is_some() {
+            let limit = self.not_ahead(queue, class);
+            self.drop_below(queue, class, limit);
         }
-        let limit = self.not_ahead(queue, class);
+    }
+
+    fn drop_below(&mut self, queue: u32, class: u64, limit: u64) {
+        let prefix = table::idle_class(queue, class);
         let mut spent = Vec::new();
         row::walk(self.rows(), &prefix, &prefix, &mut |key, _| {
             if table::vtime_of(key) <= limit {
@@ -316,7 +338,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use crate::command::{Command, Lease, NewJob};
-    use crate::testing::{name, new_job};
+    use crate::testing::{World, name, new_job};
     use crate::{Entry, Envelope, Key, Reply, Value, apply, invariant, limits, row, table};
 
     #[test]
@@ -348,5 +370,37 @@ mod tests {
         assert_eq!(invariant::check(&rows), []);
         let stats: row::Stats = row::read(&rows, &table::by_queue(table::tag::STATS, 1)).expect("the queue is there");
         assert_eq!(stats.lanes, 0, "nothing is left to be fair about");
+    }
+
+    #[test]
+    fn lanes_of_requirements_that_come_once_go_while_others_work() {
+        let mut world = World::new();
+        let long = world.add(|_| {});
+        assert_eq!(world.lease(1), [long], "there is always work under way");
+        for n in 0..200 {
+            let once = BTreeMap::from([("host".to_owned(), n.to_string())]);
+            let seq = world.add(|job| job.requirements = once.clone());
+            assert_eq!(world.lease_as(1, |lease| lease.labels = once), [seq]);
+            world.at += 5;
+            world.ack(seq).expect("acked");
+        }
+        let stats: row::Stats = row::read(&world.rows, &table::by_queue(table::tag::STATS, 1)).expect("it is there");
+        assert!(stats.lanes <= 1, "{} lanes are kept", stats.lanes);
+    }
+
+    #[test]
+    fn idle_lanes_are_given_up_before_there_are_too_many() {
+        let mut world = World::new();
+        world.check = false;
+        // One that waits for a worker who never comes holds all that were served since.
+        world.add(|job| job.requirements = BTreeMap::from([("gpu".to_owned(), "yes".to_owned())]));
+        for n in 0..limits::FAIRNESS_KEYS_MAX + 100 {
+            let once = BTreeMap::from([("host".to_owned(), n.to_string())]);
+            let seq = world.add(|job| job.requirements = once.clone());
+            assert_eq!(world.lease_as(1, |lease| lease.labels = once), [seq]);
+            world.ack(seq).expect("acked");
+        }
+        let stats: row::Stats = row::read(&world.rows, &table::by_queue(table::tag::STATS, 1)).expect("it is there");
+        assert!(stats.lanes <= limits::FAIRNESS_KEYS_MAX, "{} lanes are kept", stats.lanes);
     }
 }

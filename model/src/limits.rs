@@ -52,6 +52,8 @@ pub const STICKY_SLOTS: u8 = 64;
 pub const STICKY_WAIT_MS_MAX: u64 = 60_000;
 /// Rows that one lease looks at to find the front that is the asker's.
 pub const LOOKS_MAX: u32 = 1_024;
+/// Rows that it may look at beside these for each job that it may give.
+pub const LOOKS_PER_JOB: u32 = 16;
 /// Jobs waiting in one queue unless `max_ready` says otherwise.
 pub const MAX_READY_DEFAULT: u64 = 10_000_000;
 /// Things that one tick, purge or redrive entry does before it yields to other work.

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Only fronts are looked at, a bounded number of them a lease, so that what others wait for is passed by
-//! however much there is of it. Where there are more classes than one lease looks at, each begins elsewhere,
-//! by the clock, and none is out of sight for good.
+//! however much there is of it. No priority uses up what the lower ones need to be seen. Where there are more
+//! classes than one lease looks at, each begins elsewhere, by the clock, and none is out of sight for good.
 
 use std::collections::BTreeMap;
 
@@ -54,6 +54,27 @@ pub(crate) enum Found {
     Nothing(Kept),
 }
 
+/// What one command has seen of a queue for one asker.
+pub(crate) struct Sight {
+    /// Rows that may still be looked at.
+    looks: u32,
+    /// Classes whose jobs the asker may have, by priority, as far as they were found; found out once a command.
+    classes: [Option<Vec<u64>>; PRIORITIES],
+}
+
+impl Sight {
+    /// For so many jobs.
+    pub(crate) fn new(jobs: u64) -> Self {
+        let jobs = u32::try_from(jobs.min(limits::LEASE_JOBS_MAX.into())).unwrap_or(0);
+        Self { looks: limits::LOOKS_MAX + limits::LOOKS_PER_JOB * jobs, classes: Default::default() }
+    }
+
+    /// Jobs became ready meanwhile, perhaps of classes that were not there.
+    pub(crate) fn forget(&mut self) {
+        self.classes = Default::default();
+    }
+}
+
 /// A look at one queue for one asker.
 pub(crate) struct Picker<'a, R: Read + ?Sized> {
     rows: &'a R,
@@ -63,7 +84,9 @@ pub(crate) struct Picker<'a, R: Read + ?Sized> {
     lanes: Option<&'a BTreeMap<(u32, u64), Option<Lane>>>,
     lease: &'a Lease,
     now: Time,
-    looks: u32,
+    sight: &'a mut Sight,
+    /// Looks that lower priorities are left.
+    reserve: u32,
     kept: Kept,
 }
 
@@ -72,30 +95,25 @@ impl<'a, R: Read + ?Sized> Picker<'a, R> {
         rows: &'a R,
         (queue, stats): (u32, &'a Stats),
         lanes: Option<&'a BTreeMap<(u32, u64), Option<Lane>>>,
-        lease: &'a Lease,
+        (lease, sight): (&'a Lease, &'a mut Sight),
         now: Time,
     ) -> Self {
-        Self { rows, queue, stats, lanes, lease, now, looks: limits::LOOKS_MAX, kept: Kept::default() }
+        Self { rows, queue, stats, lanes, lease, now, sight, reserve: 0, kept: Kept::default() }
     }
 
     /// The next job of the highest priority that has one for the asker.
     pub(crate) fn find(mut self) -> Found {
-        for priority in (0..PRIORITIES as u8).rev() {
-            if self.stats.open.get(usize::from(priority)).is_none_or(|open| *open == 0) {
-                continue;
-            }
-            let found = match &self.lease.project {
-                _ if self.stats.lanes == 0 => self.only_lane(priority),
-                Some(project) => {
-                    let prefix = table::own_rank(self.queue, priority, table::half(&[project.as_str()]));
-                    self.lanes(priority, &prefix, false).map(|(_, found)| found)
-                }
-                None => self.classes(priority),
+        let open = |priority: &u8| self.stats.open.get(usize::from(*priority)).is_some_and(|open| *open > 0);
+        let open: Vec<u8> = (0..PRIORITIES as u8).filter(open).collect();
+        for (lower, priority) in open.iter().enumerate().rev() {
+            // Each priority may use an equal part of what is left.
+            self.reserve = self.sight.looks - self.sight.looks / (lower as u32 + 1);
+            let found = match self.stats.lanes {
+                0 => self.only_lane(*priority),
+                _ => self.classes(*priority),
             };
-            match found {
-                Some(found) => return found,
-                None if self.looks == 0 => break,
-                None => {}
+            if let Some(found) = found {
+                return found;
             }
         }
         Found::Nothing(self.kept)
@@ -105,42 +123,72 @@ impl<'a, R: Read + ?Sized> Picker<'a, R> {
         self.is_for_asker(&self.stats.lane0).then(|| self.front(priority, 0, false)).flatten()
     }
 
-    /// Goes round the classes; of those that are the asker's, the lane whose virtual time is lowest.
+    /// Of the classes that are the asker's, the lane whose virtual time is lowest.
     fn classes(&mut self, priority: u8) -> Option<Found> {
-        // The class without requirements has the number 0: it is always met, wherever the round begins.
-        let plain = self.lanes(priority, &table::next_class(self.queue, priority, 0), true);
-        let begin =
-            blake3::hash(&self.now.to_be_bytes()).as_bytes().first_chunk().map_or(1, |b| u64::from_be_bytes(*b));
-        let begin = begin.max(1);
-        let mut best = plain;
-        for (mut from, to) in [(begin, u64::MAX), (1, begin.saturating_sub(1))] {
-            while from <= to
-                && let Some(class) = self.next_class(priority, from, to)
-            {
-                let found = self.lanes(priority, &table::next_class(self.queue, priority, class), true);
-                best = match (best, found) {
-                    (Some(best), Some(found)) if found.0 < best.0 => Some(found),
-                    (None, found) => found,
-                    (best, _) => best,
-                };
-                let Some(next) = class.checked_add(1) else { break };
-                from = next;
-            }
+        // The class without requirements has the number 0: it is always met, wherever the round began.
+        let mut best = self.lanes(priority, 0);
+        let known = self.sight.classes.get_mut(usize::from(priority)).and_then(Option::take);
+        let classes = known.unwrap_or_else(|| self.survey(priority));
+        for class in &classes {
+            best = match (best, self.lanes(priority, *class)) {
+                (Some(best), Some(found)) if found.0 < best.0 => Some(found),
+                (None, found) => found,
+                (best, _) => best,
+            };
+        }
+        if let Some(known) = self.sight.classes.get_mut(usize::from(priority)) {
+            *known = Some(classes);
         }
         best.map(|(_, found)| found)
     }
 
-    fn next_class(&mut self, priority: u8, from: u64, to: u64) -> Option<u64> {
-        let end = table::after(&table::next_class(self.queue, priority, to));
-        let (key, _) = self.look(&table::next_class(self.queue, priority, from), &end)?;
-        Some(table::class_of(&key))
+    /// Goes round the classes: those with requirements whose jobs the asker may have. Takes half of the looks that
+    /// there are.
+    fn survey(&mut self, priority: u8) -> Vec<u64> {
+        let reserve = self.reserve;
+        self.reserve += (self.sight.looks - reserve) / 2;
+        let begin = begin(self.now);
+        let mut classes = Vec::new();
+        for (mut from, to) in [(begin, u64::MAX), (1, begin.saturating_sub(1))] {
+            let end = table::after(&self.class(priority, to));
+            while from <= to
+                && let Some((key, _)) = self.look(&self.class(priority, from), &end)
+            {
+                let (class, next) = if self.lease.project.is_some() {
+                    // The classes of a shelf are looked at one by one.
+                    let shelf = u64::from(table::shelf_in(&key)) << 56;
+                    (Some(shelf), shelf.checked_add(1 << 56))
+                } else {
+                    let class = table::class_of(&key);
+                    let judged = self.is_lane_for_asker(table::last_u64(&key));
+                    (judged.is_none_or(|(is_for_asker, _)| is_for_asker).then_some(class), class.checked_add(1))
+                };
+                classes.extend(class);
+                let Some(next) = next else { break };
+                from = next;
+            }
+        }
+        self.reserve = reserve;
+        classes
     }
 
-    /// The first of some lanes, by virtual time, that has a job for the asker. Of one class, the lanes require
-    /// the same: if one is not for the asker, none is.
-    fn lanes(&mut self, priority: u8, prefix: &Key, same: bool) -> Option<((u64, u64), Found)> {
-        let end = table::after(prefix);
-        let mut from = *prefix;
+    /// The prefix of the lanes of a class; for an asker who is for one project alone, of the shelf that it is on.
+    fn class(&self, priority: u8, class: u64) -> Key {
+        match &self.lease.project {
+            Some(project) => {
+                let whose = table::half(&[project.as_str()]);
+                table::own_shelf(self.queue, priority, whose, table::shelf_of(class))
+            }
+            None => table::next_class(self.queue, priority, class),
+        }
+    }
+
+    /// The first lane of a class, by virtual time, that has a job for the asker. Its lanes require the same: if
+    /// one is not for the asker, none is, unless they are those of a shelf.
+    fn lanes(&mut self, priority: u8, class: u64) -> Option<((u64, u64), Found)> {
+        let prefix = self.class(priority, class);
+        let end = table::after(&prefix);
+        let mut from = prefix;
         loop {
             let (key, _) = self.look(&from, &end)?;
             let place = (table::vtime_of(&key), table::last_u64(&key));
@@ -151,10 +199,10 @@ impl<'a, R: Read + ?Sized> Picker<'a, R> {
                         return Some((place, found));
                     }
                 }
-                Some((false, _)) if same => return None,
+                Some((false, _)) if self.lease.project.is_none() => return None,
                 Some((false, _)) => {}
             }
-            from = behind(&key);
+            from = table::after(&key);
         }
     }
 
@@ -200,7 +248,7 @@ impl<'a, R: Read + ?Sized> Picker<'a, R> {
         }
         match first {
             Some((_, slot)) => Some(Found::Front(Front { priority, lane, slot, before })),
-            None if is_empty && self.looks > 0 => Some(Found::Empty(priority, lane)),
+            None if is_empty && self.sight.looks > self.reserve => Some(Found::Empty(priority, lane)),
             None => None,
         }
     }
@@ -225,16 +273,19 @@ impl<'a, R: Read + ?Sized> Picker<'a, R> {
     }
 
     fn look(&mut self, from: &Key, end: &Key) -> Option<(Key, crate::txn::Value)> {
-        self.looks = self.looks.checked_sub(1)?;
+        if self.sight.looks <= self.reserve {
+            return None;
+        }
+        self.sight.looks -= 1;
         self.rows.first(from, end)
     }
 }
 
-/// The least key behind one of full length.
-fn behind(key: &Key) -> Key {
-    let mut bytes = key.as_slice().to_vec();
-    bytes.push(0);
-    Key::new(&bytes)
+/// The class at which a round begins now, never that without requirements: elsewhere each millisecond, and the same on
+/// all replicas.
+pub(crate) fn begin(now: Time) -> u64 {
+    let hash = blake3::hash(&now.to_be_bytes());
+    hash.as_bytes().first_chunk().map_or(1, |bytes| u64::from_be_bytes(*bytes)).max(1)
 }
 
 /// What a queue has for an asker.
@@ -258,7 +309,7 @@ pub(crate) fn offer(rows: &(impl Read + ?Sized), lease: &Lease, ready: u64, now:
     let stats = row::queue_number(rows, &lease.queue)
         .and_then(|number| Some((number, row::read::<Stats>(rows, &table::by_queue(tag::STATS, number))?)));
     let Some((number, stats)) = stats else { return Offer::default() };
-    match Picker::new(rows, (number, &stats), None, lease, now).find() {
+    match Picker::new(rows, (number, &stats), None, (lease, &mut Sight::new(1)), now).find() {
         Found::Front(_) | Found::Empty(..) => Offer { ready, ..Offer::default() },
         Found::Nothing(Kept { until, slots, alike }) => Offer { ready: 0, until, slots, alike },
     }
@@ -313,6 +364,55 @@ mod tests {
             met.extend(world.lease_as(9, |lease| lease.labels = labels(&[("host", "h1234")])));
         }
         assert_eq!(met.len(), 2);
+    }
+
+    #[test]
+    fn jobs_for_others_at_a_high_priority_do_not_hide_those_of_lower_ones() {
+        let mut world = World::new();
+        world.check = false;
+        for n in 0..2_000u32 {
+            let requirements = labels(&[("host", &format!("h{n}"))]);
+            world.quick(Command::Enqueue(vec![NewJob { requirements, priority: 9, ..new_job() }]));
+        }
+        world.check = true;
+        let low = world.add(|job| job.priority = 0);
+        let lower = world.add(|job| (job.priority, job.requirements) = (0, labels(&[("zone", "a")])));
+        assert_eq!(world.lease_as(9, |lease| lease.labels = labels(&[("zone", "a")])), [low, lower]);
+    }
+
+    #[test]
+    fn a_projects_jobs_for_others_do_not_hide_its_own_workers_jobs() {
+        let mut world = World::new();
+        world.check = false;
+        for n in 0..3_000u32 {
+            let requirements = labels(&[("host", &format!("h{n}"))]);
+            world.quick(Command::Enqueue(vec![NewJob { requirements, ..new_job() }]));
+        }
+        world.check = true;
+        let mine = [world.add(|job| job.requirements = labels(&[("zone", "a")])), world.add(|_| {})];
+        let mut met = Vec::new();
+        for _ in 0..200 {
+            world.at += 1;
+            met.extend(world.lease_as(9, |lease| {
+                (lease.project, lease.labels) = (Some(name("p")), labels(&[("zone", "a")]));
+            }));
+        }
+        met.sort_unstable();
+        assert_eq!(met, mine);
+    }
+
+    #[test]
+    fn a_lease_of_many_jobs_goes_round_the_classes_of_others_once() {
+        let mut world = World::new();
+        world.check = false;
+        for n in 0..400u32 {
+            let requirements = labels(&[("host", &format!("h{n}"))]);
+            world.quick(Command::Enqueue(vec![NewJob { requirements, ..new_job() }]));
+        }
+        for _ in 0..900 {
+            world.quick(Command::Enqueue(vec![new_job()]));
+        }
+        assert_eq!(world.lease(900).len(), 900, "the looks of one lease suffice for all of them");
     }
 
     #[test]

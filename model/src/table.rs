@@ -382,15 +382,31 @@ pub fn next(queue: u32, priority: u8, class: u64, vtime: u64, lane: u64) -> Key 
     key(tag::NEXT, &[&queue.to_be_bytes(), &[rank(priority)], &class, &vtime, &lane])
 }
 
-/// The prefix of OWN for one project at one priority.
-pub(crate) fn own_rank(queue: u32, priority: u8, whose: u64) -> Key {
-    key(tag::OWN, &[&queue.to_be_bytes(), &[rank(priority)], &whose.to_be_bytes()])
+/// The prefix of OWN for one shelf of one project at one priority.
+pub(crate) fn own_shelf(queue: u32, priority: u8, whose: u64, shelf: u8) -> Key {
+    key(tag::OWN, &[&queue.to_be_bytes(), &[rank(priority)], &whose.to_be_bytes(), &[shelf]])
 }
 
 /// OWN.
-pub fn own(queue: u32, priority: u8, whose: u64, vtime: u64, lane: u64) -> Key {
+pub fn own(queue: u32, priority: u8, (whose, class): (u64, u64), vtime: u64, lane: u64) -> Key {
     let [whose, vtime, lane] = [whose, vtime, lane].map(u64::to_be_bytes);
-    key(tag::OWN, &[&queue.to_be_bytes(), &[rank(priority)], &whose, &vtime, &lane])
+    key(tag::OWN, &[&queue.to_be_bytes(), &[rank(priority)], &whose, &[shelf_of(class)], &vtime, &lane])
+}
+
+/// The shelf of a class in OWN, where a key has no room for the class: 0 is that without requirements, and the others
+/// share 255, in their order.
+pub(crate) fn shelf_of(class: u64) -> u8 {
+    if class == 0 { 0 } else { class.to_be_bytes()[0].max(1) }
+}
+
+/// The shelf in an OWN key.
+pub(crate) fn shelf_in(key: &Key) -> u8 {
+    key.as_slice().get(14).copied().unwrap_or(0)
+}
+
+/// The prefix of IDLE for a queue.
+pub(crate) fn idle_queue(queue: u32) -> Key {
+    key(tag::IDLE, &[&queue.to_be_bytes()])
 }
 
 /// The prefix of IDLE for one class.
@@ -404,7 +420,7 @@ pub fn idle(queue: u32, class: u64, vtime: u64, lane: u64) -> Key {
     key(tag::IDLE, &[&queue.to_be_bytes(), &class, &vtime, &lane])
 }
 
-/// The class in a NEXT key: the eight bytes before the virtual time.
+/// The class in a NEXT or IDLE key: the eight bytes before the virtual time.
 pub(crate) fn class_of(key: &Key) -> u64 {
     let bytes = key.as_slice();
     bytes.len().checked_sub(16).and_then(|end| bytes[..end].last_chunk()).map_or(0, |b| u64::from_be_bytes(*b))

@@ -31,6 +31,12 @@ pub(super) async fn run(cluster: Arc<Cluster>) {
         if now.duration_since(*since.get_or_insert(now)) < SETTLE || now < next {
             continue;
         }
+        // Who lost the majority decides nothing: another one may lead already.
+        if let Some(meta) = cluster.group(META_GROUP)
+            && meta.linearize().await.is_err()
+        {
+            continue;
+        }
         // Steady, unless a look took longer than a tick.
         next = (next + cluster.scaling.tick()).max(now);
         let mut brain = cluster.scaling.brain.lock().await;

@@ -134,11 +134,15 @@ impl Cluster {
         Response::Scaling(pools.into_values().filter(wanted).collect())
     }
 
-    /// Tells a node its shares of the pools that it looks after, if this node leads meta.
-    pub(crate) fn serve_pools(&self, from: NodeId, pools: &[PoolHere]) -> Response {
+    /// Tells a node its shares of the pools that it looks after, if this node leads meta: a majority says so now, since
+    /// of two that think so each would give out whole pools.
+    pub(crate) async fn serve_pools(&self, from: NodeId, pools: &[PoolHere]) -> Response {
         let Some(meta) = self.group(META_GROUP) else { return Response::NotLeader(None) };
         if let Some(leader) = meta.shared.foreign_leader() {
             return Response::NotLeader(leader);
+        }
+        if meta.linearize().await.is_err() {
+            return Response::NotLeader(None);
         }
         let seen = self.scaling.seen.lock().clone();
         let mut reports = self.scaling.reports.lock();

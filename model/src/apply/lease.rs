@@ -7,7 +7,7 @@ use crate::finish::DEADLINE_EXCEEDED;
 use crate::footprint::Hashes;
 use crate::job::{Job, JobState, Place};
 use crate::limits;
-use crate::pick::{Found, Front, Kept, Picker};
+use crate::pick::{Found, Front, Kept, Picker, Sight};
 use crate::reply::{Leased, LeasedJob, Reply};
 use crate::row;
 use crate::state::State;
@@ -21,6 +21,8 @@ struct Budget {
     bytes: u64,
     /// Jobs that may still be set aside (parked, or dead by deadline), so that a call is bounded.
     aside: u32,
+    /// What was seen of the queue so far.
+    sight: Sight,
 }
 
 /// What became of one job at the front.
@@ -47,11 +49,9 @@ impl State<'_> {
         if self.queue(number).def.paused {
             return Ok(Reply::Leased(Leased::default()));
         }
-        let mut budget = Budget {
-            jobs: u64::from(lease.max).min(self.allowed(number)),
-            bytes: u64::from(lease.bytes_max),
-            aside: limits::SWEEP_MAX,
-        };
+        let jobs = u64::from(lease.max).min(self.allowed(number));
+        let (bytes, sight) = (u64::from(lease.bytes_max), Sight::new(jobs));
+        let mut budget = Budget { jobs, bytes, aside: limits::SWEEP_MAX, sight };
         let mut jobs = Vec::new();
         while budget.jobs > 0 && budget.aside > 0 && self.give_front(number, lease, &mut budget, &mut jobs) {}
         if !jobs.is_empty() {
@@ -77,16 +77,16 @@ impl State<'_> {
     }
 
     /// What is next for the asker.
-    fn find(&mut self, number: u32, lease: &Lease) -> Found {
+    fn find(&mut self, number: u32, lease: &Lease, sight: &mut Sight) -> Found {
         let now = self.now();
         self.queue(number);
         let Some(stats) = self.stats_of(number) else { return Found::Nothing(Kept::default()) };
-        Picker::new(self.rows(), (number, stats), Some(&self.lanes), lease, now).find()
+        Picker::new(self.rows(), (number, stats), Some(&self.lanes), (lease, sight), now).find()
     }
 
     /// Gives jobs from the front of the ready order; false when there is nothing more to give.
     fn give_front(&mut self, number: u32, lease: &Lease, budget: &mut Budget, given: &mut Vec<LeasedJob>) -> bool {
-        let Front { priority, lane, slot, before } = match self.find(number, lease) {
+        let Front { priority, lane, slot, before } = match self.find(number, lease, &mut budget.sight) {
             Found::Front(front) => front,
             Found::Empty(priority, lane) => {
                 self.skip_damaged(number, priority, lane);
@@ -118,6 +118,7 @@ impl State<'_> {
                 Met::Aside => budget.aside = budget.aside.saturating_sub(1),
                 Met::Died => {
                     budget.aside = budget.aside.saturating_sub(1);
+                    budget.sight.forget();
                     return true;
                 }
                 Met::Full => return false,
@@ -199,7 +200,7 @@ impl State<'_> {
         if queue.stats.open_all() == 0 || queue.free_in_flight() == 0 {
             return Leased { jobs, more: false, next_at: None };
         }
-        if let Found::Nothing(kept) = self.find(number, lease) {
+        if let Found::Nothing(kept) = self.find(number, lease, &mut Sight::new(1)) {
             return Leased { jobs, more: false, next_at: kept.until };
         }
         let queue = self.queue(number);

@@ -130,7 +130,7 @@ pub(super) fn lanes_match(census: &Census) -> Vec<String> {
         }
         for (priority, _) in (0u8..).zip(lane.open).filter(|(_, open)| *open > 0) {
             next.insert(table::next(number, priority, lane.class, lane.vtime, id));
-            own.insert(table::own(number, priority, lane.whose, lane.vtime, id));
+            own.insert(table::own(number, priority, (lane.whose, lane.class), lane.vtime, id));
         }
         if id != 0 && lane.is_idle() {
             idle.insert(table::idle(number, lane.class, lane.vtime, id));
