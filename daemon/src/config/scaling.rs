@@ -18,6 +18,9 @@ section! {
         /// of `bravo-agent@TYPE-N.service`) or `command` (it runs the command with each recommendation as JSON on its
         /// standard input); `command`, a list of words; and, if need be, `env`, a table of variables.
         pools: Vec<Pool> = Vec::new(), Kind::Pools;
+        /// Address of the D-Bus on which `systemd` is found, such as `unix:path=/run/dbus/system_bus_socket`. Where it is
+        /// not set: the system's bus, or what `DBUS_SYSTEM_BUS_ADDRESS` names.
+        systemd_bus: Option<String> = None, Kind::Text;
     }
 }
 
@@ -41,6 +44,12 @@ impl Pool {
     pub(super) const KEYS: [&'static str; 4] = ["agent_type", "actuator", "command", "env"];
     /// Pools of one node.
     pub(super) const COUNT_MAX: usize = 200;
+
+    /// A pool that says nothing but its type.
+    #[cfg(test)]
+    pub(crate) fn of(agent_type: Name) -> Self {
+        Self { agent_type, actuator: ActuatorKind::Process, command: Vec::new(), env: BTreeMap::new() }
+    }
 }
 
 /// How a pool is made to follow.

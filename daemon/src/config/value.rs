@@ -111,6 +111,10 @@ fn pool(key: &str, value: &Value) -> Vec<ConfigError> {
     if let Some(Err(refusal)) = fields.get("agent_type").and_then(Value::as_str).map(|name| Name::parse("it", name)) {
         errors.push(ConfigError::new(format!("{key}.agent_type"), refusal.detail));
     }
+    let text_of = |field: &str| fields.get(field).and_then(Value::as_str);
+    if text_of("actuator") == Some("systemd") && text_of("agent_type").is_some_and(|name| name.contains(['/', '@', ':'])) {
+        errors.push(ConfigError::new(format!("{key}.agent_type"), "names units of systemd: without '/', '@' and ':'"));
+    }
     let is_text = |value: &Value| value.as_str().is_some_and(|text| !text.contains('\0'));
     let words = fields.get("command").map(|value| value.as_array().filter(|words| words.iter().all(is_text)));
     let wants_none = fields.get("actuator").and_then(Value::as_str) == Some("systemd");

@@ -231,6 +231,7 @@ actuator = "systemd"
         ("agent_type = \"a\"\nactuator = \"systemd\"\ncommand = [\"x\"]", "scaling.pools[0].command: systemd knows"),
         ("agent_type = \"a\"\nactuator = \"process\"\ncommand = [1]", "scaling.pools[0].command: must be a list"),
         ("agent_type = \"a\"\nactuator = \"systemd\"\nenv = { A = 1 }", "scaling.pools[0].env: must be a table"),
+        ("agent_type = \"a/b\"\nactuator = \"systemd\"", "scaling.pools[0].agent_type: names units of systemd"),
         ("agent_type = \"a\"\nactuator = \"systemd\"\ncount = 1", "scaling.pools[0].count: unknown key"),
     ] {
         let found = errors(&with(&format!("[[scaling.pools]]\n{pool}\n")), &[]);

@@ -134,7 +134,7 @@ mod tests {
     fn program(script: &str) -> Program {
         let agent_type = bravo_model::Name::parse("name", "coder").unwrap();
         let command = ["sh", "-c", script].map(str::to_owned).to_vec();
-        Program::new(&Pool { agent_type, actuator: ActuatorKind::Command, command, env: BTreeMap::new() })
+        Program::new(&Pool { actuator: ActuatorKind::Command, command, ..Pool::of(agent_type) })
     }
 
     #[tokio::test]

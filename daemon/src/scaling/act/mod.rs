@@ -95,11 +95,12 @@ pub(crate) struct Agents {
 impl Agents {
     /// Those of the configuration.
     pub(super) fn new(config: &Config) -> Self {
+        let systemd = Arc::new(systemd::Manager::new(config.scaling.systemd_bus.clone()));
         let actuator = |pool: &Pool| -> Option<Box<dyn Actuator>> {
             Some(match pool.actuator {
                 ActuatorKind::Process => Box::new(process::Processes::new(pool, own_url(config))),
                 ActuatorKind::Command => Box::new(command::Program::new(pool)),
-                ActuatorKind::Systemd => Box::new(systemd::Units::new(pool)),
+                ActuatorKind::Systemd => Box::new(systemd::Units::new(pool, systemd.clone())),
             })
         };
         let keep = |pool: &Pool| Some(Arc::new(Kept::new(pool.agent_type.clone(), pool.actuator, actuator(pool)?)));

@@ -194,7 +194,7 @@ mod tests {
     fn pool(script: &str) -> Processes {
         let command = ["sh", "-c", script].map(str::to_owned).to_vec();
         let agent_type = bravo_model::Name::parse("name", "coder").unwrap();
-        let pool = Pool { agent_type, actuator: ActuatorKind::Process, command, env: BTreeMap::new() };
+        let pool = Pool { actuator: ActuatorKind::Process, command, ..Pool::of(agent_type) };
         Processes::new(&pool, "http://127.0.0.1:1".into())
     }
 
