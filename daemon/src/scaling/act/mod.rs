@@ -5,6 +5,8 @@
 
 mod command;
 mod group;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 mod process;
 mod systemd;
 
@@ -45,6 +47,10 @@ pub(crate) enum ActError {
     /// systemd refused.
     #[error("systemd: {0}")]
     Systemd(String),
+    /// Kubernetes refused, or would end agents that work.
+    #[cfg(feature = "kubernetes")]
+    #[error("Kubernetes: {0}")]
+    Kubernetes(String),
 }
 
 /// Brings one pool to a size. None of them ends an agent that works: it is asked to leave, and given its time.
@@ -96,11 +102,18 @@ impl Agents {
     /// Those of the configuration.
     pub(super) fn new(config: &Config) -> Self {
         let systemd = Arc::new(systemd::Manager::new(config.scaling.systemd_bus.clone()));
+        #[cfg(feature = "kubernetes")]
+        let server = Arc::<kubernetes::Server>::default();
         let actuator = |pool: &Pool| -> Option<Box<dyn Actuator>> {
             Some(match pool.actuator {
                 ActuatorKind::Process => Box::new(process::Processes::new(pool, own_url(config))),
                 ActuatorKind::Command => Box::new(command::Program::new(pool)),
                 ActuatorKind::Systemd => Box::new(systemd::Units::new(pool, systemd.clone())),
+                #[cfg(feature = "kubernetes")]
+                ActuatorKind::Kubernetes => Box::new(kubernetes::Scale::new(pool.target.clone()?, server.clone())),
+                // The check of the configuration lets none through.
+                #[cfg(not(feature = "kubernetes"))]
+                ActuatorKind::Kubernetes => return None,
             })
         };
         let keep = |pool: &Pool| Some(Arc::new(Kept::new(pool.agent_type.clone(), pool.actuator, actuator(pool)?)));
@@ -156,7 +169,7 @@ pub(super) async fn run(cluster: Arc<Cluster>) {
 async fn ask(cluster: &Arc<Cluster>, patience: Duration) -> Vec<Option<Share>> {
     let here = |pool: &Arc<Kept>| PoolHere {
         agent_type: pool.agent_type.clone(),
-        is_part: pool.kind != ActuatorKind::Command,
+        is_part: pool.kind.is_part(),
         running: pool.running.load(Ordering::Relaxed),
     };
     let pools: Vec<PoolHere> = cluster.scaling.agents.pools.iter().map(here).collect();
