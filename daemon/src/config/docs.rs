@@ -96,6 +96,7 @@ mod tests {
         config.tls = Some(Tls { public_cert: file(), public_key: file(), client_ca: file(), ..Default::default() });
         config.advertise = crate::config::Advertise { public: Some("a:1".into()), peer: Some("a:1".into()) };
         config.auth.admin_key_file = file();
+        config.scaling.systemd_bus = Some("a".into());
         let (text, path) = (Some("a".to_owned()), Some("a".into()));
         config.cold = crate::config::Cold {
             dir: path.clone(),

@@ -54,7 +54,7 @@ pub enum Kind {
     Networks,
     /// A list of `{ id, peer, public }`.
     Members,
-    /// A list of `{ agent_type, actuator, command, env }`.
+    /// A list of `{ agent_type, actuator, command, env, target }`.
     Pools,
 }
 
@@ -72,7 +72,7 @@ impl Kind {
             Kind::HostPorts => "list of `HOST:PORT`".into(),
             Kind::Networks => "list of `ADDRESS/BITS`".into(),
             Kind::Members => "list of `{ id, peer, public }`".into(),
-            Kind::Pools => "list of `{ agent_type, actuator, command, env }`".into(),
+            Kind::Pools => "list of `{ agent_type, actuator, command, env, target }`".into(),
         }
     }
 }

@@ -20,6 +20,7 @@ mod engine;
 mod key;
 mod load;
 mod place;
+mod pools;
 mod scaling;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -35,7 +36,7 @@ pub use edge::{Format, Level, Limits, Log, ProxyHeader, Queues, RateLimits, Read
 pub use engine::{Raft, Storage};
 pub use key::{KeyDoc, Kind, SectionDoc};
 pub use place::{Advertise, Auth, Cluster, Listen, Member, Node, Tls};
-pub use scaling::{ActuatorKind, Pool, Scaling};
+pub use scaling::{ActuatorKind, Pool, Scaling, Target, TargetKind};
 
 use serde::{Deserialize, Serialize};
 

@@ -2,9 +2,8 @@
 
 use super::key::{KeyDoc, Kind};
 use super::place::Member;
-use super::scaling::{ActuatorKind, Pool};
+use super::pools::pools;
 use super::{ConfigError, SECTIONS};
-use bravo_model::Name;
 use std::net::SocketAddr;
 use toml::{Table, Value};
 
@@ -39,7 +38,7 @@ fn check_key(section: &str, keys: &[KeyDoc], key: &str, value: &Value, errors: &
 }
 
 /// What is wrong with a value of this kind.
-fn check_value(key: &str, kind: Kind, value: &Value) -> Vec<ConfigError> {
+pub(super) fn check_value(key: &str, kind: Kind, value: &Value) -> Vec<ConfigError> {
     let one =
         |result: Result<(), String>| result.err().map(|detail| ConfigError::new(key, detail)).into_iter().collect();
     match (kind, value) {
@@ -80,57 +79,7 @@ fn member(key: &str, value: &Value) -> Vec<ConfigError> {
     errors
 }
 
-/// What is wrong with `scaling.pools`.
-fn pools(key: &str, items: &[Value]) -> Vec<ConfigError> {
-    let mut errors: Vec<_> = indexed(key, items).flat_map(|(key, item)| pool(&key, item)).collect();
-    if items.len() > Pool::COUNT_MAX {
-        errors.push(ConfigError::new(key, format!("at most {} pools", Pool::COUNT_MAX)));
-    }
-    let named = |item: &Value| item.get("agent_type").and_then(Value::as_str).map(str::to_owned);
-    let mut seen = std::collections::BTreeSet::new();
-    for twice in items.iter().filter_map(named).filter(|name| !seen.insert(name.clone())) {
-        errors.push(ConfigError::new(key, format!("two pools of {twice:?}; a node looks after a pool in one way")));
-    }
-    errors
-}
-
-/// What is wrong with one entry of `scaling.pools`.
-fn pool(key: &str, value: &Value) -> Vec<ConfigError> {
-    let Value::Table(fields) = value else {
-        let detail = format!("must be {{ agent_type, actuator, command, env }}, not {}", value.type_str());
-        return vec![ConfigError::new(key, detail)];
-    };
-    let strange = fields.keys().filter(|name| !Pool::KEYS.contains(&name.as_str()));
-    let mut errors: Vec<_> = strange.map(|name| unknown(name, key, Pool::KEYS.iter().map(|k| (*k).into()))).collect();
-    for (name, kind) in [("agent_type", Kind::Text), ("actuator", Kind::OneOf(ActuatorKind::WORDS))] {
-        match fields.get(name) {
-            Some(value) => errors.extend(check_value(&format!("{key}.{name}"), kind, value)),
-            None => errors.push(ConfigError::new(format!("{key}.{name}"), "is required")),
-        }
-    }
-    if let Some(Err(refusal)) = fields.get("agent_type").and_then(Value::as_str).map(|name| Name::parse("it", name)) {
-        errors.push(ConfigError::new(format!("{key}.agent_type"), refusal.detail));
-    }
-    let is_text = |value: &Value| value.as_str().is_some_and(|text| !text.contains('\0'));
-    let words = fields.get("command").map(|value| value.as_array().filter(|words| words.iter().all(is_text)));
-    let wants_none = fields.get("actuator").and_then(Value::as_str) == Some("systemd");
-    match words {
-        Some(Some(words)) if words.is_empty() != wants_none => {
-            let detail = if wants_none { "systemd knows what its units run" } else { "names no program" };
-            errors.push(ConfigError::new(format!("{key}.command"), detail));
-        }
-        Some(None) => errors.push(ConfigError::new(format!("{key}.command"), "must be a list of texts")),
-        None if !wants_none => errors.push(ConfigError::new(format!("{key}.command"), "is required")),
-        _ => {}
-    }
-    let variables = fields.get("env").map(|value| value.as_table().filter(|table| table.values().all(is_text)));
-    if let Some(None) = variables {
-        errors.push(ConfigError::new(format!("{key}.env"), "must be a table of texts"));
-    }
-    errors
-}
-
-fn indexed<'a>(key: &'a str, items: &'a [Value]) -> impl Iterator<Item = (String, &'a Value)> {
+pub(super) fn indexed<'a>(key: &'a str, items: &'a [Value]) -> impl Iterator<Item = (String, &'a Value)> {
     items.iter().enumerate().map(move |(index, item)| (format!("{key}[{index}]"), item))
 }
 
@@ -199,7 +148,7 @@ fn article(kind: Kind) -> String {
 }
 
 /// An unknown key, with the known one that it looks most like, or that stands in another section.
-fn unknown(key: &str, parent: &str, known: impl Iterator<Item = String>) -> ConfigError {
+pub(super) fn unknown(key: &str, parent: &str, known: impl Iterator<Item = String>) -> ConfigError {
     if parent.is_empty() {
         return ConfigError::new(key, format!("unknown section; did you mean {}?", nearest(key, known)));
     }

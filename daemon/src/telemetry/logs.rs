@@ -28,7 +28,8 @@ fn filter(level: Level, rust_log: Option<&str>) -> Result<EnvFilter, TelemetryEr
 /// lines for single packets. openraft is two steps quieter: it warns of every heartbeat that a dead node
 /// does not answer, and what matters of that is told by the transport and by changes of leaders.
 fn directives(level: Level) -> String {
-    const LIBRARIES: [&str; 8] = ["foyer", "h2", "hyper", "hyper_util", "quinn", "quinn_proto", "rustls", "sled"];
+    const LIBRARIES: [&str; 9] =
+        ["foyer", "h2", "hyper", "hyper_util", "quinn", "quinn_proto", "rustls", "sled", "zbus"];
     let quiet = match level {
         Level::Error => Level::Error,
         Level::Warn | Level::Info => Level::Warn,

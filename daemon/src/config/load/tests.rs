@@ -231,6 +231,8 @@ actuator = "systemd"
         ("agent_type = \"a\"\nactuator = \"systemd\"\ncommand = [\"x\"]", "scaling.pools[0].command: systemd knows"),
         ("agent_type = \"a\"\nactuator = \"process\"\ncommand = [1]", "scaling.pools[0].command: must be a list"),
         ("agent_type = \"a\"\nactuator = \"systemd\"\nenv = { A = 1 }", "scaling.pools[0].env: must be a table"),
+        ("agent_type = \"a\"\nactuator = \"systemd\"\ntarget = {}", "scaling.pools[0].target: goes with"),
+        ("agent_type = \"a/b\"\nactuator = \"systemd\"", "scaling.pools[0].agent_type: names units of systemd"),
         ("agent_type = \"a\"\nactuator = \"systemd\"\ncount = 1", "scaling.pools[0].count: unknown key"),
     ] {
         let found = errors(&with(&format!("[[scaling.pools]]\n{pool}\n")), &[]);
@@ -239,4 +241,47 @@ actuator = "systemd"
     }
     let one = "[[scaling.pools]]\nagent_type = \"a\"\nactuator = \"systemd\"\n";
     assert!(errors(&with(&format!("{one}{one}")), &[])[0].starts_with("scaling.pools: two pools of \"a\""));
+}
+
+#[cfg(not(feature = "kubernetes"))]
+#[test]
+fn a_build_without_kubernetes_says_so() {
+    let target = "target = { namespace = \"agents\", kind = \"deployment\", name = \"coders\" }";
+    let pool = format!("[[scaling.pools]]\nagent_type = \"a\"\nactuator = \"kubernetes\"\n{target}\n");
+    let found = errors(&format!("{CONTRACT}\n{pool}"), &[]);
+    assert_eq!(found, ["scaling.pools[0].actuator: kubernetes is not part of this build"]);
+}
+
+#[cfg(feature = "kubernetes")]
+#[test]
+fn a_pool_of_kubernetes_names_its_target() {
+    let with =
+        |rest: &str| format!("{CONTRACT}\n[[scaling.pools]]\nagent_type = \"a\"\nactuator = \"kubernetes\"\n{rest}\n");
+    let good = with("target = { namespace = \"agents\", kind = \"statefulset\", name = \"coders\" }");
+    let target = parse(&good, &[]).unwrap().scaling.pools.remove(0).target.unwrap();
+    assert_eq!((target.to_string(), target.grace_ms_min), ("statefulset agents/coders".into(), 600_000));
+    for (rest, wrong) in [
+        ("", "scaling.pools[0].target: is required"),
+        ("target = \"coders\"", "scaling.pools[0].target: must be { namespace, kind, name, grace_ms_min }"),
+        (
+            "target = { namespace = \"a\", kind = \"pod\", name = \"b\" }",
+            "scaling.pools[0].target.kind: must be one of deployment, statefulset",
+        ),
+        (
+            "target = { namespace = \"a/b\", kind = \"deployment\", name = \"b\" }",
+            "scaling.pools[0].target.namespace: must be a name of Kubernetes",
+        ),
+        (
+            "target = { namespace = \"a\", kind = \"deployment\", name = \"b\", grace_ms_min = -1 }",
+            "scaling.pools[0].target.grace_ms_min: must be between",
+        ),
+        (
+            "command = [\"x\"]\ntarget = { namespace = \"a\", kind = \"deployment\", name = \"b\" }",
+            "scaling.pools[0].command: kubernetes knows what its agents run",
+        ),
+    ] {
+        let found = errors(&with(rest), &[]);
+        assert_eq!(found.len(), 1, "{rest}: {found:?}");
+        assert!(found[0].starts_with(wrong), "{rest}: {found:?}");
+    }
 }

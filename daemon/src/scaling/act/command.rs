@@ -9,9 +9,9 @@ use bravo_api::Timestamp;
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 use tokio::io::AsyncWriteExt;
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
-use super::{ActError, Actuator};
+use super::{ActError, Actuator, group};
 use crate::config::Pool;
 use crate::transport::wire::Share;
 
@@ -25,6 +25,21 @@ pub(super) struct Program {
     command: Vec<String>,
     env: BTreeMap<String, String>,
     told: Option<(u32, Instant)>,
+    patience: Duration,
+}
+
+/// The program while it runs. If nobody waits for it any more it is ended, with all that it started.
+struct Running {
+    child: Child,
+    has_ended: bool,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            group::kill(&self.child);
+        }
+    }
 }
 
 /// What it is told.
@@ -41,7 +56,7 @@ struct Told<'a> {
 
 impl Program {
     pub(super) fn new(pool: &Pool) -> Self {
-        Self { command: pool.command.clone(), env: pool.env.clone(), told: None }
+        Self { command: pool.command.clone(), env: pool.env.clone(), told: None, patience: PATIENCE }
     }
 
     async fn tell(&mut self, share: &Share) -> Result<(), ActError> {
@@ -63,16 +78,20 @@ impl Program {
         let text = serde_json::to_vec(&told).map_err(|error| failed(error.into()))?;
         let run = async {
             let mut command = Command::new(&program);
-            command.args(self.command.iter().skip(1)).envs(&self.env).stdin(Stdio::piped()).kill_on_drop(true);
-            let mut child = command.spawn().map_err(failed)?;
-            if let Some(mut input) = child.stdin.take() {
+            command.args(self.command.iter().skip(1)).envs(&self.env).stdin(Stdio::piped());
+            let child = command.process_group(0).kill_on_drop(true).spawn().map_err(failed)?;
+            let mut running = Running { child, has_ended: false };
+            if let Some(mut input) = running.child.stdin.take() {
                 // One that does not listen may end well all the same.
                 let _ = input.write_all(&text).await;
             }
-            child.wait().await.map_err(failed)
+            let status = running.child.wait().await.map_err(failed)?;
+            // What it left behind, it left on purpose.
+            running.has_ended = true;
+            Ok(status)
         };
-        let ended = tokio::time::timeout(PATIENCE, run).await;
-        let status = ended.map_err(|_| ActError::Slow(program.clone(), PATIENCE))??;
+        let ended = tokio::time::timeout(self.patience, run).await;
+        let status = ended.map_err(|_| ActError::Slow(program.clone(), self.patience))??;
         if !status.success() {
             return Err(ActError::Ended(program, status));
         }
@@ -115,7 +134,7 @@ mod tests {
     fn program(script: &str) -> Program {
         let agent_type = bravo_model::Name::parse("name", "coder").unwrap();
         let command = ["sh", "-c", script].map(str::to_owned).to_vec();
-        Program::new(&Pool { agent_type, actuator: ActuatorKind::Command, command, env: BTreeMap::new() })
+        Program::new(&Pool { actuator: ActuatorKind::Command, command, ..Pool::of(agent_type) })
     }
 
     #[tokio::test]
@@ -132,6 +151,33 @@ mod tests {
         assert_eq!(told.iter().map(|one| one["recommended"].clone()).collect::<Vec<_>>(), [3, 5]);
         assert_eq!(told[0]["agent_type"], "coder");
         assert_eq!(told[0]["at"], "1970-01-01T00:00:01.000Z");
+    }
+
+    #[tokio::test]
+    async fn a_program_that_hangs_is_ended_with_all_that_it_started() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pid");
+        let mut program = program(&format!("sleep 600 & echo $! > {}; wait", file.display()));
+        program.patience = Duration::from_secs(1);
+        assert!(matches!(program.apply(Some(&share(3))).await, Err(ActError::Slow(_, _))));
+        group::tests::until_gone(&file).await;
+    }
+
+    #[tokio::test]
+    async fn what_a_program_leaves_behind_is_let_work() {
+        let folder = tempfile::tempdir().unwrap();
+        let (go, done) = (folder.path().join("go"), folder.path().join("done"));
+        let wait = format!("while [ ! -e {} ]; do sleep 0.02; done; touch {}", go.display(), done.display());
+        let mut program = program(&format!("({wait}) &"));
+        program.apply(Some(&share(3))).await.unwrap();
+        std::fs::write(go, "").unwrap();
+        for _ in 0..500 {
+            if done.exists() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("it was ended");
     }
 
     #[tokio::test]

@@ -4,10 +4,14 @@
 //! While the leader cannot be asked, pools stay as they are.
 
 mod command;
+mod group;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 mod process;
 mod systemd;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use bravo_model::Name;
@@ -43,6 +47,10 @@ pub(crate) enum ActError {
     /// systemd refused.
     #[error("systemd: {0}")]
     Systemd(String),
+    /// Kubernetes refused, or would end agents that work.
+    #[cfg(feature = "kubernetes")]
+    #[error("Kubernetes: {0}")]
+    Kubernetes(String),
 }
 
 /// Brings one pool to a size. None of them ends an agent that works: it is asked to leave, and given its time.
@@ -60,36 +68,70 @@ pub(crate) trait Actuator: Send {
 struct Kept {
     agent_type: Name,
     kind: ActuatorKind,
-    actuator: Box<dyn Actuator>,
+    /// Agents that it ran when it was told last.
+    running: AtomicU32,
+    actuator: tokio::sync::Mutex<Box<dyn Actuator>>,
+}
+
+impl Kept {
+    fn new(agent_type: Name, kind: ActuatorKind, actuator: Box<dyn Actuator>) -> Self {
+        Self { agent_type, kind, running: AtomicU32::new(0), actuator: tokio::sync::Mutex::new(actuator) }
+    }
+
+    /// Goes towards the share, unless it is still busy with the last one.
+    async fn follow(&self, share: Option<&Share>, stopping: &CancellationToken) {
+        let Ok(mut actuator) = self.actuator.try_lock() else { return };
+        if stopping.is_cancelled() {
+            return;
+        }
+        let applied = stopping.run_until_cancelled(actuator.apply(share)).await;
+        self.running.store(actuator.running(), Ordering::Relaxed);
+        if let Some(Err(error)) = applied {
+            ActFailed { agent_type: self.agent_type.as_str(), actuator: self.kind.as_str(), error: &error }.emit();
+        }
+    }
 }
 
 /// The pools that this node looks after.
 pub(crate) struct Agents {
-    pools: tokio::sync::Mutex<Vec<Kept>>,
+    pools: Vec<Arc<Kept>>,
     stopping: CancellationToken,
 }
 
 impl Agents {
     /// Those of the configuration.
     pub(super) fn new(config: &Config) -> Self {
-        let keep = |pool: &Pool| Kept {
-            agent_type: pool.agent_type.clone(),
-            kind: pool.actuator,
-            actuator: match pool.actuator {
+        let systemd = Arc::new(systemd::Manager::new(config.scaling.systemd_bus.clone()));
+        #[cfg(feature = "kubernetes")]
+        let server = Arc::<kubernetes::Server>::default();
+        let actuator = |pool: &Pool| -> Option<Box<dyn Actuator>> {
+            Some(match pool.actuator {
                 ActuatorKind::Process => Box::new(process::Processes::new(pool, own_url(config))),
                 ActuatorKind::Command => Box::new(command::Program::new(pool)),
-                ActuatorKind::Systemd => Box::new(systemd::Units::new(pool)),
-            },
+                ActuatorKind::Systemd => Box::new(systemd::Units::new(pool, systemd.clone())),
+                #[cfg(feature = "kubernetes")]
+                ActuatorKind::Kubernetes => Box::new(kubernetes::Scale::new(pool.target.clone()?, server.clone())),
+                // The check of the configuration lets none through.
+                #[cfg(not(feature = "kubernetes"))]
+                ActuatorKind::Kubernetes => return None,
+            })
         };
-        let pools = config.scaling.pools.iter().map(keep).collect();
-        Self { pools: tokio::sync::Mutex::new(pools), stopping: CancellationToken::new() }
+        let keep = |pool: &Pool| Some(Arc::new(Kept::new(pool.agent_type.clone(), pool.actuator, actuator(pool)?)));
+        Self { pools: config.scaling.pools.iter().filter_map(keep).collect(), stopping: CancellationToken::new() }
+    }
+
+    /// Has each pool follow its share. One that takes its time holds up neither the others nor the next question.
+    fn follow(&self, shares: &[Option<Share>]) {
+        for (place, pool) in self.pools.iter().enumerate() {
+            let (pool, share, stopping) = (pool.clone(), shares.get(place).cloned().flatten(), self.stopping.clone());
+            tokio::spawn(async move { pool.follow(share.as_ref(), &stopping).await });
+        }
     }
 
     /// Ends the agents of this node while it still serves, so that they can say what became of their jobs.
     pub(crate) async fn stop(&self, patience: Duration) {
         self.stopping.cancel();
-        let mut pools = self.pools.lock().await;
-        join_all(pools.iter_mut().map(|pool| pool.actuator.stop(patience))).await;
+        join_all(self.pools.iter().map(|pool| async { pool.actuator.lock().await.stop(patience).await })).await;
     }
 }
 
@@ -109,7 +151,7 @@ fn own_url(config: &Config) -> String {
 /// Asks for shares and follows them until the node stops.
 pub(super) async fn run(cluster: Arc<Cluster>) {
     let agents = &cluster.scaling.agents;
-    if agents.pools.lock().await.is_empty() {
+    if agents.pools.is_empty() {
         return;
     }
     let every = poll_every(cluster.scaling.tick());
@@ -119,38 +161,73 @@ pub(super) async fn run(cluster: Arc<Cluster>) {
             return;
         }
         let shares = ask(&cluster, every).await;
-        let mut pools = agents.pools.lock().await;
-        if agents.stopping.is_cancelled() {
-            return;
-        }
-        let each = pools.iter_mut().enumerate().map(|(place, pool)| {
-            let share = shares.get(place).cloned().flatten();
-            async move {
-                if let Err(error) = pool.actuator.apply(share.as_ref()).await {
-                    ActFailed { agent_type: pool.agent_type.as_str(), actuator: pool.kind.as_str(), error: &error }
-                        .emit();
-                }
-            }
-        });
-        join_all(each).await;
+        agents.follow(&shares);
     }
 }
 
 /// This node's shares, in the order of its pools; none where nothing is known.
 async fn ask(cluster: &Arc<Cluster>, patience: Duration) -> Vec<Option<Share>> {
-    let pools: Vec<PoolHere> = {
-        let pools = cluster.scaling.agents.pools.lock().await;
-        let here = |pool: &Kept| PoolHere {
-            agent_type: pool.agent_type.clone(),
-            is_part: pool.kind != ActuatorKind::Command,
-            running: pool.actuator.running(),
-        };
-        pools.iter().map(here).collect()
+    let here = |pool: &Arc<Kept>| PoolHere {
+        agent_type: pool.agent_type.clone(),
+        is_part: pool.kind.is_part(),
+        running: pool.running.load(Ordering::Relaxed),
     };
+    let pools: Vec<PoolHere> = cluster.scaling.agents.pools.iter().map(here).collect();
     let request = || Request::Pools(pools.clone());
     let asked = cluster.at_leader(META_GROUP, Instant::now() + patience, Repeat::Safe, request);
     match asked.await {
         Ok(Response::Shares(shares)) => shares,
         _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::watch;
+
+    /// One that never comes to an end of what it is told, or does it at once.
+    struct Told {
+        is_slow: bool,
+        times: watch::Sender<u32>,
+    }
+
+    impl Actuator for Told {
+        fn apply<'a>(&'a mut self, _: Option<&'a Share>) -> BoxFuture<'a, Result<(), ActError>> {
+            self.times.send_modify(|times| *times += 1);
+            if self.is_slow { Box::pin(std::future::pending()) } else { Box::pin(std::future::ready(Ok(()))) }
+        }
+
+        fn running(&self) -> u32 {
+            7
+        }
+
+        fn stop(&mut self, _: Duration) -> BoxFuture<'_, ()> {
+            self.times.send_modify(|times| *times += 100);
+            Box::pin(std::future::ready(()))
+        }
+    }
+
+    fn kept(is_slow: bool) -> (Arc<Kept>, watch::Receiver<u32>) {
+        let times = watch::Sender::new(0);
+        let seen = times.subscribe();
+        let name = Name::parse("name", "coder").unwrap();
+        (Arc::new(Kept::new(name, ActuatorKind::Command, Box::new(Told { is_slow, times }))), seen)
+    }
+
+    #[tokio::test]
+    async fn a_pool_that_takes_its_time_holds_up_neither_the_others_nor_the_end() {
+        let ((slow, mut slow_times), (quick, mut quick_times)) = (kept(true), kept(false));
+        let agents = Agents { pools: vec![slow, quick.clone()], stopping: CancellationToken::new() };
+        for round in 1..=3 {
+            agents.follow(&[]);
+            quick_times.wait_for(|times| *times == round).await.unwrap();
+            slow_times.wait_for(|times| *times == 1).await.unwrap();
+        }
+        agents.stop(Duration::ZERO).await;
+        assert_eq!((*slow_times.borrow(), *quick_times.borrow()), (101, 103));
+        assert_eq!(quick.running.load(Ordering::Relaxed), 7);
+        quick.follow(None, &agents.stopping).await;
+        assert_eq!(*quick_times.borrow(), 103, "nothing is begun after the end");
     }
 }

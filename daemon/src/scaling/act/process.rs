@@ -1,17 +1,18 @@
 //! Agents as processes of this node: started, asked to leave with SIGTERM, and started again when they die.
 //!
 //! An agent that was asked to leave finishes its jobs first, however long that takes; only when the node itself stops
-//! is there an end to patience. Each has a process group of its own, so that a signal to the node is none to them.
+//! is there an end to patience. Each has a process group of its own, so that a signal to the node is none to them, and
+//! so that what an agent started for its jobs does not outlive it.
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Signal, kill_process};
 use tokio::process::{Child, Command};
 
-use super::{ActError, Actuator};
+use super::{ActError, Actuator, group};
 use crate::config::Pool;
 use crate::telemetry::events::AgentMoved;
 use crate::transport::wire::Share;
@@ -27,6 +28,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 const SETTLED: Duration = Duration::from_secs(60);
 /// How often it is looked whether all are gone, once the node stops.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Longest wait for one that was killed: one that a disk holds up is waited for by nobody.
+const KILLED_WITHIN: Duration = Duration::from_secs(2);
 
 /// The agents of one pool on this node.
 pub(super) struct Processes {
@@ -35,8 +38,10 @@ pub(super) struct Processes {
     env: BTreeMap<String, String>,
     wanted: u32,
     agents: Vec<Agent>,
-    /// Agents that died in a row.
+    /// Rounds of agents in a row that died soon after their start.
     deaths: u32,
+    /// When the last of these was counted. Who was started before belongs to it.
+    counted: Option<Instant>,
     not_before: Option<Instant>,
 }
 
@@ -53,7 +58,7 @@ impl Processes {
         env.entry("BRAVO_GRACE_MS".to_owned()).or_insert_with(|| GRACE_MS.to_string());
         env.insert("BRAVO_AGENT_TYPE".to_owned(), pool.agent_type.to_string());
         let (agent_type, command) = (pool.agent_type.to_string(), pool.command.clone());
-        Self { agent_type, command, env, wanted: 0, agents: Vec::new(), deaths: 0, not_before: None }
+        Self { agent_type, command, env, wanted: 0, agents: Vec::new(), deaths: 0, counted: None, not_before: None }
     }
 
     fn staying(&self) -> usize {
@@ -63,23 +68,32 @@ impl Processes {
     /// Notes who is gone; who died and should not have is missed for a while.
     fn reap(&mut self, now: Instant) {
         let before = self.agents.len();
-        let mut died = 0;
-        self.agents.retain_mut(|agent| match agent.child.try_wait() {
-            Ok(None) => true,
-            Ok(Some(_)) | Err(_) => {
-                if !agent.leaves {
-                    died += 1;
-                    self.deaths = if agent.started.elapsed() > SETTLED { 1 } else { self.deaths.saturating_add(1) };
-                }
-                false
+        let mut died = Vec::new();
+        self.agents.retain_mut(|agent| {
+            let is_gone = group::bury(&mut agent.child);
+            if is_gone && !agent.leaves {
+                died.push(agent.started);
             }
+            !is_gone
         });
-        if died > 0 {
-            let pause = PAUSE_MIN.saturating_mul(1 << self.deaths.saturating_sub(1).min(6)).min(PAUSE_MAX);
-            self.not_before = Some(now + pause);
+        for started in &died {
+            if self.counted.is_some_and(|counted| *started <= counted) {
+                continue;
+            }
+            self.deaths = if now.duration_since(*started) > SETTLED { 1 } else { self.deaths.saturating_add(1) };
+            self.counted = Some(now);
         }
-        self.tell("died", died);
-        self.tell("left", before - self.agents.len() - died);
+        if !died.is_empty() {
+            self.not_before = Some(now + self.pause());
+        } else if self.agents.iter().all(|agent| now.duration_since(agent.started) > SETTLED) && self.staying() > 0 {
+            self.deaths = 0;
+        }
+        self.tell("died", died.len());
+        self.tell("left", before - self.agents.len() - died.len());
+    }
+
+    fn pause(&self) -> Duration {
+        PAUSE_MIN.saturating_mul(1 << self.deaths.saturating_sub(1).min(6)).min(PAUSE_MAX)
     }
 
     fn tell(&self, what: &'static str, count: usize) {
@@ -101,20 +115,21 @@ impl Processes {
             return Ok(());
         }
         let room = PROCESSES_MAX.saturating_sub(self.agents.len());
-        let mut started = 0;
+        let before = self.agents.len();
+        let mut all_started = Ok(());
         for _ in staying..wanted.min(staying + room) {
             match self.start(now) {
                 Ok(agent) => self.agents.push(agent),
                 Err(error) => {
                     self.deaths = self.deaths.saturating_add(1);
-                    self.not_before = Some(now + PAUSE_MIN);
-                    return Err(error);
+                    self.not_before = Some(now + self.pause());
+                    all_started = Err(error);
+                    break;
                 }
             }
-            started += 1;
         }
-        self.tell("started", started);
-        Ok(())
+        self.tell("started", self.agents.len() - before);
+        all_started
     }
 
     fn start(&self, started: Instant) -> Result<Agent, ActError> {
@@ -137,23 +152,17 @@ impl Processes {
         }
         self.tell("killed", self.agents.len());
         for mut agent in self.agents.drain(..) {
-            if let Some(pid) = agent.pid() {
-                let _ = kill_process_group(pid, Signal::KILL);
-            }
-            let _ = agent.child.wait().await;
+            group::kill(&agent.child);
+            let _ = tokio::time::timeout(KILLED_WITHIN, agent.child.wait()).await;
         }
     }
 }
 
 impl Agent {
-    fn pid(&self) -> Option<Pid> {
-        Pid::from_raw(i32::try_from(self.child.id()?).ok()?)
-    }
-
     /// The agent alone is told, not what it started for its jobs.
     fn ask_to_leave(&mut self) {
         self.leaves = true;
-        if let Some(pid) = self.pid() {
+        if let Some(pid) = group::pid(&self.child) {
             let _ = kill_process(pid, Signal::TERM);
         }
     }
@@ -185,7 +194,7 @@ mod tests {
     fn pool(script: &str) -> Processes {
         let command = ["sh", "-c", script].map(str::to_owned).to_vec();
         let agent_type = bravo_model::Name::parse("name", "coder").unwrap();
-        let pool = Pool { agent_type, actuator: ActuatorKind::Process, command, env: BTreeMap::new() };
+        let pool = Pool { actuator: ActuatorKind::Process, command, ..Pool::of(agent_type) };
         Processes::new(&pool, "http://127.0.0.1:1".into())
     }
 
@@ -229,15 +238,13 @@ mod tests {
     #[tokio::test]
     async fn an_agent_that_dies_is_started_again_after_a_pause_that_grows() {
         let mut pool = pool("exit 1");
-        pool.wanted = 1;
+        // However many die, that is one reason to wait.
+        pool.wanted = 3;
         let mut now = Instant::now();
         let mut pauses = Vec::new();
         for _ in 0..3 {
             pool.settle(now).unwrap();
-            while !pool.agents.is_empty() {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-                pool.reap(now);
-            }
+            until_dead(&mut pool, now).await;
             let next = pool.not_before.unwrap();
             pool.settle(next - Duration::from_millis(1)).unwrap();
             assert!(pool.agents.is_empty(), "not before its time");
@@ -255,19 +262,44 @@ mod tests {
             pool(&format!("trap '' TERM; sleep 600 & echo $! > {}.new; mv {0}.new {0}; wait", file.display()));
         pool.wanted = 1;
         until(&mut pool, "started", |_| file.exists()).await;
-        let started = std::fs::read_to_string(&file).unwrap();
         pool.end(Duration::from_millis(100)).await;
         assert!(pool.agents.is_empty());
-        let alive = |pid: &str| {
-            let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
-            stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
-        };
-        for _ in 0..500 {
-            if !alive(&started) {
-                return;
-            }
+        group::tests::until_gone(&file).await;
+    }
+
+    #[tokio::test]
+    async fn what_an_agent_started_does_not_outlive_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pid");
+        let mut pool = pool(&format!("sleep 600 & echo $! > {}; exit 1", file.display()));
+        pool.wanted = 1;
+        pool.settle(Instant::now()).unwrap();
+        until_dead(&mut pool, Instant::now()).await;
+        group::tests::until_gone(&file).await;
+    }
+
+    #[tokio::test]
+    async fn who_runs_well_again_is_not_held_to_have_died_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("well");
+        let mut pool = pool(&format!("test -e {} || exit 1; sleep 600", file.display()));
+        pool.wanted = 1;
+        let now = Instant::now();
+        pool.settle(now).unwrap();
+        until_dead(&mut pool, now).await;
+        std::fs::write(&file, "").unwrap();
+        let again = pool.not_before.unwrap();
+        pool.settle(again).unwrap();
+        assert_eq!((pool.running(), pool.deaths), (1, 1));
+        pool.reap(again + SETTLED + Duration::from_secs(1));
+        assert_eq!((pool.running(), pool.deaths), (1, 0));
+        pool.end(Duration::from_millis(100)).await;
+    }
+
+    async fn until_dead(pool: &mut Processes, now: Instant) {
+        while !pool.agents.is_empty() {
             tokio::time::sleep(Duration::from_millis(10)).await;
+            pool.reap(now);
         }
-        panic!("{started} lives");
     }
 }
