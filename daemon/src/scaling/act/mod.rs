@@ -6,6 +6,7 @@
 mod command;
 mod process;
 mod systemd;
+mod usage;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +19,7 @@ use crate::cluster::{Cluster, Repeat};
 use crate::config::{ActuatorKind, Config, Pool};
 use crate::raft::types::META_GROUP;
 use crate::telemetry::events::ActFailed;
-use crate::transport::wire::{PoolHere, Request, Response, Share};
+use crate::transport::wire::{AgentUse, PoolHere, Request, Response, Share};
 
 /// Longest time between two questions for shares.
 const POLL_MAX: Duration = Duration::from_secs(5);
@@ -53,6 +54,11 @@ pub(crate) trait Actuator: Send {
     /// Agents that it runs here and that are not on their way out.
     fn running(&self) -> u32;
 
+    /// The processes of agents that it runs itself, those on their way out with them.
+    fn pids(&self) -> Vec<u32> {
+        Vec::new()
+    }
+
     /// The node stops: what it runs is asked to leave, and ended when `patience` is over.
     fn stop(&mut self, patience: Duration) -> BoxFuture<'_, ()>;
 }
@@ -67,6 +73,7 @@ struct Kept {
 pub(crate) struct Agents {
     pools: tokio::sync::Mutex<Vec<Kept>>,
     stopping: CancellationToken,
+    meter: usage::Meter,
 }
 
 impl Agents {
@@ -82,7 +89,21 @@ impl Agents {
             },
         };
         let pools = config.scaling.pools.iter().map(keep).collect();
-        Self { pools: tokio::sync::Mutex::new(pools), stopping: CancellationToken::new() }
+        Self {
+            pools: tokio::sync::Mutex::new(pools),
+            stopping: CancellationToken::new(),
+            meter: usage::Meter::default(),
+        }
+    }
+
+    /// What those use that this node runs as its own processes, since it was asked last. Nothing while they are being
+    /// brought to another size: whoever asks would not wait for that.
+    pub(crate) fn uses(&self) -> Vec<AgentUse> {
+        let Ok(pools) = self.pools.try_lock() else { return Vec::new() };
+        let here = pools.iter().map(|pool| (pool.agent_type.clone(), pool.actuator.pids()));
+        let here: Vec<(Name, Vec<u32>)> = here.filter(|(_, pids)| !pids.is_empty()).collect();
+        drop(pools);
+        self.meter.take(&here)
     }
 
     /// Ends the agents of this node while it still serves, so that they can say what became of their jobs.
