@@ -136,10 +136,10 @@ async fn enqueue(procs: &Procs, queue: &str, jobs: usize, delay_ms: u64) {
 
 /// How often work came that was remembered, for how long, and how much of it in a tick of a second.
 const PERIOD: usize = 120;
-const BURST: usize = 15;
+const BURST: usize = 10;
 const EACH_TICK: u32 = 4;
 /// When it comes next.
-const AHEAD: Duration = Duration::from_secs(30);
+const AHEAD: Duration = Duration::from_secs(20);
 
 /// Arrivals of five hours and a half, in which nothing comes but a burst every two minutes; they end so long before the
 /// next one.
