@@ -31,4 +31,18 @@ impl Client {
         let send = |link: Link, request| async move { link.scaling().delete(request).await };
         self.call(request, Repeat::Unsent, send).await.map(drop)
     }
+
+    /// Reads the arrivals that are remembered of a type of agents.
+    pub async fn scaling_history(&self, agent_type: &str) -> Result<proto::ScalingHistory, Error> {
+        let request = proto::GetScalingHistoryRequest { agent_type: agent_type.into() };
+        let send = |link: Link, request| async move { link.scaling().get_history(request).await };
+        self.call(request, Repeat::Always, send).await
+    }
+
+    /// Replaces them by those of elsewhere, which end now.
+    pub async fn put_scaling_history(&self, history: proto::ScalingHistory) -> Result<(), Error> {
+        let request = proto::PutScalingHistoryRequest { history: Some(history) };
+        let send = |link: Link, request| async move { link.scaling().put_history(request).await };
+        self.call(request, Repeat::Always, send).await.map(drop)
+    }
 }

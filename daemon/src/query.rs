@@ -16,8 +16,8 @@ const TASKS_AT_ONCE: usize = 100;
 const ANSWER_BYTES: usize = 4 << 20;
 /// Events of one answer.
 const EVENTS_AT_ONCE: usize = 1_000;
-/// Due rows that are looked at for what is known to come.
-const COMING_LOOKS: usize = 5_000;
+/// Due rows, and tasks of workflows, that are looked at for what is known to come.
+const KNOWN_LOOKS: (usize, usize) = (5_000, 1_000);
 
 /// Answers from this replica as it is now.
 pub async fn answer(shared: &GroupState, query: &Query) -> Answer {
@@ -90,9 +90,10 @@ pub async fn answer(shared: &GroupState, query: &Query) -> Answer {
         Query::ScalingMemory(agent_type) => Answer::ScalingMemory(view::scaling_memory(state, agent_type)),
         Query::ScalingMemories => Answer::ScalingMemories(view::scaling_memories(state)),
         Query::Coming(slot_ms, slots) => {
-            let coming = view::coming(state, shared.clock.now(), (*slot_ms, *slots), COMING_LOOKS);
+            let coming = known(shared, state, (*slot_ms, *slots)).coming;
             Answer::Coming(coming.into_iter().map(|((queue, slot), jobs)| (queue, slot, jobs)).collect())
         }
+        Query::Known(slot_ms, slots) => Answer::Known(Box::new(known(shared, state, (*slot_ms, *slots)))),
         Query::Kept(idempotency) => Answer::Kept(view::kept(state, idempotency)),
         Query::Webhook(project, name) => Answer::Webhooks(view::webhook(state, project, name).into_iter().collect()),
         Query::Webhooks(project) => Answer::Webhooks(view::webhooks_of(state, project)),
@@ -107,6 +108,10 @@ pub async fn answer(shared: &GroupState, query: &Query) -> Answer {
             }))
         }
     }
+}
+
+fn known(shared: &GroupState, rows: &impl Read, slots: (u64, u32)) -> view::Known {
+    view::known(rows, shared.clock.now(), slots, KNOWN_LOOKS)
 }
 
 /// A workflow with as many of its tasks from a place on as fit into one answer.

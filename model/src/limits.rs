@@ -188,6 +188,14 @@ pub const START_DELAY_P95_MS_DEFAULT: u32 = 30_000;
 pub const START_DELAY_P95_MS_MAX: u32 = 86_400_000;
 /// Bytes of what is remembered of one agent type: about 110 KiB before it is packed.
 pub const SCALING_MEMORY_BYTES_MAX: usize = 512 << 10;
+/// Ticks of a history that is put: four days of 15 s.
+pub const SCALING_TICKS_MAX: usize = 23_040;
+/// Sums of twenty ticks of a history that is put: four weeks.
+pub const SCALING_ROLLUPS_MAX: usize = 8_064;
+/// Milliseconds that an agent may take to start in a history that is put: an hour.
+pub const SCALING_BOOT_MS_MAX: u64 = 3_600_000;
+/// Milliseconds that a job may take in a history that is put.
+pub const SCALING_SERVICE_MS_MAX: u64 = 1_000_000_000;
 
 /// Uses of keys that one command tells.
 pub const KEY_USES_MAX: usize = 1_000;

@@ -6,13 +6,14 @@ mod outlook;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Observation;
 use crate::advice::Recommendation;
 use crate::behaviour::Brake;
 use crate::boot::Boot;
 use crate::forecast::{self, Model, WINDOW, quantile};
 use crate::history::{History, ROLLUP_TICKS};
 use crate::judge::Judge;
+use crate::observation::{Due, Observation};
+use crate::past::Past;
 use crate::plan::Planner;
 use crate::reactive::{Reactive, USE_AIM};
 use crate::service::Service;
@@ -43,20 +44,10 @@ pub struct State {
     last: Option<(f64, u32)>,
 }
 
-/// The controller.
-#[derive(Debug)]
-pub struct Controller {
-    settings: Settings,
-    state: State,
-    model: Model,
-    planner: Planner,
-    p90s: (f64, f64),
-}
-
-impl Controller {
-    /// A controller that knows nothing yet.
-    pub fn new(settings: Settings) -> Self {
-        let state = State {
+impl State {
+    /// What is known before anything was seen.
+    pub fn new(settings: &Settings) -> Self {
+        Self {
             history: History::default(),
             service: Service::new(settings.service_s),
             boot: Boot::new(settings.boot_s),
@@ -67,14 +58,48 @@ impl Controller {
             brake: Brake::default(),
             usage: Usage::default(),
             last: None,
-        };
+        }
+    }
+
+    /// What is known of a past that was not seen here, and that ends now. How forecasts did is not known.
+    pub fn of_past(settings: &Settings, past: &Past) -> Self {
+        let service_s = past.service_s.unwrap_or(settings.service_s);
+        let boot_s = past.boot_s.unwrap_or(settings.boot_s);
+        let known = Settings { service_s, boot_s, ..settings.clone() }.within_limits();
+        Self { history: past.history(), ..Self::new(&known) }
+    }
+
+    /// What of it can be carried away.
+    pub fn past(&self, tick_s: f64) -> Past {
+        let (older, ticks) = self.history.parts();
+        Past { tick_s, older, ticks, service_s: Some(self.service.mean_s()), boot_s: Some(self.boot.mean_s()) }
+    }
+}
+
+/// The controller.
+#[derive(Debug)]
+pub struct Controller {
+    settings: Settings,
+    state: State,
+    model: Model,
+    planner: Planner,
+    p90s: (f64, f64),
+    /// What was known to come at the last tick.
+    due: Vec<Due>,
+}
+
+impl Controller {
+    /// A controller that knows nothing yet.
+    pub fn new(settings: Settings) -> Self {
+        let state = State::new(&settings);
         Self::resume(settings, state)
     }
 
     /// A controller that goes on from what another one, or an earlier process, had learned. The model is fitted anew.
     pub fn resume(settings: Settings, state: State) -> Self {
         let settings = settings.within_limits();
-        let mut own = Self { settings, state, model: Model::new(1), planner: Planner::default(), p90s: (0.0, 0.0) };
+        let (model, planner) = (Model::new(1), Planner::default());
+        let mut own = Self { settings, state, model, planner, p90s: (0.0, 0.0), due: Vec::new() };
         own.model = forecast::refit(&own.state.history, own.lead());
         own
     }
@@ -138,6 +163,7 @@ impl Controller {
     /// One tick on the hot path.
     pub fn step(&mut self, seen: &Observation) -> Recommendation {
         self.learn(seen);
+        self.due.clone_from(&seen.due);
         let chances = self.model.near();
         let to_load = self.state.service.mean_s() / (WINDOW as f64 * self.settings.tick_s);
         let upper = quantile(&chances, self.state.near.calibration.level());

@@ -23,6 +23,22 @@ pub struct History {
 }
 
 impl History {
+    /// A history of roll-ups alone, the oldest first; those that are too old are left out.
+    pub(crate) fn of_older(rollups: &[u32]) -> Self {
+        let kept = &rollups[rollups.len().saturating_sub(ROLLUPS_MAX)..];
+        Self { seen: kept.len() as u64 * ROLLUP_TICKS, rollups: kept.to_vec(), ..Self::default() }
+    }
+
+    /// Roll-ups of what is older than the ticks, and the ticks that follow them; the oldest first. Ticks that are part of
+    /// a roll-up whose first ones are forgotten are in the roll-up alone.
+    pub(crate) fn parts(&self) -> (Vec<u32>, Vec<u32>) {
+        let first = self.first().next_multiple_of(ROLLUP_TICKS);
+        let older = (first / ROLLUP_TICKS).saturating_sub(self.first_rollup()) as usize;
+        let older = &self.rollups[..older.min(self.rollups.len())];
+        let skip = (first - self.first()) as usize;
+        (older.to_vec(), self.ticks.iter().skip(skip).map(|n| u32::from(*n)).collect())
+    }
+
     /// Adds the arrivals of one tick; returns the roll-up that it completed.
     pub fn push(&mut self, arrivals: u32) -> Option<f64> {
         self.seen += 1;

@@ -46,7 +46,11 @@ pub struct Due {
 impl Observation {
     /// The jobs that are known to come between two times from now.
     pub fn due_between(&self, from_s: f64, to_s: f64) -> f64 {
-        let inside = self.due.iter().filter(|due| due.in_s >= from_s && due.in_s < to_s);
-        inside.map(|due| f64::from(due.jobs)).sum()
+        due_between(&self.due, from_s, to_s)
     }
+}
+
+pub(crate) fn due_between(due: &[Due], from_s: f64, to_s: f64) -> f64 {
+    let inside = due.iter().filter(|due| due.in_s >= from_s && due.in_s < to_s);
+    inside.map(|due| f64::from(due.jobs)).sum()
 }

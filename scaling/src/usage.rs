@@ -1,4 +1,6 @@
-//! What an agent at work uses, and how many workflows stand behind a job: ratios that forget.
+//! What agents use, and how many workflows stand behind a job: ratios that forget.
+//!
+//! Processors are used by work, memory by agents, whether they work or not.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,8 +22,9 @@ impl Ratio {
         }
     }
 
-    fn get(&self, otherwise: f64) -> f64 {
-        if self.under > 0.0 && self.over > 0.0 { self.over / self.under } else { otherwise }
+    /// None where nobody measures.
+    fn get(&self) -> Option<f64> {
+        (self.under > 0.0 && self.over > 0.0).then(|| self.over / self.under)
     }
 }
 
@@ -37,22 +40,22 @@ impl Usage {
     /// Learns from what is seen.
     pub(crate) fn learn(&mut self, seen: &Observation) {
         self.cpu.learn(seen.cpu, f64::from(seen.busy));
-        self.memory.learn(seen.memory, f64::from(seen.busy));
+        self.memory.learn(seen.memory, f64::from(seen.ready));
         self.workflows.learn(f64::from(seen.workflows), f64::from(seen.busy) + f64::from(seen.queue));
     }
 
     /// Processor use of one agent at work; all of it, where nobody measures.
     pub(crate) fn cpu_each(&self) -> f64 {
-        self.cpu.get(1.0)
+        self.cpu.get().unwrap_or(1.0)
     }
 
-    /// Memory use of one agent at work.
-    pub(crate) fn memory_each(&self) -> f64 {
-        self.memory.get(1.0)
+    /// Memory use of one agent that is there, where it is measured.
+    pub(crate) fn memory_each(&self) -> Option<f64> {
+        self.memory.get()
     }
 
-    /// Workflows for each job that waits or is served.
+    /// Workflows for each job that waits or is served; none where none is known of.
     pub(crate) fn workflows_each(&self) -> f64 {
-        self.workflows.get(1.0)
+        self.workflows.get().unwrap_or(0.0)
     }
 }

@@ -252,6 +252,31 @@ fn the_load_is_predicted_for_a_quarter_of_an_hour() {
             (point.cpu - point.p50 / f64::from(point.agents) / 2.0).abs() < 1e-6,
             "each agent at work uses half: {point:?}"
         );
+        assert!((point.memory - 1.0 / 12.0).abs() < 1e-6, "each agent that is there has its part: {point:?}");
         assert!((point.workflows - point.p50 * 0.75).abs() < 1e-6, "{point:?}");
+    }
+}
+
+#[test]
+fn what_is_known_to_come_is_the_least_that_is_predicted() {
+    let (mut controller, replicas) = steady(Settings::default(), 300, 2.0);
+    let due = |in_s: f64| vec![Due { in_s, jobs: 150 }];
+    for (in_s, place) in [(65.0, 0), (890.0, 4)] {
+        controller.tick(&seen(300, 2, replicas));
+        let usual = controller.predict_load()[place];
+        controller.tick(&Observation { due: due(in_s), ..seen(301, 2, replicas) });
+        let known = controller.predict_load()[place];
+        assert!(known.p50 > 9.0 && usual.p50 < 5.0, "{usual:?} {known:?}");
+        assert!(known.agents > usual.agents && known.p90 >= known.p50, "{usual:?} {known:?}");
+    }
+}
+
+#[test]
+fn where_nobody_measures_an_agent_at_work_uses_all_it_has_and_no_workflow_is_made_up() {
+    let (controller, _) = steady(Settings::default(), 300, 6.0);
+    for point in controller.predict_load() {
+        let at_work = point.p50 / f64::from(point.agents);
+        assert!((point.cpu - at_work).abs() < 1e-6 && (point.memory - at_work).abs() < 1e-6, "{point:?}");
+        assert!(point.workflows.abs() < 1e-9, "{point:?}");
     }
 }

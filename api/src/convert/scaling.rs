@@ -1,7 +1,7 @@
 //! Scaling policies: from what was asked to what the model keeps, and back.
 
-use bravo_model::Name;
 use bravo_model::scaling::{Mode, Rule, ScalingPolicy};
+use bravo_model::{Name, limits};
 
 use super::invalid;
 use crate::{Refusal, proto};
@@ -38,6 +38,24 @@ pub fn told(policy: ScalingPolicy) -> proto::ScalingPolicy {
         mode: policy.mode.as_str().to_owned(),
         policy: policy.rule.as_str().to_owned(),
     }
+}
+
+/// A history that may be taken, and whose it is.
+pub fn history(asked: proto::ScalingHistory) -> Result<(Name, proto::ScalingHistory), Refusal> {
+    let name = agent_type(&asked.agent_type)?;
+    let most = |what: &str, is: usize, max: usize| match is <= max {
+        true => Ok(()),
+        false => Err(invalid(format!("{what}: at most {max} numbers"))),
+    };
+    most("older", asked.older.len(), limits::SCALING_ROLLUPS_MAX)?;
+    most("arrivals", asked.arrivals.len(), limits::SCALING_TICKS_MAX)?;
+    let within = |what: &str, ms: Option<u64>, max: u64| match ms.is_none_or(|ms| (1..=max).contains(&ms)) {
+        true => Ok(()),
+        false => Err(invalid(format!("{what}: 1 to {max}"))),
+    };
+    within("service_ms", asked.service_ms, limits::SCALING_SERVICE_MS_MAX)?;
+    within("boot_ms", asked.boot_ms, limits::SCALING_BOOT_MS_MAX)?;
+    Ok((name, asked))
 }
 
 /// What one of KEDA's calls is about.
@@ -89,6 +107,23 @@ mod tests {
         assert!(asked(|p| p.min = Some(16)).starts_with("min:"));
         assert!(asked(|p| p.max = Some(21)).starts_with("max:"));
         assert!(asked(|p| p.start_delay_p95_ms = Some(0)).starts_with("objective.start_delay_p95_ms:"));
+    }
+
+    #[test]
+    fn a_history_has_bounds_and_says_which() {
+        let good =
+            proto::ScalingHistory { agent_type: "coder".into(), arrivals: vec![1; 23_040], ..Default::default() };
+        assert_eq!(history(good.clone()).unwrap().0.as_str(), "coder");
+        let refused = |set: fn(&mut proto::ScalingHistory)| {
+            let mut asked = good.clone();
+            set(&mut asked);
+            history(asked).unwrap_err().detail
+        };
+        assert!(refused(|of| of.arrivals.push(1)).starts_with("arrivals:"));
+        assert!(refused(|of| of.older = vec![1; 8_065]).starts_with("older:"));
+        assert!(refused(|of| of.service_ms = Some(0)).starts_with("service_ms:"));
+        assert!(refused(|of| of.boot_ms = Some(3_600_001)).starts_with("boot_ms:"));
+        assert!(refused(|of| of.agent_type = String::new()).starts_with("agent_type:"));
     }
 
     #[test]

@@ -43,7 +43,10 @@ pub use queues::{
 };
 pub use quotas::{QuotaAnswer, QuotaBody, QuotaListAnswer};
 pub use raw::RawJson;
-pub use scaling::{ForecastAnswer, ForecastPointAnswer, ObjectiveBody, ScalingAnswer, ScalingBody, ScalingListAnswer};
+pub use scaling::{
+    ForecastAnswer, ForecastPointAnswer, ObjectiveBody, ScalingAnswer, ScalingBody, ScalingHistoryAnswer,
+    ScalingHistoryBody, ScalingListAnswer,
+};
 pub use schedules::{ScheduleAnswer, ScheduleBody, ScheduleListAnswer};
 pub use templates::{
     ListTemplatesQuery, PreviewAnswer, PreviewBody, TemplateAnswer, TemplateListAnswer, TemplateQuery, TemplateSummary,

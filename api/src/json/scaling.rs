@@ -93,6 +93,12 @@ pub struct ForecastPointAnswer {
     pub p90: f64,
     /// Agents that will be required.
     pub agents: u32,
+    /// The use of their processors, 0 to 1. Where nobody measures it, as if an agent at work used all it has.
+    pub cpu: f64,
+    /// The use of their memory, 0 to 1; likewise.
+    pub memory: f64,
+    /// Workflows that will have a task with them; of `bravod`, all that will run.
+    pub workflows: f64,
 }
 
 impl From<proto::ScalingState> for ScalingAnswer {
@@ -103,6 +109,9 @@ impl From<proto::ScalingState> for ScalingAnswer {
             p50: point.p50,
             p90: point.p90,
             agents: point.agents,
+            cpu: point.cpu,
+            memory: point.memory,
+            workflows: point.workflows,
         };
         Self {
             agent_type: policy.agent_type,
@@ -142,5 +151,63 @@ impl From<proto::ListScalingResponse> for ScalingListAnswer {
             next_cursor: None,
             as_of: Timestamp(list.as_of_ms),
         }
+    }
+}
+
+/// The arrivals that are remembered, which forecasts rest on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ScalingHistoryAnswer {
+    /// The type of the agents.
+    pub agent_type: String,
+    /// Milliseconds of a tick: those between two looks at the load.
+    pub tick_ms: u64,
+    /// Jobs of twenty ticks each, before those of `arrivals`; the oldest first.
+    pub older: Vec<u32>,
+    /// Jobs by tick, the oldest first.
+    pub arrivals: Vec<u32>,
+    /// How long a job takes in the mean.
+    pub service_ms: Option<u64>,
+    /// How long an agent takes to start.
+    pub boot_ms: Option<u64>,
+    /// Of when that is.
+    pub at: Timestamp,
+}
+
+impl From<proto::ScalingHistory> for ScalingHistoryAnswer {
+    fn from(history: proto::ScalingHistory) -> Self {
+        Self {
+            agent_type: history.agent_type,
+            tick_ms: history.tick_ms.unwrap_or_default(),
+            older: history.older,
+            arrivals: history.arrivals,
+            service_ms: history.service_ms,
+            boot_ms: history.boot_ms,
+            at: Timestamp(history.at_ms),
+        }
+    }
+}
+
+/// The body of `PUT /api/v1/scaling/{agent_type}/history`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ScalingHistoryBody {
+    /// Milliseconds of a tick: those between two looks of the cluster at its load; 15,000 if absent.
+    pub tick_ms: Option<u64>,
+    /// Jobs of twenty ticks each, before those of `arrivals`; the oldest first, 8,064 at most.
+    pub older: Vec<u32>,
+    /// Jobs by tick, the oldest first, 23,040 at most. The last one is just over.
+    pub arrivals: Vec<u32>,
+    /// How long a job takes in the mean; 20,000 if absent, until it is seen.
+    pub service_ms: Option<u64>,
+    /// How long an agent takes to start; 60,000 if absent, until it is seen.
+    pub boot_ms: Option<u64>,
+}
+
+impl ScalingHistoryBody {
+    /// The history that is given.
+    pub fn into_message(self, agent_type: String) -> proto::PutScalingHistoryRequest {
+        let Self { tick_ms, older, arrivals, service_ms, boot_ms } = self;
+        let history = proto::ScalingHistory { agent_type, tick_ms, older, arrivals, service_ms, boot_ms, at_ms: 0 };
+        proto::PutScalingHistoryRequest { history: Some(history) }
     }
 }

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bravo_model::row::Flow;
 use bravo_model::scaling::{Mode, ScalingPolicy};
 use bravo_model::{Command, Envelope, Name, view};
-use bravo_scaling::refit;
+use bravo_scaling::{State, refit};
 use bytes::Bytes;
 
 use super::look::{Load, Look};
@@ -16,7 +17,7 @@ use crate::cluster::{Cluster, Repeat};
 use crate::raft::types::META_GROUP;
 use crate::telemetry::events::ScalingDecided;
 use crate::telemetry::samples::PoolSample;
-use crate::transport::wire::PoolSeen;
+use crate::transport::wire::Outlook;
 
 /// How often what was learned of a pool is kept.
 const SAVE_EVERY: Duration = Duration::from_secs(300);
@@ -28,7 +29,9 @@ const SAVE_PATIENCE: Duration = Duration::from_secs(5);
 pub(super) struct Brain {
     look: Look,
     pools: BTreeMap<Name, Pool>,
-    own: own::Size,
+    /// The nodes themselves; none before what is remembered of them was read.
+    own: Option<own::Size>,
+    own_saved_at: Option<Instant>,
 }
 
 impl Brain {
@@ -39,7 +42,7 @@ impl Brain {
         let policies = view::scalings(&*meta.shared.state.read());
         let set: Vec<Name> = policies.iter().map(|policy| policy.agent_type.clone()).collect();
         let loads = self.look.take(cluster, &set, Instant::now() + tick / 2).await;
-        self.own.look(cluster).await;
+        self.look_at_nodes(cluster).await;
         let at = cluster.now(META_GROUP);
         let loads = self.settle(cluster, policies, loads, tick.as_secs_f64());
         // Planning for many types takes milliseconds each, which the node's other tasks should not wait for.
@@ -48,7 +51,7 @@ impl Brain {
             for (name, pool) in &mut self.pools {
                 let Some(load) = loads.get(name) else { continue };
                 let (told, fallback) = pool.step(load, at);
-                if told.policy.mode != Mode::Off {
+                if told.seen.policy.mode != Mode::Off {
                     ScalingDecided { fallback }.emit();
                 }
                 seen.insert(name.clone(), told);
@@ -56,11 +59,37 @@ impl Brain {
             (self, seen)
         });
         let Ok((brain, mut seen)) = stepped.await else { return Self::default() };
-        seen.extend(brain.own.told(at).map(|own| (own.policy.agent_type.clone(), own)));
+        let own = brain.own.as_ref().and_then(|own| own.told(at, tick.as_secs_f64()));
+        seen.extend(own.map(|own| (own.seen.policy.agent_type.clone(), own)));
         tell_metrics(&seen);
         cluster.scaling.publish(seen);
         let brain = brain.refit(tick / 4).await;
         brain.save(cluster, SAVE_EVERY).await
+    }
+
+    async fn look_at_nodes(&mut self, cluster: &Arc<Cluster>) {
+        if self.own.is_none() {
+            let memory = own_memory(cluster);
+            self.own = tokio::task::spawn_blocking(move || own::Size::resume(memory)).await.ok();
+        }
+        if let Some(own) = &mut self.own {
+            own.look(cluster, self.look.workflows()).await;
+        }
+    }
+
+    /// What was learned of a type.
+    pub(super) fn state(&self, of: &Name) -> Option<&State> {
+        self.pools.get(of).map(|pool| pool.controller.state())
+    }
+
+    /// What had gone through its queues at the last look.
+    pub(super) fn totals(&self, of: &Name) -> Option<Flow> {
+        self.pools.get(of).map(|pool| pool.totals)
+    }
+
+    /// Forgets a type, so that the next look goes on with what is kept of it.
+    pub(super) fn drop_pool(&mut self, of: &Name) {
+        self.pools.remove(of);
     }
 
     /// Makes the pools those of the policies and the loads.
@@ -68,7 +97,7 @@ impl Brain {
         &mut self,
         cluster: &Cluster,
         policies: Vec<ScalingPolicy>,
-        loads: BTreeMap<Name, (Load, bravo_model::row::Flow)>,
+        loads: BTreeMap<Name, (Load, Flow)>,
         tick_s: f64,
     ) -> BTreeMap<Name, Load> {
         let mut policies: BTreeMap<Name, ScalingPolicy> =
@@ -84,7 +113,7 @@ impl Brain {
                     pool.totals = totals;
                 }
                 None => {
-                    let remembered = remembered(cluster, &name);
+                    let remembered = cluster.remembered(&name);
                     // What went through since the memory was kept, whoever led meanwhile.
                     if let Some((_, before)) = &remembered {
                         load.flow = totals.since(*before);
@@ -110,6 +139,7 @@ impl Brain {
                     break;
                 }
             }
+            while Instant::now() < until && self.own.as_mut().is_some_and(own::Size::refit) {}
             self
         });
         fitted.await.unwrap_or_default()
@@ -132,8 +162,20 @@ impl Brain {
                 break;
             }
         }
+        self.save_own(cluster, now, age).await;
         self.forget(cluster).await;
         self
+    }
+
+    async fn save_own(&mut self, cluster: &Arc<Cluster>, now: Instant, age: Duration) {
+        let (Some(own), Ok(name)) = (&self.own, Name::parse("agent_type", own::OWN)) else { return };
+        if now.duration_since(*self.own_saved_at.get_or_insert(now)) < age {
+            return;
+        }
+        self.own_saved_at = Some(now);
+        if let Some(bytes) = memory::pack_own(own.memory()) {
+            keep(cluster, &name, bytes).await;
+        }
     }
 
     /// Types that are no more leave room to others.
@@ -143,20 +185,22 @@ impl Brain {
         if (remembered.len() as u64) < bravo_model::limits::SCALING_TYPES_MAX {
             return;
         }
-        if let Some(gone) = remembered.iter().find(|name| !self.pools.contains_key(*name)) {
+        let is_gone = |name: &&Name| name.as_str() != own::OWN && !self.pools.contains_key(*name);
+        if let Some(gone) = remembered.iter().find(is_gone) {
             keep(cluster, gone, Bytes::new()).await;
         }
     }
 }
 
-fn remembered(cluster: &Cluster, name: &Name) -> Option<(bravo_scaling::State, bravo_model::row::Flow)> {
-    let meta = cluster.group(META_GROUP)?;
-    let memory = view::scaling_memory(&*meta.shared.state.read(), name)?;
-    let unpacked = memory::unpack(&memory.bytes);
-    if unpacked.is_none() {
-        tracing::warn!(agent_type = %name, "what scaling had learned is of another format; it begins anew");
-    }
-    unpacked
+/// What is remembered of the nodes themselves.
+fn own_memory(cluster: &Cluster) -> own::Memory {
+    let remembered = || {
+        let name = Name::parse("agent_type", own::OWN).ok()?;
+        let meta = cluster.group(META_GROUP)?;
+        let memory = view::scaling_memory(&*meta.shared.state.read(), &name)?;
+        memory::unpack_own(&memory.bytes)
+    };
+    remembered().unwrap_or_default()
 }
 
 async fn keep(cluster: &Arc<Cluster>, agent_type: &Name, bytes: Bytes) -> bool {
@@ -168,8 +212,8 @@ async fn keep(cluster: &Arc<Cluster>, agent_type: &Name, bytes: Bytes) -> bool {
     kept.is_ok()
 }
 
-fn tell_metrics(seen: &BTreeMap<Name, PoolSeen>) {
-    for (name, pool) in seen {
+fn tell_metrics(seen: &BTreeMap<Name, Outlook>) {
+    for (name, Outlook { seen: pool, .. }) in seen {
         PoolSample { agent_type: name.as_str(), current: pool.current, recommended: pool.recommended }.emit();
     }
 }

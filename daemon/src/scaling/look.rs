@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bravo_model::row::Flow;
+use bravo_model::view::Known;
 use bravo_model::{Name, limits, webhook};
 use futures_util::future::join_all;
 
 use super::HORIZON_MS;
+use super::uses::{self, Uses};
 use crate::cluster::Cluster;
 use crate::dispatch::overview;
 use crate::query;
@@ -30,10 +32,18 @@ pub(super) struct Load {
     pub(super) flow: Flow,
     /// Jobs that are known to come, and in how many seconds.
     pub(super) coming: Vec<(f64, u32)>,
+    /// Of the jobs that are worked on, those whose leases nobody extends.
+    pub(super) lost: u64,
+    /// Workflows that have a task under way with them.
+    pub(super) workflows: u32,
+    /// What one of them uses, where it is measured, in agents fully used.
+    pub(super) cpu_each: f64,
+    /// The same of memory.
+    pub(super) memory_each: f64,
 }
 
-/// What was seen of one partition: its queues' counts, and what will be ready by queue and slot.
-type Part = (Vec<QueueCounts>, Vec<(Name, u32, u32)>);
+/// What was seen of one partition: its queues' counts, and what is known of the work to come.
+type Part = (Vec<QueueCounts>, Known);
 
 /// What is remembered from one look to the next.
 #[derive(Default)]
@@ -41,6 +51,7 @@ pub(super) struct Look {
     /// By partition: one that cannot be read is taken to be as it was.
     parts: BTreeMap<u16, Part>,
     flows: HashMap<(u16, Name), Flow>,
+    uses: Uses,
 }
 
 impl Look {
@@ -56,17 +67,25 @@ impl Look {
         let reads = (0..cluster.partitions()).map(|partition| async move {
             let group = partition_group(partition);
             let counts = cluster.read(group, Query::Queues, deadline).await;
-            let coming = cluster.read(group, Query::Coming(slot_ms, slots), deadline).await;
-            match (counts, coming) {
-                (Ok(Answer::Queues(counts)), Ok(Answer::Coming(coming))) => Some((partition, (counts, coming))),
+            let known = cluster.read(group, Query::Known(slot_ms, slots), deadline).await;
+            match (counts, known) {
+                (Ok(Answer::Queues(counts)), Ok(Answer::Known(known))) => Some((partition, (counts, *known))),
+                // A node of an older version leads it: what there is is known, what will come is not.
+                (Ok(Answer::Queues(counts)), _) => Some((partition, (counts, Known::default()))),
                 _ => None,
             }
         });
-        let (parts, workers) = tokio::join!(join_all(reads), overview::workers(cluster));
+        let (parts, workers, uses) = tokio::join!(join_all(reads), overview::workers(cluster), uses::ask(cluster));
+        self.uses = uses;
         let fresh: BTreeMap<u16, Part> = parts.into_iter().flatten().collect();
         let types = types_of_queues(cluster);
         let workers: Vec<WorkerSeen> = workers.into_iter().map(|(_, worker)| worker).collect();
         self.sum_up(fresh, &workers, set, slot_ms, |queue| types.get(queue).unwrap_or(queue).clone())
+    }
+
+    /// Workflows under way in the whole cluster.
+    pub(super) fn workflows(&self) -> u64 {
+        self.parts.values().map(|(_, known)| u64::from(known.running)).sum()
     }
 
     fn sum_up(
@@ -79,10 +98,10 @@ impl Look {
     ) -> BTreeMap<Name, (Load, Flow)> {
         let mut loads: BTreeMap<Name, (Load, Flow)> =
             set.iter().map(|name| (name.clone(), Default::default())).collect();
-        let known: BTreeSet<u16> = self.parts.keys().copied().collect();
+        let seen_before: BTreeSet<u16> = self.parts.keys().copied().collect();
         self.parts.extend(fresh);
         let mut flows = HashMap::new();
-        for (partition, (counts, coming)) in &self.parts {
+        for (partition, (counts, known)) in &self.parts {
             for queue in counts.iter().filter(|queue| !webhook::is_queue(&queue.name)) {
                 let Some((load, totals)) = entry(&mut loads, type_of(&queue.name)) else { continue };
                 // A queue that is paused gives nothing out, however many agents there are.
@@ -91,20 +110,33 @@ impl Look {
                 let place = (*partition, queue.name.clone());
                 let before = self.flows.get(&place).copied().unwrap_or_default();
                 // What was in a partition before the first look came nobody knows when.
-                if known.contains(partition) {
-                    load.flow = sum(load.flow, queue.flow.since(before));
+                if seen_before.contains(partition) {
+                    load.flow = load.flow.plus(queue.flow.since(before));
                 }
-                *totals = sum(*totals, queue.flow);
+                *totals = totals.plus(queue.flow);
                 flows.insert(place, queue.flow);
             }
-            for (queue, slot, jobs) in coming {
+            for ((queue, slot), jobs) in &known.coming {
                 if let Some((load, _)) = loads.get_mut(&type_of(queue)) {
                     load.coming.push((f64::from(*slot) * slot_ms as f64 / 1000.0, *jobs));
+                }
+            }
+            for (queue, lost) in &known.lost {
+                if let Some((load, _)) = loads.get_mut(&type_of(queue)) {
+                    load.lost += u64::from(*lost);
+                }
+            }
+            for (queue, workflows) in &known.workflows {
+                if let Some((load, _)) = loads.get_mut(&type_of(queue)) {
+                    load.workflows = load.workflows.saturating_add(*workflows);
                 }
             }
         }
         self.flows = flows;
         count_workers(&mut loads, workers, type_of);
+        for (name, (load, _)) in &mut loads {
+            (load.cpu_each, load.memory_each) = self.uses.each(name);
+        }
         loads
     }
 }
@@ -143,18 +175,6 @@ fn types_of_queues(cluster: &Cluster) -> HashMap<Name, Name> {
     named.filter_map(|definition| Some((definition.name, definition.config.agent_type?))).collect()
 }
 
-fn sum(a: Flow, b: Flow) -> Flow {
-    Flow {
-        arrived: a.arrived.saturating_add(b.arrived),
-        started: a.started.saturating_add(b.started),
-        ended: a.ended.saturating_add(b.ended),
-        succeeded: a.succeeded.saturating_add(b.succeeded),
-        service_ms: a.service_ms.saturating_add(b.service_ms),
-        service_ms2: a.service_ms2.saturating_add(b.service_ms2),
-        served: a.served.saturating_add(b.served),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,7 +203,7 @@ mod tests {
     }
 
     fn parts(of: &[(u16, Vec<QueueCounts>)]) -> BTreeMap<u16, Part> {
-        of.iter().map(|(partition, counts)| (*partition, (counts.clone(), Vec::new()))).collect()
+        of.iter().map(|(partition, counts)| (*partition, (counts.clone(), Known::default()))).collect()
     }
 
     fn worker(agent_type: Option<&str>, queues: &[&str], capacity: u32) -> WorkerSeen {
@@ -213,6 +233,21 @@ mod tests {
         assert_eq!(second.flow.arrived, 5, "what was in a partition that was not seen before came nobody knows when");
         let (third, _) = take(parts(&[(1, vec![queue("tests", 7, 100), queue("builds", 0, 3)])]));
         assert_eq!((third.ready, third.flow.arrived), (7, 4), "the one that is silent is as it was");
+    }
+
+    #[test]
+    fn what_is_known_of_queues_of_one_type_adds_up_over_partitions() {
+        let known = |queue: &str| {
+            let coming = [((name(queue), 2), 3)].into();
+            Known { coming, lost: [(name(queue), 1)].into(), workflows: [(name(queue), 4)].into(), running: 9 }
+        };
+        let parts = [(0, (vec![queue("builds", 1, 1)], known("builds"))), (1, (vec![], known("tests")))];
+        let mut look = Look::default();
+        let type_of = |queue: &Name| if queue.as_str() == "tests" { name("builds") } else { queue.clone() };
+        let loads = look.sum_up(parts.into(), &[], &[], 15_000, type_of);
+        let (load, _) = &loads[&name("builds")];
+        assert_eq!((load.lost, load.workflows, look.workflows()), (2, 8, 18));
+        assert_eq!(load.coming, [(30.0, 3), (30.0, 3)]);
     }
 
     #[test]

@@ -22,8 +22,10 @@ mod lead;
 mod look;
 mod memory;
 mod own;
+mod past;
 mod pool;
 mod shares;
+mod uses;
 
 pub(crate) use act::Agents;
 pub(crate) use own::OWN;
@@ -40,7 +42,7 @@ use tokio::sync::watch;
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::raft::types::{META_GROUP, NodeId};
-use crate::transport::wire::{NodeLoad, PoolHere, PoolSeen, Request, Response, Share};
+use crate::transport::wire::{NodeLoad, Outlook, PoolHere, PoolSeen, Request, Response, Share};
 use brain::Brain;
 use shares::Reports;
 
@@ -53,7 +55,7 @@ pub(crate) struct Scaling {
     /// What recommends, while this node leads meta.
     brain: tokio::sync::Mutex<Option<Brain>>,
     /// How pools stand, while this node leads meta.
-    seen: Mutex<BTreeMap<Name, PoolSeen>>,
+    seen: Mutex<BTreeMap<Name, Outlook>>,
     /// Who looks after which pools, as this node was told while it led meta.
     reports: Mutex<Reports>,
     /// Grows when what is known here changes.
@@ -87,7 +89,7 @@ impl Scaling {
         self.load.take()
     }
 
-    fn publish(&self, seen: BTreeMap<Name, PoolSeen>) {
+    fn publish(&self, seen: BTreeMap<Name, Outlook>) {
         *self.seen.lock() = seen;
         self.changes.send_modify(|changes| *changes = changes.wrapping_add(1));
     }
@@ -113,25 +115,52 @@ impl Cluster {
         }
     }
 
-    /// Answers how pools stand, if this node leads meta: policies as they are now, the rest as of the last look.
+    /// The same with what pools are expected to use.
+    pub(crate) async fn outlooks(
+        self: &Arc<Self>,
+        agent_type: Option<Name>,
+        deadline: Instant,
+    ) -> Result<Vec<Outlook>, Refusal> {
+        let request = || Request::Outlooks(agent_type.clone());
+        match self.at_leader(META_GROUP, deadline, crate::cluster::Repeat::Safe, request).await? {
+            Response::Outlooks(outlooks) => Ok(outlooks),
+            other => Err(crate::cluster::wrong_answer(&other)),
+        }
+    }
+
+    /// Answers how pools stand, if this node leads meta.
     pub(crate) fn serve_scaling(&self, agent_type: Option<&Name>) -> Response {
-        let Some(meta) = self.group(META_GROUP) else { return Response::NotLeader(None) };
+        match self.pools_seen(agent_type) {
+            Ok(outlooks) => Response::Scaling(outlooks.into_iter().map(|outlook| outlook.seen).collect()),
+            Err(other) => other,
+        }
+    }
+
+    /// Answers the same with what they are expected to use.
+    pub(crate) fn serve_outlooks(&self, agent_type: Option<&Name>) -> Response {
+        self.pools_seen(agent_type).map_or_else(|other| other, Response::Outlooks)
+    }
+
+    /// How pools stand, if this node leads meta: policies as they are now, the rest as of the last look.
+    fn pools_seen(&self, agent_type: Option<&Name>) -> Result<Vec<Outlook>, Response> {
+        let Some(meta) = self.group(META_GROUP) else { return Err(Response::NotLeader(None)) };
         if let Some(leader) = meta.shared.foreign_leader() {
-            return Response::NotLeader(leader);
+            return Err(Response::NotLeader(leader));
         }
         let mut pools = self.scaling.seen.lock().clone();
         let policies = bravo_model::view::scalings(&*meta.shared.state.read());
-        for seen in pools.values_mut().filter(|seen| seen.policy.agent_type.as_str() != OWN) {
+        for Outlook { seen, .. } in pools.values_mut().filter(|pool| pool.seen.policy.agent_type.as_str() != OWN) {
             let set = policies.iter().find(|policy| policy.agent_type == seen.policy.agent_type);
             let policy = set.cloned().unwrap_or_else(|| ScalingPolicy::of(seen.policy.agent_type.clone()));
             *seen = pool::under(seen, policy, set.is_some());
         }
         for policy in policies {
             let now = self.now(META_GROUP);
-            pools.entry(policy.agent_type.clone()).or_insert_with(|| pool::unseen(policy, now));
+            let unseen = |policy| Outlook { seen: pool::unseen(policy, now), uses: Vec::new() };
+            pools.entry(policy.agent_type.clone()).or_insert_with(|| unseen(policy));
         }
-        let wanted = |seen: &PoolSeen| agent_type.is_none_or(|wanted| *wanted == seen.policy.agent_type);
-        Response::Scaling(pools.into_values().filter(wanted).collect())
+        let wanted = |pool: &Outlook| agent_type.is_none_or(|wanted| *wanted == pool.seen.policy.agent_type);
+        Ok(pools.into_values().filter(wanted).collect())
     }
 
     /// Tells a node its shares of the pools that it looks after, if this node leads meta: a majority says so now, since
@@ -148,7 +177,7 @@ impl Cluster {
         let mut reports = self.scaling.reports.lock();
         reports.take(from, pools, Instant::now());
         let share = |pool: &PoolHere| {
-            let of = seen.get(&pool.agent_type)?;
+            let of = &seen.get(&pool.agent_type)?.seen;
             let agents = reports.share(from, pool, of, Instant::now())?;
             Some(Share { agents, of: of.clone() })
         };

@@ -1,18 +1,19 @@
-//! The cluster's own size, by what its nodes use of the processors and the memory of their machines. It is advice:
-//! nodes are added and removed by operators.
+//! The cluster's own size, by what its nodes use of the processors and the memory of their machines, and what they will
+//! use. It is advice: nodes are added and removed by operators.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bravo_model::scaling::{Rule, ScalingPolicy};
 use bravo_model::{Name, Time};
+use bravo_scaling::{Expected, Gauge, History};
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 
 use super::HORIZON_MS;
 use crate::cluster::Cluster;
 use crate::telemetry::process::{ProcessSample, machine_bytes};
-use crate::transport::wire::{NodeLoad, PoolSeen, Request, Response};
+use crate::transport::wire::{NodeLoad, Outlook, PointSeen, PoolSeen, Request, Response, UseSeen};
 
 /// The name under which the nodes themselves are told.
 pub(crate) const OWN: &str = "bravod";
@@ -47,17 +48,50 @@ impl Meter {
     }
 }
 
-/// What all nodes use, in nodes fully used.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+/// What all nodes use, in nodes fully used, and the workflows that run on them.
+#[derive(Debug)]
 pub(super) struct Size {
     nodes: u32,
     cpu: f64,
     memory: f64,
+    /// Processors, memory and workflows, as they were measured.
+    gauges: [Gauge; 3],
+}
+
+/// What is remembered of the nodes: processors, memory and workflows.
+pub(super) type Memory = [History; 3];
+
+/// By how much values must differ to be told apart: a thousandth of a node, and a workflow.
+const UNITS: [f64; 3] = [0.001, 0.001, 1.0];
+
+impl Default for Size {
+    fn default() -> Self {
+        Self::resume(Memory::default())
+    }
 }
 
 impl Size {
-    /// Asks all nodes.
-    pub(super) async fn look(&mut self, cluster: &Arc<Cluster>) {
+    /// Goes on with what is remembered.
+    pub(super) fn resume(memory: Memory) -> Self {
+        let [cpu, memory, workflows] = memory;
+        let gauges = [(UNITS[0], cpu), (UNITS[1], memory), (UNITS[2], workflows)];
+        let gauges = gauges.map(|(unit, history)| Gauge::resume(unit, history));
+        Self { nodes: 0, cpu: 0.0, memory: 0.0, gauges }
+    }
+
+    /// What is to be remembered.
+    pub(super) fn memory(&self) -> [&History; 3] {
+        [0, 1, 2].map(|place: usize| self.gauges[place].history())
+    }
+
+    /// Fits one gauge anew whose model has grown old; whether there was one.
+    pub(super) fn refit(&mut self) -> bool {
+        let stale = self.gauges.iter_mut().find(|gauge| gauge.wants_refit());
+        stale.map(Gauge::refit).is_some()
+    }
+
+    /// Asks all nodes; `workflows` are under way.
+    pub(super) async fn look(&mut self, cluster: &Arc<Cluster>, workflows: u64) {
         let members = cluster.members();
         let asks = members.keys().map(|node| async move {
             match tokio::time::timeout(PATIENCE, cluster.call(*node, Request::NodeLoad)).await {
@@ -66,23 +100,25 @@ impl Size {
             }
         });
         let loads: Vec<NodeLoad> = join_all(asks).await.into_iter().flatten().collect();
-        self.learn(u32::try_from(members.len()).unwrap_or(u32::MAX), &loads);
+        self.learn(u32::try_from(members.len()).unwrap_or(u32::MAX), &loads, workflows);
     }
 
     /// Rises at once and falls slowly.
-    fn learn(&mut self, nodes: u32, loads: &[NodeLoad]) {
+    fn learn(&mut self, nodes: u32, loads: &[NodeLoad], workflows: u64) {
         let sum = |of: fn(&NodeLoad) -> f64| loads.iter().map(of).sum::<f64>();
+        let (cpu, memory) = (sum(|load| load.cpu), sum(|load| load.memory));
         self.nodes = nodes;
-        self.cpu = sum(|load| load.cpu).max(self.cpu * STAYS);
-        self.memory = sum(|load| load.memory).max(self.memory * STAYS);
+        self.cpu = cpu.max(self.cpu * STAYS);
+        self.memory = memory.max(self.memory * STAYS);
+        for (gauge, value) in self.gauges.iter_mut().zip([cpu, memory, workflows as f64]) {
+            gauge.push(value);
+        }
     }
 
     /// What is recommended; nothing before the first look.
-    pub(super) fn told(&self, at: Time) -> Option<PoolSeen> {
+    pub(super) fn told(&self, at: Time, tick_s: f64) -> Option<Outlook> {
         let name = Name::parse("agent_type", OWN).ok().filter(|_| self.nodes > 0)?;
-        let by_cpu = (self.cpu / CPU_AIM).ceil() as u32;
-        let by_memory = (self.memory / MEMORY_AIM).ceil() as u32;
-        let recommended = by_cpu.max(by_memory).clamp(NODES_MIN, NODES_MAX);
+        let recommended = required(self.cpu, self.memory);
         let why = format!(
             "{recommended} nodes: {:.2} processors' worth and {:.2} memories' worth of machines like these are used, at {:.0} % and {:.0} % of which a node is full; fewer than {NODES_MIN} outlive no failure",
             self.cpu,
@@ -91,7 +127,8 @@ impl Size {
             MEMORY_AIM * 100.0
         );
         let policy = ScalingPolicy { min: NODES_MIN, max: NODES_MAX, rule: Rule::Reactive, ..ScalingPolicy::of(name) };
-        Some(PoolSeen {
+        let (points, uses) = self.expected(at, tick_s);
+        let seen = PoolSeen {
             policy,
             is_set: false,
             current: self.nodes,
@@ -99,10 +136,35 @@ impl Size {
             why,
             boot_ms: 0,
             horizon_ms: HORIZON_MS,
-            points: Vec::new(),
+            points,
             at,
-        })
+        };
+        Some(Outlook { seen, uses })
     }
+
+    /// The use that is expected, as a share of the nodes that it will require; loads are of whatever is scarcer.
+    fn expected(&self, at: Time, tick_s: f64) -> (Vec<PointSeen>, Vec<UseSeen>) {
+        let [cpu, memory, workflows] = [0, 1, 2].map(|place: usize| self.gauges[place].expected(tick_s));
+        let each = cpu.into_iter().zip(memory).zip(workflows);
+        let point = |((cpu, memory), workflows): ((Expected, Expected), Expected)| {
+            let agents = required(cpu.p90, memory.p90);
+            let (p50, p90) = if cpu.p90 / CPU_AIM >= memory.p90 / MEMORY_AIM {
+                (cpu.p50, cpu.p90)
+            } else {
+                (memory.p50, memory.p90)
+            };
+            let share = |used: f64| (used / f64::from(agents)).min(1.0);
+            let used = UseSeen { cpu: share(cpu.p50), memory: share(memory.p50), workflows: workflows.p50 };
+            (PointSeen { at: at.saturating_add((cpu.in_s * 1000.0) as u64), p50, p90, agents }, used)
+        };
+        each.map(point).unzip()
+    }
+}
+
+/// The nodes that are full with so much use.
+fn required(cpu: f64, memory: f64) -> u32 {
+    let (by_cpu, by_memory) = ((cpu / CPU_AIM).ceil() as u32, (memory / MEMORY_AIM).ceil() as u32);
+    by_cpu.max(by_memory).clamp(NODES_MIN, NODES_MAX)
 }
 
 #[cfg(test)]
@@ -110,32 +172,55 @@ mod tests {
     use super::*;
 
     fn recommended(size: &Size) -> u32 {
-        size.told(0).map_or(0, |told| told.recommended)
+        size.told(0, 15.0).map_or(0, |told| told.seen.recommended)
     }
 
     #[test]
     fn the_cluster_grows_with_the_scarcer_of_processors_and_memory_within_its_bounds() {
         let mut size = Size::default();
-        assert_eq!(size.told(0), None);
-        size.learn(3, &[NodeLoad { cpu: 0.1, memory: 0.1 }; 3]);
+        assert_eq!(size.told(0, 15.0), None);
+        size.learn(3, &[NodeLoad { cpu: 0.1, memory: 0.1 }; 3], 0);
         assert_eq!(recommended(&size), 3);
-        size.learn(3, &[NodeLoad { cpu: 0.9, memory: 0.1 }; 3]);
+        size.learn(3, &[NodeLoad { cpu: 0.9, memory: 0.1 }; 3], 0);
         assert_eq!(recommended(&size), 5, "2.7 of 0.6 each");
-        size.learn(3, &[NodeLoad { cpu: 0.9, memory: 1.0 }; 9]);
+        size.learn(3, &[NodeLoad { cpu: 0.9, memory: 1.0 }; 9], 0);
         assert_eq!(recommended(&size), 14, "8.1 of 0.6 each are more than 9 of 0.7");
-        size.learn(3, &[NodeLoad { cpu: 1.0, memory: 1.0 }; 60]);
+        size.learn(3, &[NodeLoad { cpu: 1.0, memory: 1.0 }; 60], 0);
         assert_eq!(recommended(&size), 20);
     }
 
     #[test]
     fn a_load_that_falls_is_believed_slowly() {
         let mut size = Size::default();
-        size.learn(9, &[NodeLoad { cpu: 0.6, memory: 0.0 }; 9]);
-        size.learn(9, &[NodeLoad::default(); 9]);
+        size.learn(9, &[NodeLoad { cpu: 0.6, memory: 0.0 }; 9], 0);
+        size.learn(9, &[NodeLoad::default(); 9], 0);
         assert_eq!(recommended(&size), 9);
         for _ in 0..200 {
-            size.learn(9, &[NodeLoad::default(); 9]);
+            size.learn(9, &[NodeLoad::default(); 9], 0);
         }
         assert_eq!(recommended(&size), 3);
+    }
+
+    #[test]
+    fn what_the_nodes_will_use_is_forecast_and_goes_on_with_what_is_remembered() {
+        let mut size = Size::default();
+        for _ in 0..400 {
+            size.learn(3, &[NodeLoad { cpu: 0.8, memory: 0.1 }; 3], 40);
+            while size.refit() {}
+        }
+        let near = |value: f64, of: f64| (value / of - 1.0).abs() < 0.2;
+        let check = |told: Outlook| {
+            assert_eq!((told.seen.points.len(), told.uses.len()), (5, 5));
+            for (point, used) in told.seen.points.iter().zip(&told.uses) {
+                assert!(near(point.p50, 2.4) && (4..=6).contains(&point.agents), "{point:?}");
+                assert!(near(used.cpu * f64::from(point.agents), 2.4), "{used:?}");
+                assert!(near(used.memory * f64::from(point.agents), 0.3) && near(used.workflows, 40.0), "{used:?}");
+            }
+            assert_eq!(told.seen.points.last().map(|point| point.at), Some(1_000 + HORIZON_MS));
+        };
+        check(size.told(1_000, 15.0).unwrap());
+        let mut next = Size::resume(size.memory().map(History::clone));
+        next.learn(3, &[NodeLoad { cpu: 0.8, memory: 0.1 }; 3], 40);
+        check(next.told(1_000, 15.0).unwrap());
     }
 }

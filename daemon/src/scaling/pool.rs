@@ -6,7 +6,7 @@ use bravo_scaling::{Controller, Due, Observation, Policy, Recommendation, Settin
 
 use super::HORIZON_MS;
 use super::look::Load;
-use crate::transport::wire::{PointSeen, PoolSeen};
+use crate::transport::wire::{Outlook, PointSeen, PoolSeen, UseSeen};
 
 /// A pool, and what was learned of it.
 pub(super) struct Pool {
@@ -41,7 +41,7 @@ impl Pool {
     }
 
     /// One look: what was seen since the last, and what comes of it. Answers also whether the plain rule decided.
-    pub(super) fn step(&mut self, load: &Load, at: Time) -> (PoolSeen, bool) {
+    pub(super) fn step(&mut self, load: &Load, at: Time) -> (Outlook, bool) {
         let seen = self.observation(load, at);
         let advice = self.controller.step(&seen);
         self.asked = (self.policy.mode == Mode::Act).then_some(advice.replicas);
@@ -54,6 +54,8 @@ impl Pool {
         let ready = load.workers;
         // Who acts has asked for them; else there are those that there are.
         let replicas = self.asked.unwrap_or(ready).max(ready);
+        // A lease that nobody holds keeps no agent busy.
+        let leased = load.leased.saturating_sub(load.lost);
         let due = load.coming.iter().map(|(in_s, jobs)| Due { in_s: *in_s, jobs: *jobs }).collect();
         Observation {
             t: at as f64 / 1000.0,
@@ -61,16 +63,26 @@ impl Pool {
             completed: count(load.flow.served),
             service_sum: load.flow.service_ms as f64 / 1000.0 / capacity,
             queue: count(load.ready),
-            busy: count((load.leased as f64 / capacity).ceil() as u64).min(ready.max(1)),
+            busy: count((leased as f64 / capacity).ceil() as u64).min(ready.max(1)),
             ready,
             booting: replicas - ready,
             replicas,
+            cpu: load.cpu_each * f64::from(ready),
+            memory: load.memory_each * f64::from(ready),
+            workflows: load.workflows,
             due,
             ..Observation::default()
         }
     }
 
-    fn told(&self, load: &Load, advice: &Recommendation, at: Time) -> PoolSeen {
+    fn told(&self, load: &Load, advice: &Recommendation, at: Time) -> Outlook {
+        let points = self.controller.predict_load();
+        let used = |point: &bravo_scaling::Point| UseSeen {
+            cpu: finite(point.cpu),
+            memory: finite(point.memory),
+            workflows: finite(point.workflows),
+        };
+        let uses = points.iter().map(used).collect();
         let point = |point: bravo_scaling::Point| PointSeen {
             at: at.saturating_add((point.in_s.max(0.0) * 1000.0) as u64),
             p50: finite(point.p50),
@@ -90,10 +102,10 @@ impl Pool {
             why,
             boot_ms: (self.controller.boot_s().max(0.0) * 1000.0) as u64,
             horizon_ms: HORIZON_MS,
-            points: self.controller.predict_load().into_iter().map(point).collect(),
+            points: points.into_iter().map(point).collect(),
             at,
         };
-        under(&seen, self.policy.clone(), self.is_set)
+        Outlook { seen: under(&seen, self.policy.clone(), self.is_set), uses }
     }
 }
 
@@ -163,14 +175,35 @@ mod tests {
     #[test]
     fn an_agent_that_does_several_jobs_at_once_counts_as_one_that_is_as_much_faster() {
         let flow = Flow { arrived: 8, served: 4, service_ms: 40_000, ..Flow::default() };
-        let load = Load { workers: 2, capacity: 4, ready: 3, leased: 5, flow, coming: vec![(30.0, 7)] };
+        let coming = vec![(30.0, 7)];
+        let load = Load { workers: 2, capacity: 4, ready: 3, leased: 5, flow, coming, ..Load::default() };
         let seen = pool(Mode::Advise).observation(&load, 60_000);
         assert_eq!((seen.arrivals, seen.completed, seen.queue), (8, 4, 3));
         assert_eq!((seen.busy, seen.ready, seen.booting, seen.replicas), (2, 2, 0, 2));
         assert!((seen.service_sum - 10.0).abs() < 1e-9 && (seen.t - 60.0).abs() < 1e-9);
         assert_eq!(seen.due, [Due { in_s: 30.0, jobs: 7 }]);
         let (told, _) = pool(Mode::Advise).step(&load, 60_000);
-        assert!(told.why.ends_with("; 7 jobs are known to become ready within a quarter of an hour"), "{}", told.why);
+        let why = told.seen.why;
+        assert!(why.ends_with("; 7 jobs are known to become ready within a quarter of an hour"), "{why}");
+    }
+
+    #[test]
+    fn uses_and_workflows_are_told_to_the_controller_and_forecast_by_it() {
+        let mut pool = pool(Mode::Advise);
+        let flow = Flow { arrived: 6, served: 6, service_ms: 120_000, ..Flow::default() };
+        let load = Load { workers: 10, capacity: 1, leased: 8, lost: 3, flow, ..Load::default() };
+        let load = Load { cpu_each: 0.2, memory_each: 0.3, workflows: 4, ..load };
+        let seen = pool.observation(&load, 15_000);
+        assert!((seen.cpu - 2.0).abs() < 1e-9 && (seen.memory - 3.0).abs() < 1e-9, "{seen:?}");
+        assert_eq!((seen.busy, seen.workflows), (5, 4), "what nobody holds is no work");
+        let told = (1..=300).map(|tick| pool.step(&load, tick * 15_000).0).last().unwrap();
+        assert_eq!(told.uses.len(), told.seen.points.len());
+        for (used, point) in told.uses.iter().zip(&told.seen.points) {
+            let at_work = point.p50 / f64::from(point.agents);
+            assert!((used.cpu - at_work * 0.4).abs() < 1e-6, "2 of 5 at work: {used:?} {point:?}");
+            assert!((used.memory - 0.3).abs() < 1e-6, "{used:?}");
+            assert!((used.workflows - point.p50 * 0.8).abs() < 1e-6, "4 for 5 jobs: {used:?}");
+        }
     }
 
     #[test]
@@ -179,7 +212,7 @@ mod tests {
             let mut pool = pool(mode);
             let load = Load { workers: 0, capacity: 1, ..Load::default() };
             let (told, _) = pool.step(&load, 15_000);
-            assert_eq!(told.recommended, 2, "the smallest pool");
+            assert_eq!(told.seen.recommended, 2, "the smallest pool");
             assert_eq!(pool.observation(&load, 30_000).booting, booting, "{mode:?}");
         }
     }
@@ -187,7 +220,7 @@ mod tests {
     #[test]
     fn what_is_off_recommends_what_there_is_and_new_bounds_count_at_once() {
         let load = Load { workers: 9, capacity: 1, ..Load::default() };
-        let (told, _) = pool(Mode::Off).step(&load, 15_000);
+        let told = pool(Mode::Off).step(&load, 15_000).0.seen;
         assert_eq!((told.current, told.recommended), (9, 9));
         let policy = ScalingPolicy { min: 4, max: 5, mode: Mode::Act, ..told.policy.clone() };
         let now = under(&told, policy, true);

@@ -3,6 +3,8 @@
 use super::metric;
 use std::fs;
 
+/// Processes that are counted as started by one, at most.
+const DESCENT_MAX: usize = 64;
 /// Ticks of a second in `/proc/*/stat`: part of the kernel's interface to user space, always 100.
 const TICKS_PER_SECOND: f64 = 100.0;
 
@@ -61,6 +63,55 @@ fn cpu_seconds(stat: &str) -> Option<f64> {
     Some((user + system) / TICKS_PER_SECOND)
 }
 
+/// What a process and all that it started use; of those of them that have ended, the processor time alone.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Descent {
+    /// How many they are.
+    pub(crate) processes: usize,
+    /// Seconds on a processor.
+    pub(crate) cpu_seconds: f64,
+    /// Bytes in RAM.
+    pub(crate) resident_bytes: f64,
+}
+
+impl Descent {
+    /// Reads `/proc/PID` and those of its children; none if there is no such process.
+    pub(crate) fn take(pid: u32) -> Option<Self> {
+        let read = |pid: u32, name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).ok();
+        let mut all = Self { processes: 0, cpu_seconds: ended_seconds(&read(pid, "stat")?)?, resident_bytes: 0.0 };
+        for pid in Self::pids(pid) {
+            let (stat, status) = (read(pid, "stat").unwrap_or_default(), read(pid, "status").unwrap_or_default());
+            all.processes += 1;
+            all.cpu_seconds += cpu_seconds(&stat).unwrap_or(0.0);
+            all.resident_bytes += resident_bytes(&status).unwrap_or(0.0);
+        }
+        Some(all)
+    }
+
+    /// The process and all that it started and that are there, so many at most.
+    pub(crate) fn pids(pid: u32) -> Vec<u32> {
+        let (mut pids, mut next) = (vec![pid], 0);
+        while let Some(pid) = pids.get(next).copied().filter(|_| pids.len() < DESCENT_MAX) {
+            next += 1;
+            // Each thread has its own children.
+            for thread in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+                let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+                pids.extend(children.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+            }
+        }
+        pids.truncate(DESCENT_MAX);
+        pids
+    }
+}
+
+/// Seconds of children that have ended: the 16th and 17th field of `stat`.
+fn ended_seconds(stat: &str) -> Option<f64> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_whitespace().skip(13);
+    let (user, system): (f64, f64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    Some((user + system) / TICKS_PER_SECOND)
+}
+
 fn resident_bytes(status: &str) -> Option<f64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     line.trim().strip_suffix(" kB")?.trim().parse::<f64>().ok().map(|kib| kib * 1_024.0)
@@ -103,5 +154,6 @@ mod tests {
     fn a_process_name_with_spaces_and_brackets_is_no_trouble() {
         let stat = "7 (a) b) S 1 7 7 0 -1 4194304 100 0 0 0 250 50 0 0 20 0 1 0 100 0 0";
         assert_eq!(cpu_seconds(stat), Some(3.0));
+        assert_eq!(ended_seconds("7 (a) S 1 7 7 0 -1 4194304 100 0 0 0 250 50 30 20 20 0 1 0 100 0 0"), Some(0.5));
     }
 }

@@ -143,6 +143,14 @@ pub enum Request {
     Pools(Vec<PoolHere>),
     /// Asks what the node uses of its machine since it was asked last.
     NodeLoad,
+    /// Asks what the agents use that the node runs, since it was asked last.
+    AgentUses,
+    /// Asks meta's leader how the pool of a type, or each pool, stands and what it is expected to use.
+    Outlooks(Option<bravo_model::Name>),
+    /// Asks meta's leader for the past of a type of agents.
+    Past(bravo_model::Name),
+    /// Has meta's leader take a past in place of what it knows of a type.
+    LearnPast(bravo_model::Name, Box<PastSeen>),
 }
 
 /// A leased job that a caller wants cancelled.
@@ -202,6 +210,62 @@ pub enum Response {
     Shares(Vec<Option<Share>>),
     /// To `NodeLoad`.
     NodeLoad(NodeLoad),
+    /// To `AgentUses`.
+    AgentUses(Vec<AgentUse>),
+    /// To `Outlooks`.
+    Outlooks(Vec<Outlook>),
+    /// To `Past`: none if nothing is remembered.
+    Past(Option<Box<PastSeen>>),
+}
+
+/// The arrivals that are remembered of a type of agents.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PastSeen {
+    /// Milliseconds of a tick.
+    pub tick_ms: u64,
+    /// When the last tick was over, or later.
+    pub at: Time,
+    /// Of twenty ticks each, before those of `ticks`; the oldest first.
+    pub older: Vec<u32>,
+    /// By tick, the oldest first.
+    pub ticks: Vec<u32>,
+    /// How long a job takes, where it is known.
+    pub service_ms: Option<u64>,
+    /// How long an agent takes to start, where it is known.
+    pub boot_ms: Option<u64>,
+}
+
+/// What agents of one type use together, in agents fully used.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AgentUse {
+    /// Their type.
+    pub agent_type: bravo_model::Name,
+    /// How many they are.
+    pub agents: u32,
+    /// Of processors.
+    pub cpu: f64,
+    /// Of memory.
+    pub memory: f64,
+}
+
+/// How a pool stands, and what it is expected to use.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Outlook {
+    /// How it stands.
+    pub seen: PoolSeen,
+    /// One for each point of its forecast.
+    pub uses: Vec<UseSeen>,
+}
+
+/// What a pool of the size that will be required is expected to use at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct UseSeen {
+    /// Of its processors, 0 to 1.
+    pub cpu: f64,
+    /// Of its memory, 0 to 1.
+    pub memory: f64,
+    /// Workflows under way that have a task with it.
+    pub workflows: f64,
 }
 
 /// What a node uses of its machine, 0 to 1.
@@ -412,6 +476,8 @@ pub enum Query {
     ScalingMemories,
     /// What will become ready in the next so many slots of so many milliseconds.
     Coming(u64, u32),
+    /// What is known of the next so many slots of so many milliseconds.
+    Known(u64, u32),
 }
 
 /// The answer to a [`Query`].
@@ -490,6 +556,8 @@ pub enum Answer {
     ScalingMemories(Vec<bravo_model::Name>),
     /// To `Coming`: jobs by queue and slot.
     Coming(Vec<(bravo_model::Name, u32, u32)>),
+    /// To `Known`.
+    Known(Box<view::Known>),
 }
 
 /// A workflow with a part of its tasks.

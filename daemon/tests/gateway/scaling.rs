@@ -8,7 +8,7 @@ use bravo_api::keda::{GetMetricsRequest, ScaledObjectRef};
 use bravo_api::proto;
 use bravo_api::proto::scaling_client::ScalingClient;
 use http::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tonic::transport::Channel;
 
 use crate::harness::{call_at, get, nodes, own_node, post, put};
@@ -141,4 +141,117 @@ async fn a_queue_that_is_used_is_looked_at_and_so_are_the_nodes_themselves() {
     let metrics = call_at(address, Method::GET, "/metrics", &[], "").await.text;
     assert!(metrics.contains(r#"bravo_scaling_recommended_agents{agent_type="looked-at"}"#), "{metrics}");
     assert!(post("/api/v1/scaling", "{}").await.status == 405);
+}
+
+async fn call(address: SocketAddr, method: Method, path: &str, body: Value) -> Value {
+    call_at(address, method, path, &[], body.to_string()).await.ok()
+}
+
+/// Looks until a pool is as it should be.
+async fn until(address: SocketAddr, agent_type: &str, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+    let deadline = Instant::now() + Duration::from_secs(90);
+    loop {
+        let answer = call_at(address, Method::GET, &format!("/api/v1/scaling/{agent_type}"), &[], "").await;
+        if answer.status == 200 && holds(&answer.json()) {
+            return answer.json();
+        }
+        assert!(Instant::now() < deadline, "never {what}: {} {}", answer.status, answer.text);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+fn most(pool: &Value, key: &str) -> f64 {
+    let points = pool["forecast"]["points"].as_array().cloned().unwrap_or_default();
+    points.iter().filter_map(|point| point[key].as_f64()).fold(0.0, f64::max)
+}
+
+#[tokio::test]
+async fn processors_memory_and_workflows_are_forecast_with_the_agents() {
+    let (address, _) = own_node(|config| config.scaling.tick_ms = 1_000).await;
+    let workflow = json!({"name": "n", "project_id": "p", "tasks": [{"id": "a", "queue": "uses"}]});
+    for _ in 0..40 {
+        call(address, Method::POST, "/api/v1/workflows", workflow.clone()).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let pool = until(address, "uses", "with workflows", |pool| most(pool, "workflows") > 0.0).await;
+    assert!(most(&pool, "cpu") > 0.0 && most(&pool, "memory") > 0.0, "{pool:#}");
+    let is_whole = |own: &Value| most(own, "workflows") > 20.0 && most(own, "cpu") > 0.0;
+    let own = until(address, "bravod", "with all 40 workflows", is_whole).await;
+    assert!(most(&own, "memory") > 0.0 && most(&own, "agents") >= 3.0, "{own:#}");
+    let mut scaling = ScalingClient::new(channel(address).await);
+    for agent_type in ["uses", "bravod"] {
+        let read = proto::GetScalingRequest { agent_type: agent_type.into() };
+        let points = scaling.get(read).await.unwrap().into_inner().points;
+        let last = points.last().unwrap();
+        assert_eq!(points.len(), 5);
+        assert!(last.workflows > 0.0 && (0.0..=1.0).contains(&last.cpu) && last.memory > 0.0, "{agent_type}: {last:?}");
+    }
+}
+
+#[tokio::test]
+async fn steps_whose_parents_end_and_leases_that_nobody_extends_are_known_to_come() {
+    let (address, _) = own_node(|config| config.scaling.tick_ms = 1_000).await;
+    for queue in ["steps", "lost"] {
+        call(address, Method::PUT, &format!("/api/v1/queues/{queue}"), json!({"agent_type": "known-coder"})).await;
+    }
+    call(address, Method::PUT, "/api/v1/scaling/known-coder", json!({"max": 9})).await;
+    let tasks = json!([
+        {"id": "rest", "timer_ms": 600_000},
+        {"id": "then", "queue": "steps", "depends_on": ["rest"]},
+        {"id": "last", "queue": "steps", "depends_on": ["then"]},
+    ]);
+    let workflow = json!({"name": "n", "project_id": "p", "tasks": tasks});
+    call(address, Method::POST, "/api/v1/workflows", workflow).await;
+    let knows = |count: u32| {
+        let text = format!("; {count} jobs are known to become ready within a quarter of an hour");
+        move |pool: &Value| pool["why"].as_str().is_some_and(|why| why.ends_with(&text))
+    };
+    until(address, "known-coder", "expecting the step after the timer", knows(1)).await;
+    let job = json!({"queue": "lost", "payload": {}, "project_id": "p"});
+    call(address, Method::POST, "/api/v1/jobs", job).await;
+    let lease = json!({"worker_id": "gone", "lease_ms": 24_000, "wait_ms": 5_000});
+    let leased = call(address, Method::POST, "/api/v1/queues/lost/lease", lease).await;
+    assert_eq!(leased["jobs"].as_array().map(Vec::len), Some(1), "{leased}");
+    until(address, "known-coder", "expecting the job again whose worker is gone", knows(2)).await;
+    until(address, "known-coder", "at rest: the job is ready", knows(1)).await;
+}
+
+#[tokio::test]
+async fn a_history_goes_out_and_in_and_forecasts_rest_on_it() {
+    let (address, _) = own_node(|config| config.scaling.tick_ms = 1_000).await;
+    let path = "/api/v1/scaling/moved%2Fcoder/history";
+    let missing = call_at(address, Method::GET, path, &[], "").await;
+    assert_eq!((missing.status.as_u16(), missing.code().as_str()), (404, "not_found"));
+    let older = vec![100_u32; 30];
+    let arrivals = vec![5_u32; 700];
+    let body = json!({"tick_ms": 1_000, "older": older, "arrivals": arrivals, "service_ms": 2_000, "boot_ms": 9_000});
+    let put = call_at(address, Method::PUT, path, &[], body.to_string()).await;
+    assert_eq!(put.status, 204, "{}", put.text);
+    let told = call_at(address, Method::GET, path, &[], "").await.ok();
+    assert_eq!((&told["agent_type"], &told["tick_ms"]), (&"moved/coder".into(), &1_000.into()));
+    assert_eq!((&told["older"], &told["arrivals"]), (&json!(older), &json!(arrivals)));
+    assert_eq!((&told["service_ms"], &told["boot_ms"]), (&2_000.into(), &9_000.into()));
+    call(address, Method::PUT, "/api/v1/scaling/moved%2Fcoder", json!({"max": 20})).await;
+    // Ten agents' worth, as it was: the history is at work, though no job ever came here.
+    let pool = until(address, "moved%2Fcoder", "planned for by its past", |pool| most(pool, "p90") > 5.0).await;
+    assert!(pool["recommended"].as_u64() >= Some(5), "{pool:#}");
+
+    let mut scaling = ScalingClient::new(channel(address).await);
+    let read = proto::GetScalingHistoryRequest { agent_type: "moved/coder".into() };
+    let mut history = scaling.get_history(read.clone()).await.unwrap().into_inner();
+    assert!(history.arrivals.len() >= 700 && history.at_ms > 0, "{} ticks", history.arrivals.len());
+    (history.arrivals, history.older) = (vec![3; 50], Vec::new());
+    let put = |history| proto::PutScalingHistoryRequest { history: Some(history) };
+    scaling.put_history(put(history.clone())).await.unwrap();
+    let again = scaling.get_history(read).await.unwrap().into_inner();
+    assert_eq!(again.arrivals[..50], [3; 50], "the other one is replaced");
+    let wrong = proto::ScalingHistory { tick_ms: Some(15_000), ..history.clone() };
+    assert_eq!(scaling.put_history(put(wrong)).await.unwrap_err().code(), tonic::Code::InvalidArgument);
+    let nodes = proto::ScalingHistory { agent_type: "bravod".into(), ..history };
+    assert_eq!(scaling.put_history(put(nodes)).await.unwrap_err().code(), tonic::Code::InvalidArgument);
+    for (body, field) in [(r#"{"arrivals":[-1]}"#, ""), (r#"{"jobs":[1]}"#, "jobs"), (r#"{"boot_ms":0}"#, "boot_ms")] {
+        let refused = call_at(address, Method::PUT, path, &[], body).await;
+        assert_eq!((refused.status.as_u16(), refused.code().as_str()), (400, "invalid_argument"), "{body}");
+        assert!(refused.json()["detail"].as_str().unwrap().contains(field), "{}", refused.text);
+    }
 }

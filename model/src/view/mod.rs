@@ -11,12 +11,13 @@
 //!   the clock    now, next_due
 //!   meta group   audit, definition, definitions, formed, key, keys, nodes, quota, quotas, scalings, scaling_memories,
 //!                scaling_memory, template, templates, webhook, webhooks
-//!   partitions   coming, subscriptions, usage
+//!   partitions   known, subscriptions, usage
 //!   all of it    digest
 //! ```
 
 mod access;
 mod artifact;
+mod known;
 mod list;
 mod queue;
 mod scaling;
@@ -31,9 +32,10 @@ pub use artifact::{
     Found, artifact, artifacts, chunks, coded, is_referred, is_whole, lifecycle, lifecycles, moves, put_away,
     shard_refs, stays,
 };
+pub use known::{Coming, Known, known};
 pub use list::{Page, list};
 pub use queue::{Offer, QueueLoad, QueueView, definition, definitions, deliverable, load, offer, queue, queues};
-pub use scaling::{Coming, coming, scaling_memories, scaling_memory, scalings};
+pub use scaling::{scaling_memories, scaling_memory, scalings};
 pub use schedule::{schedule, schedules};
 pub use template::{template, template_changes, templates};
 pub use webhook::{subscriptions, webhook, webhooks, webhooks_of};

@@ -181,6 +181,8 @@ table! {
     "scaling.read" READ all, [GET "/api/v1/scaling/{agent_type}"], "/bravo.v1.Scaling/Get";
     "scaling.put" ADMIN all, [PUT "/api/v1/scaling/{agent_type}"], "/bravo.v1.Scaling/Put";
     "scaling.delete" ADMIN all, [DELETE "/api/v1/scaling/{agent_type}"], "/bravo.v1.Scaling/Delete";
+    "scaling.read_history" READ all, [GET "/api/v1/scaling/{agent_type}/history"], "/bravo.v1.Scaling/GetHistory";
+    "scaling.put_history" ADMIN all, [PUT "/api/v1/scaling/{agent_type}/history"], "/bravo.v1.Scaling/PutHistory";
     "keda.is_active" READ all, [-], "/externalscaler.ExternalScaler/IsActive";
     "keda.stream_is_active" READ all, [-], "/externalscaler.ExternalScaler/StreamIsActive";
     "keda.metric_spec" READ all, [-], "/externalscaler.ExternalScaler/GetMetricSpec";

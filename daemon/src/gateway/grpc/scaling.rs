@@ -41,4 +41,25 @@ impl Scaling for Api {
         })
         .await
     }
+
+    async fn get_history(
+        &self,
+        request: Request<proto::GetScalingHistoryRequest>,
+    ) -> Result<Response<proto::ScalingHistory>, Status> {
+        let call = call_of(&request)?;
+        let name = agent_type(&request.into_inner().agent_type).map_err(status_of)?;
+        unary(&call, scaling::history(&self.app, &call, &name)).await
+    }
+
+    async fn put_history(
+        &self,
+        request: Request<proto::PutScalingHistoryRequest>,
+    ) -> Result<Response<proto::PutScalingHistoryResponse>, Status> {
+        let call = call_of(&request)?;
+        unary(&call, async {
+            scaling::put_history(&self.app, &call, request.into_inner()).await?;
+            Ok(proto::PutScalingHistoryResponse {})
+        })
+        .await
+    }
 }

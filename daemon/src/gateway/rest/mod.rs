@@ -86,6 +86,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/cluster/members/{id}", delete(cluster::remove_member))
         .route("/api/v1/cluster/transfer", post(cluster::transfer))
         .route("/api/v1/scaling", get(scaling::list))
+        .route("/api/v1/scaling/{agent_type}/history", get(scaling::history).put(scaling::put_history))
         .route("/api/v1/scaling/{agent_type}", get(scaling::read).put(scaling::put).delete(scaling::delete))
         .route("/api/v1/keys", get(keys::list).post(keys::make))
         .route("/api/v1/keys/{id}", delete(keys::revoke))

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::IntoResponse;
-use bravo_api::json::{self, ScalingAnswer, ScalingBody, ScalingListAnswer};
+use bravo_api::json::{self, ScalingAnswer, ScalingBody, ScalingHistoryAnswer, ScalingHistoryBody, ScalingListAnswer};
 use http::StatusCode;
 
 use super::extract::AgentType;
@@ -66,5 +66,40 @@ pub(super) async fn put(State(app): State<Arc<App>>, call: Call, AgentType(name)
 )]
 pub(super) async fn delete(State(app): State<Arc<App>>, call: Call, AgentType(name): AgentType) -> Answered {
     scaling::delete(&app, &call, &name).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Read the arrivals that are remembered of a type of agents: what its forecasts rest on.
+#[utoipa::path(
+    get,
+    path = "/api/v1/scaling/{agent_type}/history",
+    tag = "scaling",
+    operation_id = "getScalingHistory",
+    params(("agent_type" = String, Path, description = "The type of agents; a slash in it is written %2F.")),
+    responses((status = 200, description = "What is remembered.", body = ScalingHistoryAnswer)),
+)]
+pub(super) async fn history(State(app): State<Arc<App>>, call: Call, AgentType(name): AgentType) -> Answered {
+    problem::ok(&ScalingHistoryAnswer::from(scaling::history(&app, &call, &name).await?))
+}
+
+/// Replace what is remembered by the arrivals of another cluster or queue. They end now, and forecasts rest on them from
+/// the next look at the load on.
+#[utoipa::path(
+    put,
+    path = "/api/v1/scaling/{agent_type}/history",
+    tag = "scaling",
+    operation_id = "putScalingHistory",
+    params(("agent_type" = String, Path, description = "The type of agents; a slash in it is written %2F.")),
+    request_body = ScalingHistoryBody,
+    responses((status = 204, description = "It is taken.")),
+)]
+pub(super) async fn put_history(
+    State(app): State<Arc<App>>,
+    call: Call,
+    AgentType(name): AgentType,
+    body: Taken,
+) -> Answered {
+    let request = json::parse::<ScalingHistoryBody>(&body.bytes)?.into_message(name.into());
+    scaling::put_history(&app, &call, request).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

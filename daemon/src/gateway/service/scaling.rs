@@ -17,8 +17,10 @@ use crate::gateway::auth::Caller;
 use crate::gateway::call::{Call, hash};
 use crate::raft::types::META_GROUP;
 use crate::scaling::OWN;
-use crate::transport::wire::{Answer, PoolSeen, Query};
+use crate::transport::wire::{Answer, Outlook, PastSeen, PointSeen, PoolSeen, Query, UseSeen};
 
+/// The tick of a history that does not say which.
+const TICK_MS: u64 = 15_000;
 /// Longest wait for the leader when a stream looks again.
 const LOOK_PATIENCE: Duration = Duration::from_secs(5);
 /// How often a stream looks again where nothing tells it to.
@@ -54,23 +56,63 @@ pub(crate) async fn delete(app: &Arc<App>, call: &Call, agent_type: &Name) -> Re
 
 /// How one pool stands.
 pub(crate) async fn read(app: &Arc<App>, call: &Call, agent_type: &Name) -> Result<proto::ScalingState, Refusal> {
-    find(app, agent_type, call.deadline).await.map(told)
+    let found = app.cluster.outlooks(Some(agent_type.clone()), call.deadline).await?.into_iter().next();
+    found.map(told).ok_or_else(|| missing(agent_type))
 }
 
 /// How all pools stand, by agent type.
 pub(crate) async fn list(app: &Arc<App>, call: &Call) -> Result<proto::ListScalingResponse, Refusal> {
     let as_of_ms = app.cluster.now(META_GROUP);
-    let pools = app.cluster.scaling(None, call.deadline).await?;
+    let pools = app.cluster.outlooks(None, call.deadline).await?;
     Ok(proto::ListScalingResponse { scaling: pools.into_iter().map(told).collect(), as_of_ms })
+}
+
+/// The arrivals that are remembered of a type.
+pub(crate) async fn history(app: &Arc<App>, call: &Call, of: &Name) -> Result<proto::ScalingHistory, Refusal> {
+    let missing = || Refusal::new(Code::NotFound, format!("nothing is remembered of {of}"));
+    let past = app.cluster.past(of, call.deadline).await?.ok_or_else(missing)?;
+    Ok(proto::ScalingHistory {
+        agent_type: of.to_string(),
+        tick_ms: Some(past.tick_ms),
+        older: past.older,
+        arrivals: past.ticks,
+        service_ms: past.service_ms,
+        boot_ms: past.boot_ms,
+        at_ms: past.at,
+    })
+}
+
+/// Replaces what is remembered of a type.
+pub(crate) async fn put_history(
+    app: &Arc<App>,
+    call: &Call,
+    request: proto::PutScalingHistoryRequest,
+) -> Result<(), Refusal> {
+    let (of, history) = convert::history(request.history.unwrap_or_default())?;
+    call.names(&of);
+    if of.as_str() == OWN {
+        let detail = format!("agent_type: {OWN} are the nodes themselves, for which no jobs arrive");
+        return Err(Refusal::new(Code::InvalidArgument, detail));
+    }
+    let past = PastSeen {
+        tick_ms: history.tick_ms.unwrap_or(TICK_MS),
+        at: 0,
+        older: history.older,
+        ticks: history.arrivals,
+        service_ms: history.service_ms,
+        boot_ms: history.boot_ms,
+    };
+    app.cluster.learn_past(&of, &past, call.deadline).await
 }
 
 async fn find(app: &Arc<App>, agent_type: &Name, deadline: Instant) -> Result<PoolSeen, Refusal> {
     let found = app.cluster.scaling(Some(agent_type.clone()), deadline).await?.into_iter().next();
-    let missing = || {
-        let detail = format!("there is no scaling policy of {agent_type}, and no queue of such agents is used");
-        Refusal::new(Code::NotFound, detail)
-    };
-    found.ok_or_else(missing)
+    found.ok_or_else(|| missing(agent_type))
+}
+
+fn missing(agent_type: &Name) -> Refusal {
+    let detail = format!("there is no scaling policy of {agent_type}, and no queue of such agents is used");
+    Refusal::new(Code::NotFound, detail)
 }
 
 async fn propose(app: &Arc<App>, call: &Call, command: Command) -> Result<(), Refusal> {
@@ -82,12 +124,17 @@ async fn propose(app: &Arc<App>, call: &Call, command: Command) -> Result<(), Re
     }
 }
 
-fn told(seen: PoolSeen) -> proto::ScalingState {
-    let point = |point: crate::transport::wire::PointSeen| proto::ForecastPoint {
+fn told(Outlook { seen, uses }: Outlook) -> proto::ScalingState {
+    // Without a look there are no points, and no uses.
+    let uses = uses.into_iter().chain(std::iter::repeat(UseSeen::default()));
+    let point = |(point, used): (PointSeen, UseSeen)| proto::ForecastPoint {
         at_ms: point.at,
         p50: point.p50,
         p90: point.p90,
         agents: point.agents,
+        cpu: used.cpu,
+        memory: used.memory,
+        workflows: used.workflows,
     };
     proto::ScalingState {
         policy: Some(convert::told(seen.policy)),
@@ -95,7 +142,7 @@ fn told(seen: PoolSeen) -> proto::ScalingState {
         recommended: seen.recommended,
         why: seen.why,
         horizon_ms: seen.horizon_ms,
-        points: seen.points.into_iter().map(point).collect(),
+        points: seen.points.into_iter().zip(uses).map(point).collect(),
         at_ms: seen.at,
         is_set: seen.is_set,
     }

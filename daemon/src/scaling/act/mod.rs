@@ -9,6 +9,7 @@ mod group;
 mod kubernetes;
 mod process;
 mod systemd;
+mod usage;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -22,7 +23,7 @@ use crate::cluster::{Cluster, Repeat};
 use crate::config::{ActuatorKind, Config, Pool};
 use crate::raft::types::META_GROUP;
 use crate::telemetry::events::ActFailed;
-use crate::transport::wire::{PoolHere, Request, Response, Share};
+use crate::transport::wire::{AgentUse, PoolHere, Request, Response, Share};
 
 /// Longest time between two questions for shares.
 const POLL_MAX: Duration = Duration::from_secs(5);
@@ -61,6 +62,11 @@ pub(crate) trait Actuator: Send {
     /// Agents that it runs here and that are not on their way out.
     fn running(&self) -> u32;
 
+    /// The processes of agents that it runs itself, those on their way out with them.
+    fn pids(&self) -> Vec<u32> {
+        Vec::new()
+    }
+
     /// The node stops: what it runs is asked to leave, and ended when `patience` is over.
     fn stop(&mut self, patience: Duration) -> BoxFuture<'_, ()>;
 }
@@ -96,6 +102,7 @@ impl Kept {
 pub(crate) struct Agents {
     pools: Vec<Arc<Kept>>,
     stopping: CancellationToken,
+    meter: usage::Meter,
 }
 
 impl Agents {
@@ -117,7 +124,11 @@ impl Agents {
             })
         };
         let keep = |pool: &Pool| Some(Arc::new(Kept::new(pool.agent_type.clone(), pool.actuator, actuator(pool)?)));
-        Self { pools: config.scaling.pools.iter().filter_map(keep).collect(), stopping: CancellationToken::new() }
+        Self {
+            pools: config.scaling.pools.iter().filter_map(keep).collect(),
+            stopping: CancellationToken::new(),
+            meter: usage::Meter::default(),
+        }
     }
 
     /// Has each pool follow its share. One that takes its time holds up neither the others nor the next question.
@@ -126,6 +137,16 @@ impl Agents {
             let (pool, share, stopping) = (pool.clone(), shares.get(place).cloned().flatten(), self.stopping.clone());
             tokio::spawn(async move { pool.follow(share.as_ref(), &stopping).await });
         }
+    }
+
+    /// What those use that this node runs as its own processes, since it was asked last. Nothing of a pool while it is
+    /// being brought to another size: whoever asks would not wait for that.
+    pub(crate) fn uses(&self) -> Vec<AgentUse> {
+        let here = self.pools.iter().filter_map(|pool| {
+            let pids = pool.actuator.try_lock().ok()?.pids();
+            (!pids.is_empty()).then(|| (pool.agent_type.clone(), pids))
+        });
+        self.meter.take(&here.collect::<Vec<(Name, Vec<u32>)>>())
     }
 
     /// Ends the agents of this node while it still serves, so that they can say what became of their jobs.
@@ -218,7 +239,11 @@ mod tests {
     #[tokio::test]
     async fn a_pool_that_takes_its_time_holds_up_neither_the_others_nor_the_end() {
         let ((slow, mut slow_times), (quick, mut quick_times)) = (kept(true), kept(false));
-        let agents = Agents { pools: vec![slow, quick.clone()], stopping: CancellationToken::new() };
+        let agents = Agents {
+            pools: vec![slow, quick.clone()],
+            stopping: CancellationToken::new(),
+            meter: usage::Meter::default(),
+        };
         for round in 1..=3 {
             agents.follow(&[]);
             quick_times.wait_for(|times| *times == round).await.unwrap();

@@ -181,6 +181,10 @@ impl Actuator for Processes {
         u32::try_from(self.staying()).unwrap_or(u32::MAX)
     }
 
+    fn pids(&self) -> Vec<u32> {
+        self.agents.iter().filter_map(|agent| agent.child.id()).collect()
+    }
+
     fn stop(&mut self, patience: Duration) -> BoxFuture<'_, ()> {
         Box::pin(self.end(patience))
     }

@@ -41,8 +41,10 @@ fn needs(operation: &str) -> Needs {
         "putArtifact" => MAKE,
         "putSchedule" | "deleteSchedule" | "pauseSchedule" | "resumeSchedule" | "putWebhook" | "deleteWebhook"
         | "putLifecycle" | "deleteLifecycle" | "listKeys" | "makeKey" | "revokeKey" => OWN_ADMIN,
-        "listScaling" | "getScaling" | "listWorkers" | "getCluster" | "compareDigests" => WHOLE_READ,
-        "putScaling" | "deleteScaling" => ADMIN,
+        "listScaling" | "getScaling" | "getScalingHistory" | "listWorkers" | "getCluster" | "compareDigests" => {
+            WHOLE_READ
+        }
+        "putScaling" | "deleteScaling" | "putScalingHistory" => ADMIN,
         "putQueue" | "deleteQueue" | "pauseQueue" | "resumeQueue" | "drainQueue" | "purgeQueue" | "redriveQueue"
         | "putTemplate" | "deleteTemplate" | "addMember" | "removeMember" | "transferLeadership" | "putQuota"
         | "deleteQuota" | "listAudit" => ADMIN,
@@ -78,6 +80,8 @@ fn operation_of(method: &str) -> String {
         ("Cluster", "Transfer") => "transferLeadership".into(),
         ("Cluster", "AddMember") => "addMember".into(),
         ("Cluster", "RemoveMember") => "removeMember".into(),
+        ("Scaling", "GetHistory") => "getScalingHistory".into(),
+        ("Scaling", "PutHistory") => "putScalingHistory".into(),
         ("Workflows", "AddTasks") => "addTasks".into(),
         ("Workflows", "Events") => "workflowEvents".into(),
         (_, "List") => format!("list{service}"),

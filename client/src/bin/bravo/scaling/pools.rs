@@ -95,11 +95,20 @@ fn details(pool: &ScalingAnswer) -> String {
         ("at", pool.at.to_string()),
     ]);
     if !pool.forecast.points.is_empty() {
-        let mut table = Table::new(&["at", "load p50", "load p90", "agents"]);
+        let mut table = Table::new(&["at", "load p50", "load p90", "agents", "cpu %", "memory %", "workflows"]);
         for point in &pool.forecast.points {
             let at: Timestamp = point.at;
             let load = |load: f64| format!("{load:.2}");
-            table.row([at.to_string(), load(point.p50), load(point.p90), point.agents.to_string()]);
+            let percent = |share: f64| format!("{:.0}", share * 100.0);
+            table.row([
+                at.to_string(),
+                load(point.p50),
+                load(point.p90),
+                point.agents.to_string(),
+                percent(point.cpu),
+                percent(point.memory),
+                format!("{:.1}", point.workflows),
+            ]);
         }
         text.push('\n');
         text.push_str(&table.render());

@@ -98,6 +98,8 @@ use utoipa::OpenApi;
         super::scaling::read,
         super::scaling::put,
         super::scaling::delete,
+        super::scaling::history,
+        super::scaling::put_history,
         super::keys::list,
         super::keys::make,
         super::keys::revoke,
