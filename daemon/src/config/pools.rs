@@ -46,9 +46,6 @@ fn pool(key: &str, value: &Value) -> Vec<ConfigError> {
     if actuator == "systemd" && agent_type.contains(['/', '@', ':']) {
         wrong("agent_type", "names units of systemd: without '/', '@' and ':'");
     }
-    if actuator == "kubernetes" && !cfg!(feature = "kubernetes") {
-        wrong("actuator", "kubernetes is not part of this build");
-    }
     let is_text = |value: &Value| value.as_str().is_some_and(|text| !text.contains('\0'));
     let words = fields.get("command").map(|value| value.as_array().filter(|words| words.iter().all(is_text)));
     // Where the actuator is none, that is told already.

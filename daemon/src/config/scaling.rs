@@ -15,9 +15,8 @@ section! {
         tick_ms: u64 = 15_000, int(1_000, 60_000);
         /// Pools whose recommendations this node follows where their mode is `act`: `agent_type`; `actuator`,
         /// `process` (this node starts and stops the command's processes), `systemd` (it starts and stops instances
-        /// of `bravo-agent@TYPE-N.service`), `kubernetes` (it writes the scale of `target`, in builds with the cargo feature
-        /// `kubernetes`) or `command` (it runs the command with each recommendation as JSON on its standard input); `command`, a list of words, for `process`
-        /// and `command`; `env`, a table of variables for it, if need be; and `target`, for `kubernetes`: `namespace`,
+        /// of `bravo-agent@TYPE-N.service`), `kubernetes` (it writes the scale of `target`) or `command` (it runs the
+        /// command with each recommendation as JSON on its standard input); `command`, a list of words, for `process` and `command`; `env`, a table of variables for it, if need be; and `target`, for `kubernetes`: `namespace`,
         /// `kind` (`deployment` or `statefulset`), `name`, and `grace_ms_min`, the time that its pods must have to finish
         /// their jobs, without which the pool does not shrink (600,000 unless given).
         pools: Vec<Pool> = Vec::new(), Kind::Pools;

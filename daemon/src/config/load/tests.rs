@@ -243,16 +243,6 @@ actuator = "systemd"
     assert!(errors(&with(&format!("{one}{one}")), &[])[0].starts_with("scaling.pools: two pools of \"a\""));
 }
 
-#[cfg(not(feature = "kubernetes"))]
-#[test]
-fn a_build_without_kubernetes_says_so() {
-    let target = "target = { namespace = \"agents\", kind = \"deployment\", name = \"coders\" }";
-    let pool = format!("[[scaling.pools]]\nagent_type = \"a\"\nactuator = \"kubernetes\"\n{target}\n");
-    let found = errors(&format!("{CONTRACT}\n{pool}"), &[]);
-    assert_eq!(found, ["scaling.pools[0].actuator: kubernetes is not part of this build"]);
-}
-
-#[cfg(feature = "kubernetes")]
 #[test]
 fn a_pool_of_kubernetes_names_its_target() {
     let with =

@@ -5,7 +5,6 @@
 
 mod command;
 mod group;
-#[cfg(feature = "kubernetes")]
 mod kubernetes;
 mod process;
 mod systemd;
@@ -49,7 +48,6 @@ pub(crate) enum ActError {
     #[error("systemd: {0}")]
     Systemd(String),
     /// Kubernetes refused, or would end agents that work.
-    #[cfg(feature = "kubernetes")]
     #[error("Kubernetes: {0}")]
     Kubernetes(String),
 }
@@ -109,18 +107,13 @@ impl Agents {
     /// Those of the configuration.
     pub(super) fn new(config: &Config) -> Self {
         let systemd = Arc::new(systemd::Manager::new(config.scaling.systemd_bus.clone()));
-        #[cfg(feature = "kubernetes")]
         let server = Arc::<kubernetes::Server>::default();
         let actuator = |pool: &Pool| -> Option<Box<dyn Actuator>> {
             Some(match pool.actuator {
                 ActuatorKind::Process => Box::new(process::Processes::new(pool, own_url(config))),
                 ActuatorKind::Command => Box::new(command::Program::new(pool)),
                 ActuatorKind::Systemd => Box::new(systemd::Units::new(pool, systemd.clone())),
-                #[cfg(feature = "kubernetes")]
                 ActuatorKind::Kubernetes => Box::new(kubernetes::Scale::new(pool.target.clone()?, server.clone())),
-                // The check of the configuration lets none through.
-                #[cfg(not(feature = "kubernetes"))]
-                ActuatorKind::Kubernetes => return None,
             })
         };
         let keep = |pool: &Pool| Some(Arc::new(Kept::new(pool.agent_type.clone(), pool.actuator, actuator(pool)?)));

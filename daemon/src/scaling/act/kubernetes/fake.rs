@@ -96,7 +96,7 @@ async fn answer(
     }
     if method == Method::PATCH {
         let patch: Value = serde_json::from_slice(&body).unwrap();
-        if patch["metadata"]["resourceVersion"] != table.version.to_string() {
+        if patch["metadata"]["resourceVersion"].as_str() != Some(table.version.to_string().as_str()) {
             return no(StatusCode::CONFLICT, "Conflict", "the object has been modified");
         }
         table.set(patch["spec"]["replicas"].as_u64().unwrap());
