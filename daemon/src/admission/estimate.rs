@@ -88,8 +88,9 @@ impl Load {
         (waiting - self.done_per_ms().unwrap_or(0.0) * age_ms).max(0.0)
     }
 
-    /// What a job of this priority waits that comes `age_ms` after the look; none: that cannot be told.
-    pub(crate) fn wait(&self, priority: usize, since: &[f64; PRIORITIES], age_ms: f64) -> Option<Guess> {
+    /// What a job of this priority waits that comes `age_ms` after the look; none: that cannot be told. Of what waits,
+    /// only `share` is before it.
+    pub(crate) fn wait(&self, priority: usize, share: f64, since: &[f64; PRIORITIES], age_ms: f64) -> Option<Guess> {
         if self.slots < 1.0 {
             return None;
         }
@@ -104,7 +105,8 @@ impl Load {
         let all: f64 = self.open.iter().chain(since).sum();
         let ended = (done.min(self.leased / service.max(0.1)) * age_ms).min(self.leased + all);
         let free = self.slots - (self.leased + all - ended);
-        let first = self.ahead(priority, since, age_ms) - if self.leased < self.slots { free_then } else { 0.0 };
+        let first =
+            self.ahead(priority, since, age_ms) * share - if self.leased < self.slots { free_then } else { 0.0 };
         if free.min(self.tokens - all) >= 1.0 {
             return Some(Guess::AT_ONCE);
         }
@@ -174,7 +176,7 @@ mod tests {
     }
 
     fn wait(load: &Load, priority: usize) -> f64 {
-        load.wait(priority, &NONE, 0.0).unwrap().wait_ms
+        load.wait(priority, 1.0, &NONE, 0.0).unwrap().wait_ms
     }
 
     #[test]
@@ -195,28 +197,35 @@ mod tests {
         let load = busy(99.0);
         let mut since = NONE;
         since[4] = 100.0;
-        assert_eq!(load.wait(4, &since, 0.0).unwrap().wait_ms, 2_000.0);
-        assert_eq!(load.wait(4, &since, 500.0).unwrap().wait_ms, 1_500.0);
-        assert!(load.wait(4, &NONE, 60_000.0).unwrap().is_at_once(), "all was done long ago");
+        assert_eq!(load.wait(4, 1.0, &since, 0.0).unwrap().wait_ms, 2_000.0);
+        assert_eq!(load.wait(4, 1.0, &since, 500.0).unwrap().wait_ms, 1_500.0);
+        assert!(load.wait(4, 1.0, &NONE, 60_000.0).unwrap().is_at_once(), "all was done long ago");
     }
 
     #[test]
     fn with_a_free_worker_it_starts_at_once_until_what_came_since_has_taken_them_all() {
         let load = Load { leased: 7.0, ..busy(0.0) };
         let mut since = NONE;
-        assert!(load.wait(0, &since, 0.0).unwrap().is_at_once());
+        assert!(load.wait(0, 1.0, &since, 0.0).unwrap().is_at_once());
         since[4] = 2.0;
-        assert!(load.wait(0, &since, 0.0).unwrap().is_at_once());
+        assert!(load.wait(0, 1.0, &since, 0.0).unwrap().is_at_once());
         since[4] = 3.0;
-        assert!(!load.wait(0, &since, 0.0).unwrap().is_at_once());
+        assert!(!load.wait(0, 1.0, &since, 0.0).unwrap().is_at_once());
     }
 
     #[test]
     fn nothing_is_told_where_nothing_is_known() {
-        assert_eq!(Load { slots: 0.0, ..busy(5.0) }.wait(4, &NONE, 0.0), None);
-        assert_eq!(Load { service_ms: None, ..busy(5.0) }.wait(4, &NONE, 0.0), None);
+        assert_eq!(Load { slots: 0.0, ..busy(5.0) }.wait(4, 1.0, &NONE, 0.0), None);
+        assert_eq!(Load { service_ms: None, ..busy(5.0) }.wait(4, 1.0, &NONE, 0.0), None);
         let new = Load { service_ms: None, leased: 0.0, ..busy(5.0) };
-        assert!(new.wait(4, &NONE, 0.0).unwrap().is_at_once(), "there is a worker for it, however long jobs take");
+        assert!(new.wait(4, 1.0, &NONE, 0.0).unwrap().is_at_once(), "there is a worker for it, however long jobs take");
+    }
+
+    #[test]
+    fn only_what_is_before_a_job_makes_it_wait() {
+        let load = busy(990.0);
+        assert_eq!(load.wait(4, 0.1, &NONE, 0.0).unwrap().wait_ms, 1_000.0);
+        assert_eq!(load.wait(4, 0.0, &NONE, 0.0).unwrap().wait_ms, 10.0, "for the next worker");
     }
 
     #[test]
@@ -233,7 +242,7 @@ mod tests {
         let load = Load { starts_per_ms_max: 0.01, ..busy(99.0) };
         assert_eq!(wait(&load, 4), 10_000.0);
         let idle = Load { leased: 0.0, tokens: 3.0, ..load };
-        assert!(Load { open: NONE, ..idle.clone() }.wait(4, &NONE, 0.0).unwrap().is_at_once(), "tokens are left");
+        assert!(Load { open: NONE, ..idle.clone() }.wait(4, 1.0, &NONE, 0.0).unwrap().is_at_once(), "tokens are left");
         assert_eq!(wait(&Load { open: NONE, tokens: 0.0, ..idle }, 4), 100.0);
     }
 }

@@ -104,6 +104,8 @@ pub(crate) struct Ask {
     pub(crate) priority: usize,
     /// Its place on the ladder.
     pub(crate) rung: usize,
+    /// The part of what waits that is before it; the rest are lanes that take turns with its own.
+    pub(crate) share: f64,
     /// Milliseconds to its deadline, if it has one that counts.
     pub(crate) ttl_ms: Option<f64>,
 }
@@ -121,29 +123,38 @@ pub(crate) enum Verdict {
 
 impl Standing {
     /// Whether the gate holds for a job.
-    pub(crate) fn is_gated(&self, ask: Ask) -> bool {
+    fn is_gated(&self, ask: Ask) -> bool {
         ask.ttl_ms.is_some_and(|ttl| self.gate.is_open() || ttl <= self.tight_ms)
     }
 
-    /// Judges a job that comes `age_ms` after the look, the `nth` to ask; `since` is what this node let in since.
-    pub(crate) fn judge(&self, ask: Ask, since: &[f64; PRIORITIES], age_ms: f64, nth: u64) -> Verdict {
+    /// Judges a job that comes `age_ms` after the look, the `nth` to ask; `since` is what this node let in since. Also
+    /// whether the gate holds for it.
+    pub(crate) fn judge(&self, ask: Ask, since: &[f64; PRIORITIES], age_ms: f64, nth: u64) -> (Verdict, bool) {
+        let is_gated = self.is_gated(ask);
         if self.paused {
-            return Verdict::Admitted(None);
+            return (Verdict::Admitted(None), is_gated);
         }
         let since = since.map(|count| count * self.scale);
-        let Some(guess) = self.load.wait(ask.priority, &since, age_ms) else { return Verdict::Admitted(None) };
+        let Some(guess) = self.load.wait(ask.priority, ask.share, &since, age_ms) else {
+            return (Verdict::Admitted(None), is_gated);
+        };
         let interval = self.calibration.interval(guess);
         let admitted = Verdict::Admitted(Some((guess, interval)));
-        let Some(ttl) = ask.ttl_ms.filter(|_| self.trusted && !guess.is_at_once()) else { return admitted };
+        let Some(ttl) = ask.ttl_ms.filter(|_| self.trusted && !guess.is_at_once()) else {
+            return (admitted, is_gated);
+        };
+        // What others queue up is not to keep out those who take turns with them and wait as short as the gate aims at.
+        let is_gated = is_gated && !(ask.share < 1.0 && guess.wait_ms <= ttl * BACKLOG_SHARE);
         let drain = self.load.drain_ms(&since, age_ms);
-        if self.is_gated(ask) && !self.gate.lets_in(ask.rung, nth) {
-            return Verdict::Gated(drain);
-        }
-        if interval.p99_ms > ttl {
+        let verdict = if is_gated && !self.gate.lets_in(ask.rung, nth) {
+            Verdict::Gated(drain)
+        } else if interval.p99_ms > ttl {
             // Behind others that come faster than they are done it would wait for ever; what waits now does not.
-            return Verdict::Missed((interval.p99_ms - ttl).min(drain));
-        }
-        admitted
+            Verdict::Missed((interval.p99_ms - ttl).min(drain))
+        } else {
+            admitted
+        };
+        (verdict, is_gated)
     }
 }
 

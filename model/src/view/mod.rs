@@ -5,7 +5,7 @@
 //!   one answer   kept
 //!   many jobs    list                        (bounded, by seq upwards)
 //!   workflows    opened, workflow, workflow_input, tasks, events, workflows
-//!   queues       queue, queues, load, deliverable, offer
+//!   queues       queue, queues, load, lanes, deliverable, offer
 //!   artifacts    artifact, artifacts, chunks, coded, is_referred, is_whole, lifecycle, lifecycles, moves, put_away,
 //!                shard_refs, stays
 //!   the clock    now, next_due
@@ -17,6 +17,7 @@
 
 mod access;
 mod artifact;
+mod lanes;
 mod list;
 mod queue;
 mod scaling;
@@ -31,6 +32,7 @@ pub use artifact::{
     Found, artifact, artifacts, chunks, coded, is_referred, is_whole, lifecycle, lifecycles, moves, put_away,
     shard_refs, stays,
 };
+pub use lanes::{LaneLoad, QueueLanes, lanes};
 pub use list::{Page, list};
 pub use queue::{Offer, QueueLoad, QueueView, definition, definitions, deliverable, load, offer, queue, queues};
 pub use scaling::{Coming, coming, scaling_memories, scaling_memory, scalings};
