@@ -16,7 +16,7 @@ use crate::transport::wire::{RosterEntry, WorkerSeen};
 
 /// A worker that was not heard of for this long is gone.
 const AGE: Duration = Duration::from_secs(60);
-/// One that asked within this time may be counted on to ask again. Short: on its account others may be kept from work,
+/// One whose call ended within this time may be counted on to ask again. Short: on its account others may be kept from work,
 /// which would wait for nobody if it does not come back.
 const FRESH: Duration = Duration::from_secs(2);
 /// Workers remembered at a time; further ones work unseen.
@@ -48,6 +48,8 @@ pub struct Card {
     capacity: AtomicU32,
     weight: AtomicU32,
     joined: Mutex<Instant>,
+    /// Lease calls of it that wait in line.
+    waiting: AtomicU32,
     /// Jobs that it may be given, by how its leases ended.
     pub quota: Quota,
     /// The slots of sticky keys that look for it, by queue; those of a queue of which nothing is known yet all do.
@@ -63,6 +65,7 @@ impl Card {
             capacity: AtomicU32::new(1),
             weight: AtomicU32::new(1),
             joined: Mutex::new(Instant::now()),
+            waiting: AtomicU32::new(0),
             quota: Quota::default(),
             slots: RwLock::default(),
         })
@@ -83,10 +86,27 @@ impl Card {
         self.slots.read().get(queue).copied().unwrap_or(Slots { any: u64::MAX, alike: u64::MAX })
     }
 
+    fn is_waiting(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
     pub(super) fn set_slots(&self, queue: &Name, slots: Slots) {
         if self.slots(queue) != slots || !self.slots.read().contains_key(queue) {
             self.slots.write().insert(queue.clone(), slots);
         }
+    }
+}
+
+/// A lease call that waits in line: as long as it does, its worker can be counted on.
+pub struct Waiting<'a> {
+    workers: &'a Workers,
+    card: Arc<Card>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.card.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.workers.heard(&self.card);
     }
 }
 
@@ -159,6 +179,12 @@ impl Workers {
     pub fn took(&self, card: &Card, jobs: u32) {
         card.in_flight.fetch_add(jobs, Ordering::Relaxed);
         self.heard(card);
+    }
+
+    /// A worker without a stream stands in line until that is dropped.
+    pub fn waits(&self, card: &Arc<Card>) -> Waiting<'_> {
+        card.waiting.fetch_add(1, Ordering::Relaxed);
+        Waiting { workers: self, card: card.clone() }
     }
 
     /// Leases of a worker ended, as their partition's leader says: what those without a stream have in flight.
@@ -251,7 +277,7 @@ impl Workers {
                 weight: entry.card.weight.load(Ordering::Relaxed),
                 labels: entry.alike.0,
                 project: entry.alike.1,
-                is_fresh: entry.streams > 0 || now.duration_since(entry.heard) < FRESH,
+                is_fresh: entry.is_fresh(now),
             })
             .collect();
         roster.sort_unstable_by(|a, b| a.worker.cmp(&b.worker));
@@ -288,7 +314,12 @@ impl Workers {
 
 impl Entry {
     fn is_there(&self, now: Instant) -> bool {
-        self.streams > 0 || now.duration_since(self.heard) < AGE
+        self.streams > 0 || self.card.is_waiting() || now.duration_since(self.heard) < AGE
+    }
+
+    /// Whether it can be counted on to take jobs.
+    fn is_fresh(&self, now: Instant) -> bool {
+        self.streams > 0 || self.card.is_waiting() || now.duration_since(self.heard) < FRESH
     }
 }
 
@@ -330,6 +361,23 @@ mod tests {
         workers.bye(&name("w"));
         assert_eq!(workers.roster(), []);
         assert!(workers.changes() > changes);
+    }
+
+    #[test]
+    fn a_worker_that_waits_in_line_can_be_counted_on_for_as_long_as_it_waits() {
+        let workers = Workers::default();
+        let (card, _) = workers.asked(&name("w"), &name("q"), 1, Described::default());
+        let after = |seconds| Instant::now() + Duration::from_secs(seconds);
+        assert!(!workers.roster_at(after(30))[0].is_fresh, "it asked, and went");
+        let (first, second) = (workers.waits(&card), workers.waits(&card));
+        drop(first);
+        assert!(workers.roster_at(after(30))[0].is_fresh);
+        assert!(workers.roster_at(after(600))[0].is_fresh, "however long");
+        let before = Instant::now();
+        drop(second);
+        assert!(workers.roster()[0].is_fresh, "it may ask again at once");
+        assert!(workers.seen.lock()[&name("w")].heard >= before);
+        assert!(!workers.roster_at(after(3))[0].is_fresh);
     }
 
     #[test]
