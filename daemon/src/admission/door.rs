@@ -204,6 +204,7 @@ impl Admission {
         let now = Instant::now();
         let time = self.time(now);
         self.used.store(true, Ordering::Relaxed);
+        jobs.iter().enumerate().try_for_each(|(at, job)| check_times(at, job, time))?;
         let rungs = self.pass_node(jobs, time)?;
         let mut admitted = Admitted { etas: Vec::with_capacity(jobs.len()), ..Admitted::default() };
         let mut places =
@@ -307,10 +308,7 @@ impl Admission {
 
     /// What a job asks for, and milliseconds until it may start. A job for later is no work yet.
     fn ask(&self, place: &Place<'_>) -> (f64, Ask) {
-        let after = |when: When| match when {
-            When::At(at) => at.saturating_sub(place.time) as f64,
-            When::In(ms) => ms as f64,
-        };
+        let after = |when: When| ms_until(when, place.time) as f64;
         let delay_ms = place.job.run_at.map_or(0.0, after);
         let ttl_ms = place.job.deadline.map(after).filter(|_| self.options.deadlines && delay_ms <= 0.0);
         let priority = usize::from(place.job.priority).min(PRIORITIES - 1);
@@ -415,6 +413,27 @@ impl Admission {
     }
 }
 
+/// Milliseconds until a moment; 0: it has passed.
+fn ms_until(when: When, time: Time) -> u64 {
+    match when {
+        When::At(at) => at.saturating_sub(time),
+        When::In(ms) => ms,
+    }
+}
+
+/// A deadline that nothing can meet is a mistake of the caller, at whatever time it comes back with it.
+fn check_times(place: usize, job: &NewJob, time: Time) -> Result<(), Refusal> {
+    let Some(ttl_ms) = job.deadline.map(|deadline| ms_until(deadline, time)) else { return Ok(()) };
+    let wrong = if ttl_ms == 0 {
+        "has passed"
+    } else if job.run_at.is_some_and(|run_at| ms_until(run_at, time) >= ttl_ms) {
+        "is not after its run_at"
+    } else {
+        return Ok(());
+    };
+    Err(Refusal::new(Code::InvalidArgument, format!("jobs[{place}].deadline: {wrong}, so that it would never start")))
+}
+
 /// What a caller is told; a job for later waits for its time at least.
 fn eta(interval: Interval, delay_ms: f64) -> proto::Eta {
     let at_least = |ms: f64| ms.max(delay_ms).ceil() as u64;
@@ -493,6 +512,32 @@ mod tests {
         assert!(eta.p95_ms < 1_000, "{eta:?}");
         // Its own backlog counts, and as much again for the turns of the other.
         assert!(admission.admit(&vec![job("b", 2_000); 200]).is_err());
+    }
+
+    #[test]
+    fn a_deadline_that_nothing_can_meet_is_refused_as_a_mistake() {
+        let admission = Admission::new(config::Admission::default());
+        admission.is_now(1_000_000, Instant::now());
+        let code = |deadline, run_at| {
+            let job = NewJob { deadline: Some(deadline), run_at, ..job("p", 0) };
+            admission.admit(&[self::job("p", 1), job]).map(|_| ()).map_err(|refusal| (refusal.code, refusal.detail))
+        };
+        for (deadline, run_at, wrong) in [
+            (When::At(999_999), None, "has passed"),
+            (When::At(1_000_000), None, "has passed"),
+            (When::In(0), None, "has passed"),
+            (When::In(500), Some(When::In(500)), "is not after its run_at"),
+            (When::In(500), Some(When::At(2_000_000)), "is not after its run_at"),
+            (When::At(1_500_000), Some(When::At(2_000_000)), "is not after its run_at"),
+        ] {
+            let (code, detail) = code(deadline, run_at).unwrap_err();
+            assert!(
+                code == Code::InvalidArgument && detail.starts_with(&format!("jobs[1].deadline: {wrong}")),
+                "{detail}"
+            );
+        }
+        assert_eq!(code(When::In(500), Some(When::In(400))), Ok(()));
+        assert_eq!(code(When::In(500), Some(When::At(1))), Ok(()), "what was to run before runs now");
     }
 
     #[test]

@@ -54,6 +54,8 @@ pub(crate) struct Load {
     pub(crate) tokens: f64,
     /// Jobs that are taken in, by priority, in a millisecond.
     pub(crate) arrivals_per_ms: [f64; PRIORITIES],
+    /// Milliseconds for which nothing starts, as the breaker of the workers' type is open.
+    pub(crate) held_ms: f64,
 }
 
 /// A wait before it is calibrated.
@@ -85,7 +87,12 @@ impl Load {
     /// Jobs of this priority and above that wait, `age_ms` after the look, with what was taken in since.
     pub(crate) fn ahead(&self, priority: usize, since: &[f64; PRIORITIES], age_ms: f64) -> f64 {
         let waiting: f64 = self.open.iter().zip(since).skip(priority).map(|(open, since)| open + since).sum();
-        (waiting - self.done_per_ms().unwrap_or(0.0) * age_ms).max(0.0)
+        (waiting - self.done_per_ms().unwrap_or(0.0) * (age_ms - self.held_ms).max(0.0)).max(0.0)
+    }
+
+    /// Milliseconds for which nothing starts, `age_ms` after the look.
+    pub(crate) fn held(&self, age_ms: f64) -> f64 {
+        (self.held_ms - age_ms).max(0.0)
     }
 
     /// What a job of this priority waits that comes `age_ms` after the look; none: that cannot be told. Of what waits,
@@ -94,10 +101,11 @@ impl Load {
         if self.slots < 1.0 {
             return None;
         }
+        let first_start = Guess { wait_ms: self.held(age_ms), ..Guess::AT_ONCE };
         let Some(done) = self.done_per_ms() else {
             // Nobody has done a job of the queue yet, but a worker waits for one.
             let taken = self.leased + self.open.iter().chain(since).sum::<f64>();
-            return (taken < self.slots).then_some(Guess::AT_ONCE);
+            return (taken < self.slots).then_some(first_start);
         };
         let service = self.service_ms.unwrap_or(0.0);
         // Slots that are not full are filled by what came since; they are emptied as jobs end.
@@ -108,11 +116,11 @@ impl Load {
         let first =
             self.ahead(priority, since, age_ms) * share - if self.leased < self.slots { free_then } else { 0.0 };
         if free.min(self.tokens - all) >= 1.0 {
-            return Some(Guess::AT_ONCE);
+            return Some(first_start);
         }
         let first = first.max(0.0) + 1.0;
         let urgent: f64 = self.arrivals_per_ms.iter().skip(priority + 1).sum();
-        let wait_ms = self.drained_in(first, urgent, done).min(WAIT_MS_MAX);
+        let wait_ms = (first_start.wait_ms + self.drained_in(first, urgent, done)).min(WAIT_MS_MAX);
         let left_min = if wait_ms > URGENT_MS { 0.5 } else { LEFT_SHARE_MIN };
         let left = (done - urgent).max(done * left_min);
         let counted = done * wait_ms;
@@ -150,7 +158,8 @@ impl Load {
     /// Milliseconds until all that waits is done.
     pub(crate) fn drain_ms(&self, since: &[f64; PRIORITIES], age_ms: f64) -> f64 {
         let done = self.done_per_ms().unwrap_or(0.0);
-        if done > 0.0 { (self.ahead(0, since, age_ms) / done).min(WAIT_MS_MAX) } else { 0.0 }
+        let busy = if done > 0.0 { self.ahead(0, since, age_ms) / done } else { 0.0 };
+        (self.held(age_ms) + busy).min(WAIT_MS_MAX)
     }
 }
 
@@ -235,6 +244,15 @@ mod tests {
         assert_eq!(wait(&load, 4), 1_500.0);
         load.coming[0].in_ms = 5_000.0;
         assert_eq!(wait(&load, 4), 2_000.0);
+    }
+
+    #[test]
+    fn while_the_breaker_is_open_nothing_starts_however_many_workers_are_free() {
+        let load = Load { leased: 0.0, held_ms: 30_000.0, ..busy(0.0) };
+        assert_eq!((wait(&load, 4), load.wait(4, 1.0, &NONE, 200.0).unwrap().wait_ms), (30_000.0, 29_800.0));
+        assert!(load.wait(4, 1.0, &NONE, 30_000.0).unwrap().is_at_once());
+        let queued = Load { held_ms: 30_000.0, ..busy(99.0) };
+        assert_eq!((wait(&queued, 4), queued.drain_ms(&NONE, 0.0)), (31_000.0, 30_990.0));
     }
 
     #[test]

@@ -51,6 +51,8 @@ pub(crate) struct Look {
     pub(crate) tokens: f64,
     /// Nothing is delivered.
     pub(crate) paused: bool,
+    /// The breaker of the workers' type is not closed: milliseconds until a few jobs are let through.
+    pub(crate) held_ms: Option<f64>,
     /// Jobs that became ready.
     pub(crate) arrived: f64,
     /// Leases that ended.
@@ -135,6 +137,10 @@ impl Standing {
             return (Verdict::Admitted(None), is_gated);
         }
         let since = since.map(|count| count * self.scale);
+        let held = self.load.held(age_ms);
+        if let Some(ttl) = ask.ttl_ms.filter(|ttl| *ttl < held) {
+            return (Verdict::Missed(held - ttl), is_gated);
+        }
         let Some(guess) = self.load.wait(ask.priority, ask.share, &since, age_ms) else {
             return (Verdict::Admitted(None), is_gated);
         };
@@ -238,6 +244,7 @@ impl Control {
             starts_per_ms_max: look.starts_per_ms_max,
             tokens: look.tokens,
             arrivals_per_ms: self.arrivals,
+            held_ms: look.held_ms.unwrap_or(0.0),
         }
     }
 
@@ -253,7 +260,8 @@ impl Control {
     /// have been none in between.
     fn learn_efficiency(&mut self, look: &Look, ms: f64) {
         let by_slots = look.slots * ms / (self.served.1 / self.served.0.max(1.0)).max(0.1);
-        let is_full = look.open.iter().sum::<f64>() > 2.0 * by_slots.sqrt() && !look.paused;
+        let is_held = look.paused || look.held_ms.is_some();
+        let is_full = look.open.iter().sum::<f64>() > 2.0 * by_slots.sqrt() && !is_held;
         if is_full && self.was_full && self.served.0 >= SERVED_MIN && by_slots > 0.0 {
             let seen = (look.ended / by_slots).clamp(0.0, 2.0);
             self.efficiency = ((seen - self.efficiency) * EFFICIENCY_NEWEST + self.efficiency).clamp(0.02, 2.0);
@@ -314,5 +322,35 @@ impl Control {
         if self.calm >= CALM_TICKS {
             (self.tight_ms, self.calm) = (0.0, 0);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_open_breaker_refuses_what_ends_before_it_does_and_teaches_nothing_of_the_workers() {
+        let mut control = Control::default();
+        let open = Look {
+            elapsed_ms: 250.0,
+            slots: 10.0,
+            starts_per_ms_max: f64::INFINITY,
+            tokens: f64::INFINITY,
+            ..Look::default()
+        };
+        let mut held = Look { held_ms: Some(30_000.0), ..open.clone() };
+        held.open[4] = 50.0;
+        let ask = |ttl_ms| Ask { priority: 4, rung: 0, share: 1.0, ttl_ms: Some(ttl_ms) };
+        let judge = |standing: &Standing, ttl_ms| standing.judge(ask(ttl_ms), &[0.0; PRIORITIES], 0.0, 0).0;
+        // Though nobody has done a job yet.
+        let standing = control.tick(&held, &Counts::default());
+        assert_eq!(judge(&standing, 10_000.0), Verdict::Missed(20_000.0));
+        assert!(matches!(judge(&standing, 60_000.0), Verdict::Admitted(_)));
+        control.tick(&Look { served: (25.0, 2_500.0, 250_000.0), ..open.clone() }, &Counts::default());
+        (0..120).for_each(|_| drop(control.tick(&held, &Counts::default())));
+        assert_eq!(control.efficiency, 1.0);
+        let after = control.tick(&open, &Counts::default());
+        assert!(matches!(judge(&after, 10_000.0), Verdict::Admitted(Some((guess, _))) if guess.is_at_once()));
     }
 }

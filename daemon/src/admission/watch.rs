@@ -153,9 +153,11 @@ impl Watch {
         let loads: Vec<_> = self.partitions().map(|group| view::load(&*group.shared.state.read(), name)).collect();
         let mut lanes = self.lanes(name, &loads, looks);
         let served = self.served.get(name).cloned().unwrap_or_default();
+        let held_ms = self.cluster.dispatcher.balance.held_ms(&self.cluster, name).map(|ms| ms as f64);
         let queue = &mut *queue.lock();
         let slots = self.slots.get(name).copied().unwrap_or(0.0);
         let mut look = Look { slots, starts_per_ms_max: f64::INFINITY, tokens: f64::INFINITY, ..Look::default() };
+        look.held_ms = held_ms;
         let is_first = queue.flows.is_empty();
         queue.flows.resize(loads.len(), Flow::default());
         let mut since = Flow::default();

@@ -129,6 +129,16 @@ impl Balance {
         (state.as_str(), until)
     }
 
+    /// Milliseconds until jobs of a queue are given again, if the breaker of its type of agent is not closed.
+    pub(crate) fn held_ms(&self, cluster: &Cluster, queue: &Name) -> Option<u64> {
+        let now = self.now();
+        match self.health.lock().of_type(&cluster.agent_type(queue), now) {
+            State::Closed => None,
+            State::Open(until) => Some(until.saturating_sub(now)),
+            State::HalfOpen(_) => Some(0),
+        }
+    }
+
     /// Jobs that may be given of a queue, if its type of agent has a bound at present.
     pub(crate) fn gate(&self, cluster: &Cluster, queue: &Name) -> Option<Arc<Quota>> {
         if !self.has_gates.load(Ordering::Acquire) {
