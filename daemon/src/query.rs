@@ -93,6 +93,10 @@ pub async fn answer(shared: &GroupState, query: &Query) -> Answer {
             let coming = view::coming(state, shared.clock.now(), (*slot_ms, *slots), COMING_LOOKS);
             Answer::Coming(coming.into_iter().map(|((queue, slot), jobs)| (queue, slot, jobs)).collect())
         }
+        Query::Claimed(keys) => {
+            let is_claimed = |(queue, project, key): &(_, _, String)| view::is_claimed(state, queue, project, key);
+            Answer::Claimed(keys.iter().map(is_claimed).collect())
+        }
         Query::Kept(idempotency) => Answer::Kept(view::kept(state, idempotency)),
         Query::Webhook(project, name) => Answer::Webhooks(view::webhook(state, project, name).into_iter().collect()),
         Query::Webhooks(project) => Answer::Webhooks(view::webhooks_of(state, project)),

@@ -128,6 +128,21 @@ struct Counted {
 }
 
 impl Admitted {
+    /// The same for a call of which these were only some jobs, at these places; nothing is told of the others.
+    pub(crate) fn among(mut self, places: &[usize]) -> Self {
+        let etas = std::mem::take(&mut self.etas);
+        self.etas = vec![None; places.last().map_or(0, |last| last + 1)];
+        for (place, eta) in places.iter().zip(etas) {
+            if let Some(at) = self.etas.get_mut(*place) {
+                *at = eta;
+            }
+        }
+        for (at, ..) in &mut self.samples {
+            *at = places.get(*at).copied().unwrap_or(usize::MAX);
+        }
+        self
+    }
+
     fn count(&mut self, queue: &Arc<Mutex<Queue>>, priority: usize, ungated: f64) {
         match self.counted.last_mut() {
             Some(last) if last.priority == priority && Arc::ptr_eq(&last.queue, queue) => {
@@ -512,6 +527,18 @@ mod tests {
         assert!(eta.p95_ms < 1_000, "{eta:?}");
         // Its own backlog counts, and as much again for the turns of the other.
         assert!(admission.admit(&vec![job("b", 2_000); 200]).is_err());
+    }
+
+    #[test]
+    fn what_is_told_of_some_jobs_of_a_call_stands_at_their_places() {
+        let (queue, eta) = (name("q"), |ms| Some(proto::Eta { p50_ms: ms, p95_ms: ms }));
+        let guess = Guess { wait_ms: 1.0, sigma_ms: 1.0 };
+        let interval = crate::admission::calibrate::Calibration::default().interval(guess);
+        let samples = vec![(0, queue.clone(), guess, interval), (1, queue, guess, interval)];
+        let some = Admitted { etas: vec![eta(7), eta(9)], samples, ..Admitted::default() };
+        let all = some.among(&[1, 4]);
+        assert_eq!(all.etas, [None, eta(7), None, None, eta(9)]);
+        assert_eq!(all.samples.iter().map(|(place, ..)| *place).collect::<Vec<_>>(), [1, 4]);
     }
 
     #[test]

@@ -412,6 +412,8 @@ pub enum Query {
     ScalingMemories,
     /// What will become ready in the next so many slots of so many milliseconds.
     Coming(u64, u32),
+    /// Which of these unique keys are held, each of a queue and a project.
+    Claimed(Vec<(bravo_model::Name, bravo_model::Name, String)>),
 }
 
 /// The answer to a [`Query`].
@@ -490,6 +492,8 @@ pub enum Answer {
     ScalingMemories(Vec<bravo_model::Name>),
     /// To `Coming`: jobs by queue and slot.
     Coming(Vec<(bravo_model::Name, u32, u32)>),
+    /// To `Claimed`: one a key, in order.
+    Claimed(Vec<bool>),
 }
 
 /// A workflow with a part of its tasks.
