@@ -203,9 +203,10 @@ impl Health {
     /// more than a share of all, so that what is kept from some is done by others.
     pub fn out<'a>(&self, workers: impl Iterator<Item = &'a Name>, now: u64) -> HashSet<&'a Name> {
         let mut bad = Vec::new();
-        let mut all = 0;
+        // One that moved from node to node is known to both for a while, and is one all the same.
+        let workers: HashSet<&Name> = workers.collect();
+        let all = workers.len();
         for worker in workers {
-            all += 1;
             if self.allows(worker, now) < u32::MAX {
                 let failures = self.workers.get(worker).map_or(0, |of| of.breaker.breaker.failures(now));
                 let is_shut = self.allows(worker, now) == 0;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bravo_model::{Name, Time};
@@ -50,6 +50,8 @@ pub struct Card {
     joined: Mutex<Instant>,
     /// Lease calls of it that wait in line.
     waiting: AtomicU32,
+    /// Its stream takes jobs, or holds some and will take others.
+    takes: AtomicBool,
     /// Jobs that it may be given, by how its leases ended.
     pub quota: Quota,
     /// The slots of sticky keys that look for it, by queue; those of a queue of which nothing is known yet all do.
@@ -66,6 +68,7 @@ impl Card {
             weight: AtomicU32::new(1),
             joined: Mutex::new(Instant::now()),
             waiting: AtomicU32::new(0),
+            takes: AtomicBool::new(false),
             quota: Quota::default(),
             slots: RwLock::default(),
         })
@@ -153,6 +156,8 @@ impl Workers {
             entry.queues = queues.iter().take(QUEUES_MAX).cloned().collect();
             entry.card.capacity.store(entry.described.capacity.unwrap_or(1), Ordering::Relaxed);
             entry.card.in_flight.store(in_flight, Ordering::Relaxed);
+            // It has given no credit yet.
+            entry.card.takes.store(false, Ordering::Relaxed);
             entry.streams += 1;
             entry.left = false;
             true
@@ -169,9 +174,10 @@ impl Workers {
         }
     }
 
-    /// A worker with a stream got jobs, or ended some.
-    pub fn holds(&self, card: &Card, in_flight: u32) {
+    /// A worker with a stream got jobs, or ended some; whether it takes jobs, now or when it has ended these.
+    pub fn holds(&self, card: &Card, in_flight: u32, takes: bool) {
         card.in_flight.store(in_flight, Ordering::Relaxed);
+        card.takes.store(takes, Ordering::Relaxed);
         self.heard(card);
     }
 
@@ -319,8 +325,15 @@ impl Entry {
 
     /// Whether it can be counted on to take jobs.
     fn is_fresh(&self, now: Instant) -> bool {
-        self.streams > 0 || self.card.is_waiting() || now.duration_since(self.heard) < FRESH
+        let at_stream = self.streams > 0 && self.card.takes.load(Ordering::Relaxed);
+        let asked_lately = self.streams == 0 && now.duration_since(self.heard) < FRESH;
+        at_stream || self.card.is_waiting() || asked_lately
     }
+}
+
+/// The hash of no labels.
+pub(super) fn no_labels() -> u64 {
+    alike(&Described::default()).0
 }
 
 fn alike(described: &Described) -> (u64, u64) {
@@ -354,7 +367,8 @@ mod tests {
     #[test]
     fn an_open_stream_is_not_forgotten_and_a_closed_one_leaves_the_roster_at_once() {
         let workers = Workers::default();
-        workers.hello(&name("w"), &[name("q")], 0, Described::default());
+        let card = workers.hello(&name("w"), &[name("q")], 0, Described::default());
+        workers.holds(&card, 0, true);
         let later = Instant::now() + Duration::from_secs(600);
         assert!(workers.roster_at(later)[0].is_fresh);
         let changes = workers.changes();
@@ -378,6 +392,18 @@ mod tests {
         assert!(workers.roster()[0].is_fresh, "it may ask again at once");
         assert!(workers.seen.lock()[&name("w")].heard >= before);
         assert!(!workers.roster_at(after(3))[0].is_fresh);
+    }
+
+    #[test]
+    fn a_stream_that_takes_no_jobs_cannot_be_counted_on() {
+        let workers = Workers::default();
+        let card = workers.hello(&name("w"), &[name("q")], 0, Described::default());
+        let is_fresh = || workers.roster()[0].is_fresh;
+        assert!(!is_fresh(), "it has given no credit");
+        workers.holds(&card, 0, true);
+        assert!(is_fresh());
+        workers.holds(&card, 3, false);
+        assert!(!is_fresh(), "it ends what it has, and stops");
     }
 
     #[test]
