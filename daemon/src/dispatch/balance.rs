@@ -232,6 +232,11 @@ impl Balance {
                 }
             }
         }
+        for entry in roster.iter().filter(|_| only.is_none()) {
+            if let Some(card) = workers.card(&entry.worker) {
+                card.keep_slots(&entry.queues);
+            }
+        }
     }
 
     /// What time alone changes, and what came from elsewhere.

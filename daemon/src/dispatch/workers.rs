@@ -93,6 +93,13 @@ impl Card {
         self.waiting.load(Ordering::Relaxed) > 0
     }
 
+    /// Forgets the slots of queues that it does not serve any more.
+    pub(super) fn keep_slots(&self, queues: &[Name]) {
+        if self.slots.read().len() > queues.len() {
+            self.slots.write().retain(|queue, _| queues.contains(queue));
+        }
+    }
+
     pub(super) fn set_slots(&self, queue: &Name, slots: Slots) {
         if self.slots(queue) != slots || !self.slots.read().contains_key(queue) {
             self.slots.write().insert(queue.clone(), slots);
@@ -404,6 +411,18 @@ mod tests {
         assert!(is_fresh());
         workers.holds(&card, 3, false);
         assert!(!is_fresh(), "it ends what it has, and stops");
+    }
+
+    #[test]
+    fn the_slots_of_queues_that_a_worker_serves_no_more_are_forgotten() {
+        let card = Card::new(name("w"));
+        for n in 0..1_000 {
+            let queue = name(&format!("q-{n}"));
+            card.set_slots(&queue, Slots { any: 1, alike: 1 });
+            card.keep_slots(&[queue.clone(), name("q-0")]);
+            assert!(card.slots.read().len() <= 2);
+            assert_eq!(card.slots(&queue).any, 1);
+        }
     }
 
     #[test]
