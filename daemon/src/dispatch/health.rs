@@ -283,6 +283,21 @@ mod tests {
     }
 
     #[test]
+    fn a_workers_own_breaker_lets_a_few_jobs_through_and_closes_when_one_goes_well() {
+        let mut health = Health::new(&Balancing { aside_failures: 0, ..Balancing::default() });
+        let state = |health: &Health, now| health.of_worker(&name("a"), now).0;
+        fail(&mut health, "a", 5, 0, 0);
+        assert_eq!((state(&health, 0), health.allows(&name("a"), 29_999)), (State::Open(30_000), 0));
+        health.passed(&name("a"), 2, 30_000);
+        assert_eq!((state(&health, 30_001), health.allows(&name("a"), 30_001)), (State::HalfOpen(1), 1));
+        fail(&mut health, "a", 1, 30_002, 0);
+        assert_eq!(state(&health, 30_002), State::Open(60_002), "it is as bad as it was");
+        health.passed(&name("a"), 1, 60_002);
+        assert!(health.ended(&ended("a", 1, 0), &name("type"), 60_003));
+        assert_eq!((state(&health, 60_003), health.allows(&name("a"), 60_003)), (State::Closed, u32::MAX));
+    }
+
+    #[test]
     fn a_queue_that_mostly_does_well_is_never_stopped() {
         let mut health = Health::new(&Balancing::default());
         for n in 0..1_000 {
