@@ -4,14 +4,14 @@
 //! meanwhile by its weight: not for the whole backlog of whoever has most. What is more urgent goes first, whosever
 //! it is.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use bravo_model::command::NewJob;
 use bravo_model::view::{LaneLoad, QueueLanes};
 
 use super::PRIORITIES;
 use crate::dispatch::Profile;
-use crate::dispatch::rendezvous::stable;
 
 /// Lanes of a queue, over all partitions, that are told apart; where there are more, none is.
 pub(crate) const LANES_MAX: usize = 512;
@@ -52,7 +52,7 @@ impl Served {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Lane {
     weight: f64,
     open: [f64; PRIORITIES],
@@ -65,6 +65,8 @@ struct Lane {
 pub(crate) struct Lanes {
     lanes: HashMap<u64, Lane>,
     weights: HashMap<String, f64>,
+    /// What they add up to.
+    all: Lane,
 }
 
 impl Lanes {
@@ -74,10 +76,13 @@ impl Lanes {
         for QueueLanes { lanes, weights, .. } in partitions {
             this.weights.extend(weights.into_iter().map(|(key, weight)| (key, f64::from(weight))));
             for LaneLoad { project, key, requirements, open } in lanes {
-                let id = id(&project, key.as_deref(), requirements.iter());
+                let id = id(&project, key.as_deref(), &requirements);
                 let weight = this.weight(&project, key.as_deref());
                 let lane = this.lanes.entry(id).or_insert_with(|| Lane::new(weight));
-                lane.open.iter_mut().zip(open).for_each(|(sum, open)| *sum += open as f64);
+                for ((sum, all), open) in lane.open.iter_mut().zip(&mut this.all.open).zip(open) {
+                    *sum += open as f64;
+                    *all += open as f64;
+                }
             }
         }
         (this.lanes.len() <= LANES_MAX).then_some(this)
@@ -90,15 +95,15 @@ impl Lanes {
     /// A job was let in. What is taken back of that is forgotten with the next look.
     pub(crate) fn add(&mut self, job: &NewJob, priority: usize) {
         let id = id_of(job);
-        let weight = self.weight(job.project.as_str(), job.fairness_key.as_deref());
-        if let Some(since) = self.lanes.get_mut(&id).and_then(|lane| lane.since.get_mut(priority)) {
-            *since += 1.0;
-        } else if self.lanes.len() < LANES_MAX {
-            let mut lane = Lane::new(weight);
-            if let Some(since) = lane.since.get_mut(priority) {
-                *since = 1.0;
+        if !self.lanes.contains_key(&id) {
+            if self.lanes.len() >= LANES_MAX {
+                return;
             }
-            self.lanes.insert(id, lane);
+            let weight = self.weight(job.project.as_str(), job.fairness_key.as_deref());
+            self.lanes.insert(id, Lane::new(weight));
+        }
+        for lane in self.lanes.get_mut(&id).into_iter().chain([&mut self.all]) {
+            lane.since.iter_mut().skip(priority).take(1).for_each(|since| *since += 1.0);
         }
     }
 
@@ -106,48 +111,44 @@ impl Lanes {
     /// this one let in.
     pub(crate) fn share(&self, job: &NewJob, priority: usize, scale: f64) -> f64 {
         let own = id_of(job);
-        let of = |lane: &Lane, priority: usize| {
-            lane.open.get(priority).zip(lane.since.get(priority)).map_or(0.0, |(open, since)| open + since * scale)
+        let (mine, weight) = match self.lanes.get(&own) {
+            // The usual queue has one lane.
+            Some(_) if self.lanes.len() == 1 => return 1.0,
+            Some(lane) => (lane.waits(priority, scale), lane.weight),
+            None => (0.0, self.weight(job.project.as_str(), job.fairness_key.as_deref())),
         };
-        let (mine, weight) = self.lanes.get(&own).map_or_else(
-            || (0.0, self.weight(job.project.as_str(), job.fairness_key.as_deref())),
-            |lane| (of(lane, priority), lane.weight),
-        );
-        let (mut all, mut before) = (0.0, 0.0);
-        for (id, lane) in &self.lanes {
-            let urgent: f64 = (priority + 1..PRIORITIES).map(|priority| of(lane, priority)).sum();
-            let alike = of(lane, priority);
-            let turns = if *id == own { alike } else { alike.min((mine + 1.0) * lane.weight / weight.max(1.0)) };
-            all += urgent + alike;
-            before += urgent + turns;
-        }
-        if all > 0.0 { before / all } else { 1.0 }
+        let turn = (mine + 1.0) / weight.max(1.0);
+        let others = self.lanes.iter().filter(|(id, _)| **id != own);
+        let turns: f64 = others.map(|(_, lane)| lane.waits(priority, scale).min(turn * lane.weight)).sum();
+        let urgent: f64 = (priority + 1..PRIORITIES).map(|priority| self.all.waits(priority, scale)).sum();
+        let all = urgent + self.all.waits(priority, scale);
+        if all > 0.0 { ((urgent + mine + turns) / all).min(1.0) } else { 1.0 }
     }
 }
 
 impl Lane {
     fn new(weight: f64) -> Self {
-        Self { weight, open: [0.0; PRIORITIES], since: [0.0; PRIORITIES] }
+        Self { weight, ..Self::default() }
+    }
+
+    fn waits(&self, priority: usize, scale: f64) -> f64 {
+        self.open.get(priority).zip(self.since.get(priority)).map_or(0.0, |(open, since)| open + since * scale)
     }
 }
 
 fn id_of(job: &NewJob) -> u64 {
-    id(job.project.as_str(), job.fairness_key.as_deref(), job.requirements.iter())
+    id(job.project.as_str(), job.fairness_key.as_deref(), &job.requirements)
 }
 
-fn id<'a>(project: &str, key: Option<&str>, requirements: impl Iterator<Item = (&'a String, &'a String)>) -> u64 {
-    let mut text = format!("{project}\0{}{}", if key.is_some() { "key" } else { "" }, key.unwrap_or(""));
-    for part in requirements.flat_map(|(label, value)| [label, value]) {
-        text.push('\0');
-        text.push_str(part);
-    }
-    stable(&text)
+/// What tells a lane apart at this node; two that were alike would count as one.
+fn id(project: &str, key: Option<&str>, requirements: &BTreeMap<String, String>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (project, key, requirements).hash(&mut hasher);
+    hasher.finish()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use bravo_model::{Name, Payload};
 
     use super::*;

@@ -27,6 +27,9 @@ const PART_NEWEST: f64 = 0.01;
 const BACKLOG_TICKS: f64 = 8.0;
 /// The share of the tightest deadline that the last one to be let in may wait.
 const BACKLOG_SHARE: f64 = 0.1;
+/// The share of what waits up to which a job is before most of it, whoever the gate turns away. Of many that offer the
+/// same, nobody is.
+const TURNS_SHARE_MAX: f64 = 0.25;
 /// The backlog is not made smaller than for this share of what is done, or workers would run dry.
 const BACKLOG_LEFT_MIN: f64 = 0.25;
 /// Ticks without need of the gate after which it is open.
@@ -150,7 +153,7 @@ impl Standing {
             return (admitted, is_gated);
         };
         // What others queue up is not to keep out those who take turns with them and wait as short as the gate aims at.
-        let is_gated = is_gated && !(ask.share < 1.0 && guess.wait_ms <= ttl * BACKLOG_SHARE);
+        let is_gated = is_gated && !(ask.share <= TURNS_SHARE_MAX && guess.wait_ms <= ttl * BACKLOG_SHARE);
         let drain = self.load.drain_ms(&since, age_ms);
         let verdict = if is_gated && !self.gate.lets_in(ask.rung, nth) {
             Verdict::Gated(drain)

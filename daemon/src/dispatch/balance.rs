@@ -307,9 +307,12 @@ fn kept_out<'a>(
     let is_bad = |entry: &RosterEntry| health.allows(&entry.worker, now) < u32::MAX;
     let no_labels = workers::no_labels();
     let watched: HashSet<&Name> = here.iter().filter(|entry| is_bad(entry)).flat_map(|entry| &entry.queues).collect();
+    if watched.is_empty() {
+        return vec![false; here.len()];
+    }
     // By queue and project, and by labels; also whatever the labels, for those that have none.
     let mut groups: HashMap<(&Name, u64, Option<u64>), Vec<&Name>> = HashMap::new();
-    for entry in all.filter(|entry| entry.is_fresh && !watched.is_empty()) {
+    for entry in all.filter(|entry| entry.is_fresh) {
         for queue in entry.queues.iter().filter(|queue| watched.contains(queue)) {
             for labels in [Some(entry.labels), None] {
                 groups.entry((queue, entry.project, labels)).or_default().push(&entry.worker);
