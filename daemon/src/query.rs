@@ -94,6 +94,10 @@ pub async fn answer(shared: &GroupState, query: &Query) -> Answer {
             Answer::Coming(coming.into_iter().map(|((queue, slot), jobs)| (queue, slot, jobs)).collect())
         }
         Query::Known(slot_ms, slots) => Answer::Known(Box::new(known(shared, state, (*slot_ms, *slots)))),
+        Query::Claimed(keys) => {
+            let is_claimed = |(queue, project, key): &(_, _, String)| view::is_claimed(state, queue, project, key);
+            Answer::Claimed(keys.iter().map(is_claimed).collect())
+        }
         Query::Kept(idempotency) => Answer::Kept(view::kept(state, idempotency)),
         Query::Webhook(project, name) => Answer::Webhooks(view::webhook(state, project, name).into_iter().collect()),
         Query::Webhooks(project) => Answer::Webhooks(view::webhooks_of(state, project)),

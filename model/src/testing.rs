@@ -106,6 +106,16 @@ impl World {
         }
     }
 
+    /// How leases ended by a command, for each worker and queue: with success, with failure, otherwise.
+    pub(crate) fn ended(&mut self, command: Command) -> Vec<[u32; 3]> {
+        let effects = self.run(&Envelope::plain(command)).effects.into_iter();
+        let ends = effects.filter_map(|effect| match effect {
+            Effect::LeasesEnded(ended) => Some([ended.done, ended.failed, ended.other]),
+            _ => None,
+        });
+        ends.collect()
+    }
+
     /// Acks with the token of the latest lease.
     pub(crate) fn ack(&mut self, seq: u64) -> Result<ItemResult, Code> {
         let token = self.job(seq).lease_token;

@@ -15,6 +15,7 @@ use super::PRIORITIES;
 use super::calibrate::Interval;
 use super::estimate::{Coming, Guess};
 use super::ladder::{self, Gate, RUNGS, rung};
+use super::lanes::{Lanes, Served};
 use super::overload::Limit;
 use super::queue::{Ask, Control, Counts, Standing, Verdict};
 use super::sample::{Sample, Samples};
@@ -49,6 +50,12 @@ pub(crate) struct Queue {
     pub(crate) flows: Vec<bravo_model::row::Flow>,
     /// Workers on their way, and when that was said.
     pub(crate) coming: Vec<(Coming, Instant)>,
+    /// What its live workers may have.
+    pub(crate) served: Served,
+    /// Whose jobs wait, where that can be told.
+    pub(crate) lanes: Option<Lanes>,
+    /// Jobs that no live worker may have, at the last look.
+    pub(crate) unmet: f64,
     used: Option<Instant>,
     asked: u64,
 }
@@ -58,12 +65,11 @@ impl Queue {
     fn judge(&mut self, ask: Ask, now: Instant) -> (Verdict, bool) {
         let Some(standing) = &self.standing else { return (Verdict::Admitted(None), false) };
         let age_ms = self.looked.map_or(0.0, |looked| now.duration_since(looked).as_secs_f64() * 1e3);
-        let is_gated = standing.is_gated(ask);
         self.asked += 1;
+        let (verdict, is_gated) = standing.judge(ask, &self.since, age_ms, self.asked);
         if is_gated {
             self.counts.asked[ask.rung] += 1.0;
         }
-        let verdict = standing.judge(ask, &self.since, age_ms, self.asked);
         if let (Verdict::Missed(_), Some(ttl_ms)) = (verdict, ask.ttl_ms) {
             self.counts.missed_ms = self.counts.missed_ms.max(ttl_ms);
         }
@@ -122,6 +128,21 @@ struct Counted {
 }
 
 impl Admitted {
+    /// The same for a call of which these were only some jobs, at these places; nothing is told of the others.
+    pub(crate) fn among(mut self, places: &[usize]) -> Self {
+        let etas = std::mem::take(&mut self.etas);
+        self.etas = vec![None; places.last().map_or(0, |last| last + 1)];
+        for (place, eta) in places.iter().zip(etas) {
+            if let Some(at) = self.etas.get_mut(*place) {
+                *at = eta;
+            }
+        }
+        for (at, ..) in &mut self.samples {
+            *at = places.get(*at).copied().unwrap_or(usize::MAX);
+        }
+        self
+    }
+
     fn count(&mut self, queue: &Arc<Mutex<Queue>>, priority: usize, ungated: f64) {
         match self.counted.last_mut() {
             Some(last) if last.priority == priority && Arc::ptr_eq(&last.queue, queue) => {
@@ -198,6 +219,7 @@ impl Admission {
         let now = Instant::now();
         let time = self.time(now);
         self.used.store(true, Ordering::Relaxed);
+        jobs.iter().enumerate().try_for_each(|(at, job)| check_times(at, job, time))?;
         let rungs = self.pass_node(jobs, time)?;
         let mut admitted = Admitted { etas: Vec::with_capacity(jobs.len()), ..Admitted::default() };
         let mut places =
@@ -259,11 +281,17 @@ impl Admission {
         let state = &mut *queue.lock();
         for place in places {
             state.used = Some(place.now);
-            if state.standing.is_none() {
+            let job = place.job;
+            // Jobs that no live worker may have wait for another one, and keep nobody waiting.
+            let is_met = state.served.may_have(job.project.as_str(), job.requirements.iter());
+            let Some(scale) = state.standing.as_ref().filter(|_| is_met).map(|standing| standing.scale) else {
                 admitted.etas.push(None);
                 continue;
+            };
+            let (delay_ms, mut ask) = self.ask(&place);
+            if let Some(lanes) = &state.lanes {
+                ask.share = lanes.share(job, ask.priority, scale);
             }
-            let (delay_ms, ask) = self.ask(&place);
             let (verdict, is_gated) = state.judge(ask, place.now);
             let shed = |retry_ms, detail: &str| {
                 let detail = format!("jobs[{}]: queue {} {detail}", place.at, place.job.queue);
@@ -279,6 +307,9 @@ impl Admission {
                 continue;
             }
             state.since[ask.priority] += 1.0;
+            if let Some(lanes) = &mut state.lanes {
+                lanes.add(job, ask.priority);
+            }
             state.counts.admitted[ask.priority] += 1.0;
             let ungated = f64::from(u8::from(!is_gated));
             state.counts.ungated[ask.priority] += ungated;
@@ -292,14 +323,11 @@ impl Admission {
 
     /// What a job asks for, and milliseconds until it may start. A job for later is no work yet.
     fn ask(&self, place: &Place<'_>) -> (f64, Ask) {
-        let after = |when: When| match when {
-            When::At(at) => at.saturating_sub(place.time) as f64,
-            When::In(ms) => ms as f64,
-        };
+        let after = |when: When| ms_until(when, place.time) as f64;
         let delay_ms = place.job.run_at.map_or(0.0, after);
         let ttl_ms = place.job.deadline.map(after).filter(|_| self.options.deadlines && delay_ms <= 0.0);
         let priority = usize::from(place.job.priority).min(PRIORITIES - 1);
-        (delay_ms, Ask { priority, rung: place.rung, ttl_ms })
+        (delay_ms, Ask { priority, rung: place.rung, share: 1.0, ttl_ms })
     }
 
     /// Jobs that were counted as let in and are not.
@@ -400,6 +428,27 @@ impl Admission {
     }
 }
 
+/// Milliseconds until a moment; 0: it has passed.
+fn ms_until(when: When, time: Time) -> u64 {
+    match when {
+        When::At(at) => at.saturating_sub(time),
+        When::In(ms) => ms,
+    }
+}
+
+/// A deadline that nothing can meet is a mistake of the caller, at whatever time it comes back with it.
+fn check_times(place: usize, job: &NewJob, time: Time) -> Result<(), Refusal> {
+    let Some(ttl_ms) = job.deadline.map(|deadline| ms_until(deadline, time)) else { return Ok(()) };
+    let wrong = if ttl_ms == 0 {
+        "has passed"
+    } else if job.run_at.is_some_and(|run_at| ms_until(run_at, time) >= ttl_ms) {
+        "is not after its run_at"
+    } else {
+        return Ok(());
+    };
+    Err(Refusal::new(Code::InvalidArgument, format!("jobs[{place}].deadline: {wrong}, so that it would never start")))
+}
+
 /// What a caller is told; a job for later waits for its time at least.
 fn eta(interval: Interval, delay_ms: f64) -> proto::Eta {
     let at_least = |ms: f64| ms.max(delay_ms).ceil() as u64;
@@ -408,8 +457,14 @@ fn eta(interval: Interval, delay_ms: f64) -> proto::Eta {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::collections::BTreeMap;
+
     use bravo_model::Payload;
+    use bravo_model::view::{LaneLoad, QueueLanes};
+
+    use super::super::queue::Look;
+    use super::*;
+    use crate::dispatch::Profile;
 
     #[test]
     fn a_deadline_is_held_against_the_states_time_and_not_against_a_clock_that_jumped() {
@@ -417,11 +472,107 @@ mod tests {
         let now = Instant::now();
         // Far from any wall clock.
         admission.is_now(1_000_000, now);
-        let name = |text: &str| Name::parse("name", text).unwrap();
         let mut job = NewJob::new(name("q"), name("p"), Payload { json: true, bytes: "1".into() });
         job.deadline = Some(When::At(1_012_000));
         let later = now + Duration::from_secs(2);
         let place = Place { at: 0, job: &job, rung: 0, now: later, time: admission.time(later) };
         assert_eq!(admission.ask(&place).1.ttl_ms, Some(10_000.0));
+    }
+
+    fn name(text: &str) -> Name {
+        Name::parse("name", text).unwrap()
+    }
+
+    /// A queue of ten busy workers, whose jobs take 100 ms, and behind them 10,000 jobs of project `a`.
+    fn flooded() -> Admission {
+        let admission = Admission::new(config::Admission::default());
+        let now = Instant::now();
+        admission.is_now(1_000_000, now);
+        let queue = admission.queue(&name("q"), now).unwrap();
+        let queue = &mut *queue.lock();
+        let mut look = Look {
+            elapsed_ms: 250.0,
+            leased: 10.0,
+            slots: 10.0,
+            starts_per_ms_max: f64::INFINITY,
+            tokens: f64::INFINITY,
+            ended: 25.0,
+            served: (25.0, 2_500.0, 250_000.0),
+            ..Look::default()
+        };
+        look.open[4] = 10_000.0;
+        // Somebody asked in vain, and the gate is shut.
+        let counts = Counts { missed_ms: 2_000.0, asked: [10.0; RUNGS], ..Counts::default() };
+        (0..20).for_each(|_| queue.standing = Some(queue.control.tick(&look, &counts)));
+        let mut open = [0; PRIORITIES];
+        open[4] = 10_000;
+        let lane = LaneLoad { project: "a".into(), key: None, requirements: BTreeMap::new(), open };
+        queue.lanes = Lanes::of(vec![QueueLanes { lanes: vec![lane], ..QueueLanes::default() }]);
+        queue.served.add(Profile::default());
+        queue.looked = Some(now);
+        admission
+    }
+
+    fn job(project: &str, ttl_ms: u64) -> NewJob {
+        let mut job = NewJob::new(name("q"), name(project), Payload { json: true, bytes: "1".into() });
+        job.deadline = Some(When::In(ttl_ms));
+        job
+    }
+
+    #[test]
+    fn a_project_is_not_refused_for_the_backlog_of_one_with_which_it_takes_turns() {
+        let admission = flooded();
+        assert!(admission.admit(&[job("a", 2_000)]).is_err(), "10,000 jobs of its own are before it");
+        let eta = admission.admit(&[job("b", 2_000)]).unwrap().etas.remove(0).unwrap();
+        assert!(eta.p95_ms < 1_000, "{eta:?}");
+        // Its own backlog counts, and as much again for the turns of the other.
+        assert!(admission.admit(&vec![job("b", 2_000); 200]).is_err());
+    }
+
+    #[test]
+    fn what_is_told_of_some_jobs_of_a_call_stands_at_their_places() {
+        let (queue, eta) = (name("q"), |ms| Some(proto::Eta { p50_ms: ms, p95_ms: ms }));
+        let guess = Guess { wait_ms: 1.0, sigma_ms: 1.0 };
+        let interval = crate::admission::calibrate::Calibration::default().interval(guess);
+        let samples = vec![(0, queue.clone(), guess, interval), (1, queue, guess, interval)];
+        let some = Admitted { etas: vec![eta(7), eta(9)], samples, ..Admitted::default() };
+        let all = some.among(&[1, 4]);
+        assert_eq!(all.etas, [None, eta(7), None, None, eta(9)]);
+        assert_eq!(all.samples.iter().map(|(place, ..)| *place).collect::<Vec<_>>(), [1, 4]);
+    }
+
+    #[test]
+    fn a_deadline_that_nothing_can_meet_is_refused_as_a_mistake() {
+        let admission = Admission::new(config::Admission::default());
+        admission.is_now(1_000_000, Instant::now());
+        let code = |deadline, run_at| {
+            let job = NewJob { deadline: Some(deadline), run_at, ..job("p", 0) };
+            admission.admit(&[self::job("p", 1), job]).map(|_| ()).map_err(|refusal| (refusal.code, refusal.detail))
+        };
+        for (deadline, run_at, wrong) in [
+            (When::At(999_999), None, "has passed"),
+            (When::At(1_000_000), None, "has passed"),
+            (When::In(0), None, "has passed"),
+            (When::In(500), Some(When::In(500)), "is not after its run_at"),
+            (When::In(500), Some(When::At(2_000_000)), "is not after its run_at"),
+            (When::At(1_500_000), Some(When::At(2_000_000)), "is not after its run_at"),
+        ] {
+            let (code, detail) = code(deadline, run_at).unwrap_err();
+            assert!(
+                code == Code::InvalidArgument && detail.starts_with(&format!("jobs[1].deadline: {wrong}")),
+                "{detail}"
+            );
+        }
+        assert_eq!(code(When::In(500), Some(When::In(400))), Ok(()));
+        assert_eq!(code(When::In(500), Some(When::At(1))), Ok(()), "what was to run before runs now");
+    }
+
+    #[test]
+    fn a_job_that_no_live_worker_may_have_is_let_in_without_an_estimate_and_counts_as_nothing() {
+        let admission = flooded();
+        let mut gpu = job("a", 2_000);
+        gpu.requirements = BTreeMap::from([("gpu".to_owned(), "yes".to_owned())]);
+        assert_eq!(admission.admit(&[gpu]).unwrap().etas, [None]);
+        assert_eq!(admission.known(&name("q")).unwrap().lock().since[4], 0.0);
     }
 }

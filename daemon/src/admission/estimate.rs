@@ -54,6 +54,8 @@ pub(crate) struct Load {
     pub(crate) tokens: f64,
     /// Jobs that are taken in, by priority, in a millisecond.
     pub(crate) arrivals_per_ms: [f64; PRIORITIES],
+    /// Milliseconds for which nothing starts, as the breaker of the workers' type is open.
+    pub(crate) held_ms: f64,
 }
 
 /// A wait before it is calibrated.
@@ -85,18 +87,25 @@ impl Load {
     /// Jobs of this priority and above that wait, `age_ms` after the look, with what was taken in since.
     pub(crate) fn ahead(&self, priority: usize, since: &[f64; PRIORITIES], age_ms: f64) -> f64 {
         let waiting: f64 = self.open.iter().zip(since).skip(priority).map(|(open, since)| open + since).sum();
-        (waiting - self.done_per_ms().unwrap_or(0.0) * age_ms).max(0.0)
+        (waiting - self.done_per_ms().unwrap_or(0.0) * (age_ms - self.held_ms).max(0.0)).max(0.0)
     }
 
-    /// What a job of this priority waits that comes `age_ms` after the look; none: that cannot be told.
-    pub(crate) fn wait(&self, priority: usize, since: &[f64; PRIORITIES], age_ms: f64) -> Option<Guess> {
+    /// Milliseconds for which nothing starts, `age_ms` after the look.
+    pub(crate) fn held(&self, age_ms: f64) -> f64 {
+        (self.held_ms - age_ms).max(0.0)
+    }
+
+    /// What a job of this priority waits that comes `age_ms` after the look; none: that cannot be told. Of what waits,
+    /// only `share` is before it.
+    pub(crate) fn wait(&self, priority: usize, share: f64, since: &[f64; PRIORITIES], age_ms: f64) -> Option<Guess> {
         if self.slots < 1.0 {
             return None;
         }
+        let first_start = Guess { wait_ms: self.held(age_ms), ..Guess::AT_ONCE };
         let Some(done) = self.done_per_ms() else {
             // Nobody has done a job of the queue yet, but a worker waits for one.
             let taken = self.leased + self.open.iter().chain(since).sum::<f64>();
-            return (taken < self.slots).then_some(Guess::AT_ONCE);
+            return (taken < self.slots).then_some(first_start);
         };
         let service = self.service_ms.unwrap_or(0.0);
         // Slots that are not full are filled by what came since; they are emptied as jobs end.
@@ -104,13 +113,14 @@ impl Load {
         let all: f64 = self.open.iter().chain(since).sum();
         let ended = (done.min(self.leased / service.max(0.1)) * age_ms).min(self.leased + all);
         let free = self.slots - (self.leased + all - ended);
-        let first = self.ahead(priority, since, age_ms) - if self.leased < self.slots { free_then } else { 0.0 };
+        let first =
+            self.ahead(priority, since, age_ms) * share - if self.leased < self.slots { free_then } else { 0.0 };
         if free.min(self.tokens - all) >= 1.0 {
-            return Some(Guess::AT_ONCE);
+            return Some(first_start);
         }
         let first = first.max(0.0) + 1.0;
         let urgent: f64 = self.arrivals_per_ms.iter().skip(priority + 1).sum();
-        let wait_ms = self.drained_in(first, urgent, done).min(WAIT_MS_MAX);
+        let wait_ms = (first_start.wait_ms + self.drained_in(first, urgent, done)).min(WAIT_MS_MAX);
         let left_min = if wait_ms > URGENT_MS { 0.5 } else { LEFT_SHARE_MIN };
         let left = (done - urgent).max(done * left_min);
         let counted = done * wait_ms;
@@ -148,7 +158,8 @@ impl Load {
     /// Milliseconds until all that waits is done.
     pub(crate) fn drain_ms(&self, since: &[f64; PRIORITIES], age_ms: f64) -> f64 {
         let done = self.done_per_ms().unwrap_or(0.0);
-        if done > 0.0 { (self.ahead(0, since, age_ms) / done).min(WAIT_MS_MAX) } else { 0.0 }
+        let busy = if done > 0.0 { self.ahead(0, since, age_ms) / done } else { 0.0 };
+        (self.held(age_ms) + busy).min(WAIT_MS_MAX)
     }
 }
 
@@ -174,7 +185,7 @@ mod tests {
     }
 
     fn wait(load: &Load, priority: usize) -> f64 {
-        load.wait(priority, &NONE, 0.0).unwrap().wait_ms
+        load.wait(priority, 1.0, &NONE, 0.0).unwrap().wait_ms
     }
 
     #[test]
@@ -195,28 +206,35 @@ mod tests {
         let load = busy(99.0);
         let mut since = NONE;
         since[4] = 100.0;
-        assert_eq!(load.wait(4, &since, 0.0).unwrap().wait_ms, 2_000.0);
-        assert_eq!(load.wait(4, &since, 500.0).unwrap().wait_ms, 1_500.0);
-        assert!(load.wait(4, &NONE, 60_000.0).unwrap().is_at_once(), "all was done long ago");
+        assert_eq!(load.wait(4, 1.0, &since, 0.0).unwrap().wait_ms, 2_000.0);
+        assert_eq!(load.wait(4, 1.0, &since, 500.0).unwrap().wait_ms, 1_500.0);
+        assert!(load.wait(4, 1.0, &NONE, 60_000.0).unwrap().is_at_once(), "all was done long ago");
     }
 
     #[test]
     fn with_a_free_worker_it_starts_at_once_until_what_came_since_has_taken_them_all() {
         let load = Load { leased: 7.0, ..busy(0.0) };
         let mut since = NONE;
-        assert!(load.wait(0, &since, 0.0).unwrap().is_at_once());
+        assert!(load.wait(0, 1.0, &since, 0.0).unwrap().is_at_once());
         since[4] = 2.0;
-        assert!(load.wait(0, &since, 0.0).unwrap().is_at_once());
+        assert!(load.wait(0, 1.0, &since, 0.0).unwrap().is_at_once());
         since[4] = 3.0;
-        assert!(!load.wait(0, &since, 0.0).unwrap().is_at_once());
+        assert!(!load.wait(0, 1.0, &since, 0.0).unwrap().is_at_once());
     }
 
     #[test]
     fn nothing_is_told_where_nothing_is_known() {
-        assert_eq!(Load { slots: 0.0, ..busy(5.0) }.wait(4, &NONE, 0.0), None);
-        assert_eq!(Load { service_ms: None, ..busy(5.0) }.wait(4, &NONE, 0.0), None);
+        assert_eq!(Load { slots: 0.0, ..busy(5.0) }.wait(4, 1.0, &NONE, 0.0), None);
+        assert_eq!(Load { service_ms: None, ..busy(5.0) }.wait(4, 1.0, &NONE, 0.0), None);
         let new = Load { service_ms: None, leased: 0.0, ..busy(5.0) };
-        assert!(new.wait(4, &NONE, 0.0).unwrap().is_at_once(), "there is a worker for it, however long jobs take");
+        assert!(new.wait(4, 1.0, &NONE, 0.0).unwrap().is_at_once(), "there is a worker for it, however long jobs take");
+    }
+
+    #[test]
+    fn only_what_is_before_a_job_makes_it_wait() {
+        let load = busy(990.0);
+        assert_eq!(load.wait(4, 0.1, &NONE, 0.0).unwrap().wait_ms, 1_000.0);
+        assert_eq!(load.wait(4, 0.0, &NONE, 0.0).unwrap().wait_ms, 10.0, "for the next worker");
     }
 
     #[test]
@@ -229,11 +247,20 @@ mod tests {
     }
 
     #[test]
+    fn while_the_breaker_is_open_nothing_starts_however_many_workers_are_free() {
+        let load = Load { leased: 0.0, held_ms: 30_000.0, ..busy(0.0) };
+        assert_eq!((wait(&load, 4), load.wait(4, 1.0, &NONE, 200.0).unwrap().wait_ms), (30_000.0, 29_800.0));
+        assert!(load.wait(4, 1.0, &NONE, 30_000.0).unwrap().is_at_once());
+        let queued = Load { held_ms: 30_000.0, ..busy(99.0) };
+        assert_eq!((wait(&queued, 4), queued.drain_ms(&NONE, 0.0)), (31_000.0, 30_990.0));
+    }
+
+    #[test]
     fn a_rate_limit_bounds_what_is_done() {
         let load = Load { starts_per_ms_max: 0.01, ..busy(99.0) };
         assert_eq!(wait(&load, 4), 10_000.0);
         let idle = Load { leased: 0.0, tokens: 3.0, ..load };
-        assert!(Load { open: NONE, ..idle.clone() }.wait(4, &NONE, 0.0).unwrap().is_at_once(), "tokens are left");
+        assert!(Load { open: NONE, ..idle.clone() }.wait(4, 1.0, &NONE, 0.0).unwrap().is_at_once(), "tokens are left");
         assert_eq!(wait(&Load { open: NONE, tokens: 0.0, ..idle }, 4), 100.0);
     }
 }

@@ -18,6 +18,7 @@ pub(crate) mod coming;
 mod door;
 pub mod estimate;
 pub(crate) mod ladder;
+pub(crate) mod lanes;
 pub(crate) mod memory;
 pub(crate) mod overload;
 pub(crate) mod queue;

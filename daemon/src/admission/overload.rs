@@ -1,16 +1,19 @@
 //! When this node itself has too much to do: how much it lets in then, and when it stops refusing.
 //!
 //! Each tick the signals say whether the node is over its limits. If it is, the next tick lets in a part of what
-//! the last one did; if it is well below them, a little more. Once all that comes would have been let in for two
-//! ticks, nothing is refused any more.
+//! the last one did; if it is well below those that it was over, a little more, and near them, very little. A limit
+//! that was not met says nothing of how much may be let in: memory may stay near its own for good. Once all that comes
+//! would have been let in for two ticks, nothing is refused any more.
 
 use super::ladder::{Demand, Gate, RUNGS};
 
 /// What is left of what was let in, when the node is over a limit.
 const CUT: f64 = 0.7;
-/// How much more is let in when it is below all of them.
+/// How much more is let in when it is well below the limits that it was over.
 const GROWTH: f64 = 1.15;
-/// The share of a limit above which nothing more is let in than before.
+/// How much more is let in when it is near one: more than nothing, or what is near for good would be refused for good.
+const GROWTH_NEAR: f64 = 1.02;
+/// The share of a limit above which a node is near it.
 const NEAR: f64 = 0.7;
 /// Ticks in a row over a limit before anything is done, or more: calls that waited for a new leader all end at once.
 const OVER_TICKS: u32 = 2;
@@ -48,6 +51,8 @@ pub(crate) struct Overload {
     demand: Demand,
     /// Jobs that a tick may let in; none: any number.
     budget: Option<f64>,
+    /// The limits that were met since all was let in.
+    met: [bool; 3],
     calm: u32,
     over: u32,
 }
@@ -66,15 +71,16 @@ impl Overload {
             // Something must go: less than came, less than was let in, less than was to be let in.
             let before = self.budget.unwrap_or(f64::INFINITY).min(admitted.max(total * 0.01));
             self.budget = Some((before * CUT).max(0.01));
+            self.met.iter_mut().zip(signals).for_each(|(met, (_, used))| *met |= *used > 1.0);
             // What was just cut takes a tick to show.
             (self.calm, self.over) = (0, 0);
         } else if let Some(budget) = self.budget.as_mut().filter(|_| most <= 1.0) {
             self.calm = if total <= *budget { self.calm + 1 } else { 0 };
-            if most < NEAR {
-                *budget = budget.max(admitted).mul_add(GROWTH, 1.0);
-            }
+            let is_near = self.met.iter().zip(signals).any(|(met, (_, used))| *met && *used >= NEAR);
+            let grown = budget.max(admitted);
+            *budget = if is_near { grown * GROWTH_NEAR } else { grown.mul_add(GROWTH, 1.0) };
             if self.calm >= CALM_TICKS {
-                (self.budget, self.calm) = (None, 0);
+                (self.budget, self.met, self.calm) = (None, [false; 3], 0);
             }
         }
         let gate = self.budget.map_or(Gate::OPEN, |budget| self.demand.gate(|_| budget));
@@ -160,17 +166,47 @@ mod tests {
         assert!(shut > 0.9);
     }
 
-    #[test]
-    fn near_its_limit_a_node_neither_refuses_more_nor_less() {
+    /// A node that is over the limit of its queue for two ticks, and what it lets in then.
+    fn cut(asked: &[f64; RUNGS]) -> (Overload, Gate) {
         let mut overload = Overload::default();
-        let asked = [1.0; RUNGS];
         let over = [(Limit::QueueTime, 3.0), CALM[1], CALM[2]];
-        overload.tick(&over, &asked, 160.0);
-        overload.tick(&over, &asked, 160.0);
+        overload.tick(&over, asked, 160.0);
+        let (gate, _) = overload.tick(&over, asked, 160.0);
+        (overload, gate)
+    }
+
+    #[test]
+    fn near_the_limit_that_it_met_a_node_lets_in_very_little_more_and_well_below_it_more() {
+        let asked = [1.0; RUNGS];
+        let (mut overload, shut) = cut(&asked);
         let near = [(Limit::QueueTime, 0.9), CALM[1], CALM[2]];
-        let (gate, limit) = overload.tick(&near, &asked, 112.0);
-        assert_eq!((overload.tick(&near, &asked, 112.0), limit), ((gate, None), None));
-        let (wider, _) = overload.tick(&CALM, &asked, 112.0);
-        assert!(wider.shut() < gate.shut() && !wider.is_open());
+        let (a_little, limit) = overload.clone().tick(&near, &asked, 112.0);
+        let (more, _) = overload.tick(&CALM, &asked, 112.0);
+        assert_eq!(limit, None);
+        assert!(more.shut() < a_little.shut() && a_little.shut() <= shut.shut() && !more.is_open());
+        assert!(a_little.shut() > shut.shut() - 0.05, "{} of {}", a_little.shut(), shut.shut());
+    }
+
+    /// Ticks with these signals until nothing is refused any more.
+    fn ticks_to_open(signals: &Signals) -> usize {
+        let asked = [10.0; RUNGS];
+        let (mut overload, mut gate) = cut(&asked);
+        (0..1_000)
+            .take_while(|_| {
+                let admitted: usize =
+                    (0..RUNGS).map(|rung| (0..10).filter(|nth| gate.lets_in(rung, *nth)).count()).sum();
+                gate = overload.tick(signals, &asked, admitted as f64).0;
+                !gate.is_open()
+            })
+            .count()
+    }
+
+    #[test]
+    fn memory_that_stays_at_three_quarters_keeps_nobody_out_when_the_disk_has_long_been_quick_again() {
+        let beside = [(Limit::QueueTime, 0.1), (Limit::Memory, 0.75), (Limit::Backlog, 0.0)];
+        assert_eq!(ticks_to_open(&beside), ticks_to_open(&CALM));
+        let near = [(Limit::QueueTime, 0.75), (Limit::Memory, 0.75), (Limit::Backlog, 0.0)];
+        let ticks = ticks_to_open(&near);
+        assert!((20..400).contains(&ticks), "it takes longer, and ends: {ticks}");
     }
 }

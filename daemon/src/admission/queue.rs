@@ -27,6 +27,9 @@ const PART_NEWEST: f64 = 0.01;
 const BACKLOG_TICKS: f64 = 8.0;
 /// The share of the tightest deadline that the last one to be let in may wait.
 const BACKLOG_SHARE: f64 = 0.1;
+/// The share of what waits up to which a job is before most of it, whoever the gate turns away. Of many that offer the
+/// same, nobody is.
+const TURNS_SHARE_MAX: f64 = 0.25;
 /// The backlog is not made smaller than for this share of what is done, or workers would run dry.
 const BACKLOG_LEFT_MIN: f64 = 0.25;
 /// Ticks without need of the gate after which it is open.
@@ -51,6 +54,8 @@ pub(crate) struct Look {
     pub(crate) tokens: f64,
     /// Nothing is delivered.
     pub(crate) paused: bool,
+    /// The breaker of the workers' type is not closed: milliseconds until a few jobs are let through.
+    pub(crate) held_ms: Option<f64>,
     /// Jobs that became ready.
     pub(crate) arrived: f64,
     /// Leases that ended.
@@ -104,6 +109,8 @@ pub(crate) struct Ask {
     pub(crate) priority: usize,
     /// Its place on the ladder.
     pub(crate) rung: usize,
+    /// The part of what waits that is before it; the rest are lanes that take turns with its own.
+    pub(crate) share: f64,
     /// Milliseconds to its deadline, if it has one that counts.
     pub(crate) ttl_ms: Option<f64>,
 }
@@ -121,29 +128,42 @@ pub(crate) enum Verdict {
 
 impl Standing {
     /// Whether the gate holds for a job.
-    pub(crate) fn is_gated(&self, ask: Ask) -> bool {
+    fn is_gated(&self, ask: Ask) -> bool {
         ask.ttl_ms.is_some_and(|ttl| self.gate.is_open() || ttl <= self.tight_ms)
     }
 
-    /// Judges a job that comes `age_ms` after the look, the `nth` to ask; `since` is what this node let in since.
-    pub(crate) fn judge(&self, ask: Ask, since: &[f64; PRIORITIES], age_ms: f64, nth: u64) -> Verdict {
+    /// Judges a job that comes `age_ms` after the look, the `nth` to ask; `since` is what this node let in since. Also
+    /// whether the gate holds for it.
+    pub(crate) fn judge(&self, ask: Ask, since: &[f64; PRIORITIES], age_ms: f64, nth: u64) -> (Verdict, bool) {
+        let is_gated = self.is_gated(ask);
         if self.paused {
-            return Verdict::Admitted(None);
+            return (Verdict::Admitted(None), is_gated);
         }
         let since = since.map(|count| count * self.scale);
-        let Some(guess) = self.load.wait(ask.priority, &since, age_ms) else { return Verdict::Admitted(None) };
+        let held = self.load.held(age_ms);
+        if let Some(ttl) = ask.ttl_ms.filter(|ttl| *ttl < held) {
+            return (Verdict::Missed(held - ttl), is_gated);
+        }
+        let Some(guess) = self.load.wait(ask.priority, ask.share, &since, age_ms) else {
+            return (Verdict::Admitted(None), is_gated);
+        };
         let interval = self.calibration.interval(guess);
         let admitted = Verdict::Admitted(Some((guess, interval)));
-        let Some(ttl) = ask.ttl_ms.filter(|_| self.trusted && !guess.is_at_once()) else { return admitted };
+        let Some(ttl) = ask.ttl_ms.filter(|_| self.trusted && !guess.is_at_once()) else {
+            return (admitted, is_gated);
+        };
+        // What others queue up is not to keep out those who take turns with them and wait as short as the gate aims at.
+        let is_gated = is_gated && !(ask.share <= TURNS_SHARE_MAX && guess.wait_ms <= ttl * BACKLOG_SHARE);
         let drain = self.load.drain_ms(&since, age_ms);
-        if self.is_gated(ask) && !self.gate.lets_in(ask.rung, nth) {
-            return Verdict::Gated(drain);
-        }
-        if interval.p99_ms > ttl {
+        let verdict = if is_gated && !self.gate.lets_in(ask.rung, nth) {
+            Verdict::Gated(drain)
+        } else if interval.p99_ms > ttl {
             // Behind others that come faster than they are done it would wait for ever; what waits now does not.
-            return Verdict::Missed((interval.p99_ms - ttl).min(drain));
-        }
-        admitted
+            Verdict::Missed((interval.p99_ms - ttl).min(drain))
+        } else {
+            admitted
+        };
+        (verdict, is_gated)
     }
 }
 
@@ -227,6 +247,7 @@ impl Control {
             starts_per_ms_max: look.starts_per_ms_max,
             tokens: look.tokens,
             arrivals_per_ms: self.arrivals,
+            held_ms: look.held_ms.unwrap_or(0.0),
         }
     }
 
@@ -242,7 +263,8 @@ impl Control {
     /// have been none in between.
     fn learn_efficiency(&mut self, look: &Look, ms: f64) {
         let by_slots = look.slots * ms / (self.served.1 / self.served.0.max(1.0)).max(0.1);
-        let is_full = look.open.iter().sum::<f64>() > 2.0 * by_slots.sqrt() && !look.paused;
+        let is_held = look.paused || look.held_ms.is_some();
+        let is_full = look.open.iter().sum::<f64>() > 2.0 * by_slots.sqrt() && !is_held;
         if is_full && self.was_full && self.served.0 >= SERVED_MIN && by_slots > 0.0 {
             let seen = (look.ended / by_slots).clamp(0.0, 2.0);
             self.efficiency = ((seen - self.efficiency) * EFFICIENCY_NEWEST + self.efficiency).clamp(0.02, 2.0);
@@ -303,5 +325,35 @@ impl Control {
         if self.calm >= CALM_TICKS {
             (self.tight_ms, self.calm) = (0.0, 0);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_open_breaker_refuses_what_ends_before_it_does_and_teaches_nothing_of_the_workers() {
+        let mut control = Control::default();
+        let open = Look {
+            elapsed_ms: 250.0,
+            slots: 10.0,
+            starts_per_ms_max: f64::INFINITY,
+            tokens: f64::INFINITY,
+            ..Look::default()
+        };
+        let mut held = Look { held_ms: Some(30_000.0), ..open.clone() };
+        held.open[4] = 50.0;
+        let ask = |ttl_ms| Ask { priority: 4, rung: 0, share: 1.0, ttl_ms: Some(ttl_ms) };
+        let judge = |standing: &Standing, ttl_ms| standing.judge(ask(ttl_ms), &[0.0; PRIORITIES], 0.0, 0).0;
+        // Though nobody has done a job yet.
+        let standing = control.tick(&held, &Counts::default());
+        assert_eq!(judge(&standing, 10_000.0), Verdict::Missed(20_000.0));
+        assert!(matches!(judge(&standing, 60_000.0), Verdict::Admitted(_)));
+        control.tick(&Look { served: (25.0, 2_500.0, 250_000.0), ..open.clone() }, &Counts::default());
+        (0..120).for_each(|_| drop(control.tick(&held, &Counts::default())));
+        assert_eq!(control.efficiency, 1.0);
+        let after = control.tick(&open, &Counts::default());
+        assert!(matches!(judge(&after, 10_000.0), Verdict::Admitted(Some((guess, _))) if guess.is_at_once()));
     }
 }

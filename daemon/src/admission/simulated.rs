@@ -143,16 +143,15 @@ impl World {
         let priority = (self.draws.uniform() * PRIORITIES as f64) as usize;
         let tenant = (self.draws.uniform() * TENANTS as f64) as usize;
         let rung = rung(priority, &format!("tenant-{tenant}"), 0);
-        let ask = Ask { priority, rung, ttl_ms: Some(self.ttl_ms) };
+        let ask = Ask { priority, rung, share: 1.0, ttl_ms: Some(self.ttl_ms) };
         let at = (self.draws.uniform() * self.nodes.len() as f64) as usize;
         let node = &mut self.nodes[at];
-        let verdict = node.standing.judge(ask, &node.since, self.now - self.looked_at, node.asked);
+        let (verdict, is_gated) = node.standing.judge(ask, &node.since, self.now - self.looked_at, node.asked);
         node.asked += 1;
         let tally = &mut outcome.by_priority[priority];
         tally.asked += 1.0;
         let tenant = outcome.by_tenant.entry((priority, tenant)).or_default();
         tenant.asked += 1.0;
-        let is_gated = node.standing.is_gated(ask);
         if is_gated {
             node.counts.asked[rung] += 1.0;
         }
@@ -215,7 +214,7 @@ fn nearly_fixed(draws: &mut Draws) -> f64 {
 
 /// What the first node says of a job right after a look.
 fn judged(world: &World, ask: Ask) -> Verdict {
-    world.nodes[0].standing.judge(ask, &world.nodes[0].since, 0.0, 0)
+    world.nodes[0].standing.judge(ask, &world.nodes[0].since, 0.0, 0).0
 }
 
 const CAPACITY_PER_MS: f64 = SLOTS as f64 / SERVICE_MS;
@@ -294,14 +293,14 @@ fn jobs_without_a_deadline_or_with_one_that_is_far_are_never_refused_here() {
     world.ttl_ms = 3_600_000.0;
     let outcome = world.run(2.0, 30_000.0);
     assert_eq!(outcome.sum(|t| t.admitted), outcome.sum(|t| t.asked));
-    let ask = Ask { priority: 0, rung: 0, ttl_ms: None };
+    let ask = Ask { priority: 0, rung: 0, share: 1.0, ttl_ms: None };
     assert!(matches!(judged(&world, ask), Verdict::Admitted(Some(_))));
 }
 
 #[test]
 fn nobody_is_refused_for_what_is_not_known_and_whoever_is_may_come_back_when_there_is_room() {
     let mut world = World::new(exponential);
-    let ask = Ask { priority: 4, rung: rung(4, "t", 0), ttl_ms: Some(1.0) };
+    let ask = Ask { priority: 4, rung: rung(4, "t", 0), share: 1.0, ttl_ms: Some(1.0) };
     world.nodes[0].since[4] = 1_000.0;
     assert_eq!(judged(&world, ask), Verdict::Admitted(None));
     world.nodes[0].since = [0.0; PRIORITIES];

@@ -9,28 +9,34 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bravo_model::row::Flow;
+use bravo_model::view::{LaneLoad, QueueLanes, QueueLoad};
 use bravo_model::{Name, view};
 use parking_lot::Mutex;
 
+use super::PRIORITIES;
 use super::coming::{Growing, OnTheWay};
 use super::door::{Admission, Queue};
 use super::estimate::Coming;
+use super::lanes::{LANES_MAX, Lanes, Served};
 use super::memory;
 use super::overload::{Limit, Overload, Signals};
 use super::queue::Look;
 use super::sample::Seen;
 use crate::cluster::Cluster;
+use crate::dispatch::Profile;
 use crate::raft::group::Group;
 use crate::raft::types::{META_GROUP, partition_group};
 use crate::telemetry::ProcessSample;
 use crate::telemetry::events::EtaChecked;
 use crate::telemetry::samples::AdmissionSample;
-use crate::transport::wire::PoolSeen;
+use crate::transport::wire::{PoolSeen, WorkerSeen};
 
 /// How often workers and memory are asked for while jobs come.
 const SELDOM: Duration = Duration::from_secs(1);
 /// And how often otherwise: an idle cluster costs nearly nothing.
 const SELDOM_IDLE: Duration = Duration::from_secs(10);
+/// Lanes that are read in one tick, of all queues: some milliseconds. Those of further queues are not told apart.
+const LANE_LOOKS: usize = 4_096;
 
 /// What the task remembers from tick to tick.
 pub(crate) struct Watch {
@@ -38,6 +44,7 @@ pub(crate) struct Watch {
     admission: Arc<Admission>,
     overload: Overload,
     slots: HashMap<Name, f64>,
+    served: HashMap<Name, Served>,
     memory_used: f64,
     memory_bound: Option<f64>,
     asked: Option<Instant>,
@@ -48,12 +55,13 @@ impl Watch {
     /// Over the node's groups.
     pub(crate) fn new(cluster: Arc<Cluster>, admission: Arc<Admission>) -> Self {
         let memory_bound = memory::bound(admission.options.memory_bytes_max);
-        let (overload, slots) = (Overload::default(), HashMap::new());
+        let (overload, slots, served) = (Overload::default(), HashMap::new(), HashMap::new());
         Self {
             cluster,
             admission,
             overload,
             slots,
+            served,
             memory_used: 0.0,
             memory_bound,
             asked: None,
@@ -67,16 +75,19 @@ impl Watch {
         self.asked.is_none_or(|asked| asked.elapsed() >= every)
     }
 
-    /// Takes over which queues live workers serve, and how many jobs each works on at once.
-    pub(crate) fn workers(&mut self, workers: impl Iterator<Item = (Vec<Name>, u32)>) {
+    /// Takes over which queues live workers serve, how many jobs each works on at once, and which it may have.
+    pub(crate) fn workers(&mut self, workers: impl Iterator<Item = WorkerSeen>) {
         self.asked = Some(Instant::now());
         self.admission.rest();
         self.memory_used = ProcessSample::resident().unwrap_or(0.0);
         self.slots.clear();
+        self.served.clear();
         let now = Instant::now();
-        for (queues, capacity) in workers {
+        for WorkerSeen { queues, capacity, labels, project, .. } in workers {
+            let profile = Profile { project, labels };
             for queue in queues {
                 self.admission.serve(&queue, now);
+                self.served.entry(queue.clone()).or_default().add(profile.clone());
                 *self.slots.entry(queue).or_default() += f64::from(capacity);
             }
         }
@@ -111,9 +122,9 @@ impl Watch {
         if let Some(time) = time.filter(|time| *time > 0) {
             self.admission.is_now(time, Instant::now());
         }
-        let mut shut: f64 = 0.0;
+        let (mut shut, mut looks) = (0.0_f64, LANE_LOOKS);
         for (name, queue) in self.admission.watched(Instant::now()) {
-            shut = shut.max(self.look(&name, &queue));
+            shut = shut.max(self.look(&name, &queue, &mut looks));
         }
         self.compare();
         let node = self.node();
@@ -124,14 +135,29 @@ impl Watch {
         self.cluster.groups().iter().filter(|group| group.shared.group != META_GROUP)
     }
 
-    /// Looks at a queue; how much of it is shut.
-    fn look(&self, name: &Name, queue: &Mutex<Queue>) -> f64 {
+    /// The lanes of a queue, all partitions', as long as so many may still be looked at.
+    fn lanes(&self, name: &Name, loads: &[Option<QueueLoad>], looks: &mut usize) -> Option<Vec<QueueLanes>> {
+        let mut all = Vec::new();
+        for (group, _) in self.partitions().zip(loads).filter(|(_, load)| load.is_some_and(|load| load.waits())) {
+            let lanes = view::lanes(&*group.shared.state.read(), name, (*looks).min(LANES_MAX))?;
+            *looks = looks.saturating_sub(lanes.looks);
+            all.push(lanes);
+        }
+        Some(all)
+    }
+
+    /// Looks at a queue; how much of it is shut. Of all queues together, so many lanes may be looked at.
+    fn look(&self, name: &Name, queue: &Mutex<Queue>, looks: &mut usize) -> f64 {
         // Read before the queue is locked: a replica may be busy with an entry.
         let now = Instant::now();
         let loads: Vec<_> = self.partitions().map(|group| view::load(&*group.shared.state.read(), name)).collect();
+        let mut lanes = self.lanes(name, &loads, looks);
+        let served = self.served.get(name).cloned().unwrap_or_default();
+        let held_ms = self.cluster.dispatcher.balance.held_ms(&self.cluster, name).map(|ms| ms as f64);
         let queue = &mut *queue.lock();
         let slots = self.slots.get(name).copied().unwrap_or(0.0);
         let mut look = Look { slots, starts_per_ms_max: f64::INFINITY, tokens: f64::INFINITY, ..Look::default() };
+        look.held_ms = held_ms;
         let is_first = queue.flows.is_empty();
         queue.flows.resize(loads.len(), Flow::default());
         let mut since = Flow::default();
@@ -150,10 +176,14 @@ impl Watch {
             since = since.plus(load.flow.since(*before));
             *before = load.flow;
         }
+        let unmet = lanes.iter_mut().flatten().fold(0.0, |sum, lanes| sum + leave_out(lanes, &served, &mut look.open));
+        let unmet_before = std::mem::replace(&mut queue.unmet, unmet);
+        (queue.lanes, queue.served) = (lanes.and_then(Lanes::of), served);
         look.elapsed_ms = queue.looked.map_or(0.0, |looked| now.duration_since(looked).as_secs_f64() * 1e3);
         look.served = (since.served as f64, since.service_ms as f64, since.service_ms2 as f64);
         if !is_first {
-            (look.arrived, look.ended) = (since.arrived as f64, since.ended as f64);
+            look.arrived = (since.arrived as f64 - (unmet - unmet_before).max(0.0)).max(0.0);
+            look.ended = since.ended as f64;
         }
         queue.coming.retain(|(coming, said)| said.elapsed().as_secs_f64() * 1e3 < coming.in_ms);
         let left = |(coming, said): &(Coming, Instant)| Coming {
@@ -162,7 +192,7 @@ impl Watch {
         };
         look.coming = queue.coming.iter().map(left).collect();
         let counts = std::mem::take(&mut queue.counts);
-        queue.since = [0.0; super::PRIORITIES];
+        queue.since = [0.0; PRIORITIES];
         queue.looked = Some(now);
         let standing = queue.control.tick(&look, &counts);
         let shut = standing.gate.shut();
@@ -219,5 +249,73 @@ impl Watch {
         // What is queued now, and the ticks that it takes to let more in.
         node.drain_ms = fastest_ms + 2.0 * options.tick_ms as f64;
         gate.shut()
+    }
+}
+
+/// Leaves the lanes out whose jobs no live worker may have; how many jobs these are.
+fn leave_out(lanes: &mut QueueLanes, served: &Served, open: &mut [f64; PRIORITIES]) -> f64 {
+    let mut unmet = 0.0;
+    lanes.lanes.retain(|LaneLoad { project, requirements, open: waits, .. }| {
+        let is_met = served.may_have(project, requirements.iter());
+        if !is_met {
+            for (open, waits) in open.iter_mut().zip(waits) {
+                *open = (*open - *waits as f64).max(0.0);
+                unmet += *waits as f64;
+            }
+        }
+        is_met
+    });
+    unmet
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::queue::{Ask, Control, Counts, Verdict};
+    use super::*;
+
+    fn lane(project: &str, gpu: bool, jobs: u64) -> LaneLoad {
+        let requirements = gpu.then(|| ("gpu".to_owned(), "yes".to_owned())).into_iter().collect();
+        let mut open = [0; PRIORITIES];
+        open[4] = jobs;
+        LaneLoad { project: project.into(), key: None, requirements, open }
+    }
+
+    /// What is said of a job with two seconds of time after a minute in which jobs waited that nobody may have.
+    fn judged(is_left_out: bool) -> Verdict {
+        let mut served = Served::default();
+        served.add(Profile::default());
+        let mut control = Control::default();
+        let mut standing = None;
+        for _ in 0..240 {
+            let mut look = Look {
+                elapsed_ms: 250.0,
+                slots: 10.0,
+                leased: 1.0,
+                arrived: 2.0,
+                ended: 2.0,
+                served: (2.0, 200.0, 20_000.0),
+                starts_per_ms_max: f64::INFINITY,
+                tokens: f64::INFINITY,
+                ..Look::default()
+            };
+            look.open[4] = 10_003.0;
+            let lanes = vec![lane("a", true, 10_000), lane("a", false, 3)];
+            let mut lanes = QueueLanes { lanes, weights: BTreeMap::new(), looks: 2 };
+            if is_left_out {
+                assert_eq!(leave_out(&mut lanes, &served, &mut look.open), 10_000.0);
+                assert_eq!((lanes.lanes.len(), look.open[4]), (1, 3.0));
+            }
+            standing = Some(control.tick(&look, &Counts::default()));
+        }
+        let ask = Ask { priority: 4, rung: 0, share: 1.0, ttl_ms: Some(2_000.0) };
+        standing.unwrap().judge(ask, &[0.0; PRIORITIES], 0.0, 0).0
+    }
+
+    #[test]
+    fn jobs_that_no_live_worker_may_have_make_nobody_wait_and_no_worker_look_slow() {
+        assert!(matches!(judged(true), Verdict::Admitted(Some((guess, _))) if guess.is_at_once()));
+        assert!(matches!(judged(false), Verdict::Missed(_)), "as if they were before it");
     }
 }

@@ -22,7 +22,7 @@ use super::breaker::State;
 use super::health::Health;
 use super::quota::Quota;
 use super::rendezvous::{Candidate, slots};
-use super::workers::Workers;
+use super::workers::{self, Workers};
 use crate::cluster::Cluster;
 use crate::config::Balancing;
 use crate::raft::clock::wall;
@@ -129,6 +129,16 @@ impl Balance {
         (state.as_str(), until)
     }
 
+    /// Milliseconds until jobs of a queue are given again, if the breaker of its type of agent is not closed.
+    pub(crate) fn held_ms(&self, cluster: &Cluster, queue: &Name) -> Option<u64> {
+        let now = self.now();
+        match self.health.lock().of_type(&cluster.agent_type(queue), now) {
+            State::Closed => None,
+            State::Open(until) => Some(until.saturating_sub(now)),
+            State::HalfOpen(_) => Some(0),
+        }
+    }
+
     /// Jobs that may be given of a queue, if its type of agent has a bound at present.
     pub(crate) fn gate(&self, cluster: &Cluster, queue: &Name) -> Option<Arc<Quota>> {
         if !self.has_gates.load(Ordering::Acquire) {
@@ -150,19 +160,8 @@ impl Balance {
         let workers = &cluster.dispatcher.workers;
         let roster = workers.roster();
         let others = self.others.lock();
-        let all = || roster.iter().chain(others.values().flat_map(|(_, roster)| roster)).filter(|entry| entry.is_fresh);
-        let mut out: HashMap<&Name, HashSet<&Name>> = HashMap::new();
-        let bad = |entry: &&RosterEntry| health.allows(&entry.worker, now) < u32::MAX;
-        for queue in roster.iter().filter(bad).flat_map(|entry| &entry.queues) {
-            let of_queue = || all().filter(|other| other.queues.contains(queue)).map(|other| &other.worker);
-            out.entry(queue).or_insert_with(|| health.out(of_queue(), now));
-        }
-        let is_out = |entry: &RosterEntry| {
-            let from = |queue| out.get(queue).is_some_and(|out| out.contains(&entry.worker));
-            // Kept out only where every queue that it works for has others.
-            health.allows(&entry.worker, now) < u32::MAX && entry.queues.iter().all(from)
-        };
-        let kept_out: Vec<bool> = roster.iter().map(is_out).collect();
+        let elsewhere = others.values().flat_map(|(_, roster)| roster);
+        let kept_out = kept_out(&roster, roster.iter().chain(elsewhere), health, now);
         for (entry, is_out) in roster.iter().zip(kept_out) {
             let Some(card) = workers.card(&entry.worker) else { continue };
             let opened = card.quota.renew(|used| {
@@ -233,6 +232,11 @@ impl Balance {
                 }
             }
         }
+        for entry in roster.iter().filter(|_| only.is_none()) {
+            if let Some(card) = workers.card(&entry.worker) {
+                card.keep_slots(&entry.queues);
+            }
+        }
     }
 
     /// What time alone changes, and what came from elsewhere.
@@ -292,6 +296,44 @@ impl Balance {
     }
 }
 
+/// Which of the workers here get little or nothing now: those that fare badly, where every queue that they work for has
+/// others that may have all that they may.
+fn kept_out<'a>(
+    here: &'a [RosterEntry],
+    all: impl Iterator<Item = &'a RosterEntry>,
+    health: &Health,
+    now: u64,
+) -> Vec<bool> {
+    let is_bad = |entry: &RosterEntry| health.allows(&entry.worker, now) < u32::MAX;
+    let no_labels = workers::no_labels();
+    let watched: HashSet<&Name> = here.iter().filter(|entry| is_bad(entry)).flat_map(|entry| &entry.queues).collect();
+    if watched.is_empty() {
+        return vec![false; here.len()];
+    }
+    // By queue and project, and by labels; also whatever the labels, for those that have none.
+    let mut groups: HashMap<(&Name, u64, Option<u64>), Vec<&Name>> = HashMap::new();
+    for entry in all.filter(|entry| entry.is_fresh) {
+        for queue in entry.queues.iter().filter(|queue| watched.contains(queue)) {
+            for labels in [Some(entry.labels), None] {
+                groups.entry((queue, entry.project, labels)).or_default().push(&entry.worker);
+            }
+        }
+    }
+    let mut out: HashMap<(&Name, u64, u64), HashSet<&Name>> = HashMap::new();
+    let mut is_out = |entry: &'a RosterEntry, queue: &'a Name| {
+        let RosterEntry { worker, labels, project, .. } = entry;
+        let out = out.entry((queue, *project, *labels)).or_insert_with(|| {
+            // Who has no labels has no job that the others may not have; who is bound to no project, all of them.
+            let labels = (*labels != no_labels).then_some(*labels);
+            let own = groups.get(&(queue, *project, labels)).into_iter().flatten();
+            let of_any = groups.get(&(queue, 0, labels)).filter(|_| *project != 0).into_iter().flatten();
+            health.out(own.chain(of_any).copied(), now)
+        });
+        out.contains(worker)
+    };
+    here.iter().map(|entry| is_bad(entry) && entry.queues.iter().all(|queue| is_out(entry, queue))).collect()
+}
+
 /// The roster of this node for another one that knows the one with this hash.
 pub(crate) fn roster(workers: &Workers, known: u64) -> Response {
     let roster = workers.roster();
@@ -327,4 +369,64 @@ pub(crate) async fn run(cluster: Arc<Cluster>) {
         }
     };
     tokio::join!(look, talk);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        Name::parse("name", text).unwrap()
+    }
+
+    fn entry(worker: &str, labels: u64, project: u64) -> RosterEntry {
+        let queues = vec![name("q")];
+        RosterEntry { worker: name(worker), queues, weight: 1, labels, project, is_fresh: true }
+    }
+
+    /// Health after these failures of workers.
+    fn after(failures: &[(&str, u32)]) -> Health {
+        let mut health = Health::new(&Balancing::default());
+        for (worker, failed) in failures {
+            let ended = LeasesEnded { worker: name(worker), queue: name("q"), done: 0, failed: *failed, other: 0 };
+            health.ended(&ended, &name("type"), 0);
+        }
+        health
+    }
+
+    fn out(health: &Health, here: &[RosterEntry], there: &[RosterEntry]) -> Vec<String> {
+        let kept_out = kept_out(here, here.iter().chain(there), health, 1);
+        here.iter().zip(kept_out).filter(|(_, is_out)| *is_out).map(|(entry, _)| entry.worker.to_string()).collect()
+    }
+
+    const GPU: u64 = 7;
+
+    #[test]
+    fn the_only_one_with_its_labels_or_its_project_gets_its_work_however_it_fares() {
+        let plain = workers::no_labels();
+        let health = after(&[("bad", 9)]);
+        let nobody: [&str; 0] = [];
+        assert_eq!(out(&health, &[entry("bad", GPU, 0), entry("other", plain, 0)], &[]), nobody);
+        assert_eq!(out(&health, &[entry("bad", GPU, 0)], &[entry("other", GPU, 0)]), ["bad"]);
+        assert_eq!(out(&health, &[entry("bad", plain, 0)], &[entry("other", plain, 5)]), nobody);
+        assert_eq!(out(&health, &[entry("bad", plain, 5)], &[entry("other", plain, 0)]), ["bad"]);
+    }
+
+    #[test]
+    fn who_has_no_labels_may_be_kept_out_for_anybody_of_its_project() {
+        let plain = workers::no_labels();
+        let health = after(&[("bad", 9), ("worse", 12)]);
+        assert_eq!(out(&health, &[entry("bad", plain, 0)], &[entry("gpu", GPU, 0)]), ["bad"]);
+        let both = [entry("bad", plain, 0), entry("worse", GPU, 0)];
+        assert_eq!(out(&health, &both, &[]), [""; 0], "of the two it does better, and the other is alone");
+    }
+
+    #[test]
+    fn a_worker_that_two_nodes_know_of_or_that_takes_nothing_stands_in_for_nobody() {
+        let health = after(&[("bad", 9)]);
+        let bad = [entry("bad", GPU, 0)];
+        assert_eq!(out(&health, &bad, &bad.clone()), [""; 0]);
+        let stopped = RosterEntry { is_fresh: false, ..entry("other", GPU, 0) };
+        assert_eq!(out(&health, &bad, &[stopped]), [""; 0]);
+    }
 }

@@ -10,12 +10,15 @@
 //!
 //! It opens when so many leases failed within its window, and no fewer than succeeded: what fails now and then
 //! amid what goes well is no reason to stop. Half-open, it lets a few jobs through and goes by what becomes
-//! of them. One without probes is closed again when its time is over: that is how a worker is set aside.
+//! of them. One without probes is closed again when its time is over: that is how a worker is set aside. So is one
+//! that nobody tries for long: whoever it was about is gone, and would be remembered for good.
 
 /// Parts of the window: what is older than the window is forgotten a part at a time.
 const PARTS: usize = 10;
 /// Workers told apart in one part of the window.
 const WORKERS: usize = 4;
+/// Times that it was open for which a half-open one waits to be tried.
+const UNTRIED: u64 = 10;
 
 /// When a breaker opens, and how it closes again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +96,11 @@ impl Breaker {
         }
         // Probes of which nothing was heard for that long are given up.
         let (out, since) = self.probes;
-        let out = if now >= since.saturating_add(self.rules.open_ms) { 0 } else { out };
+        let given_up = since.saturating_add(self.rules.open_ms);
+        if now >= until.max(given_up).saturating_add(self.rules.open_ms.saturating_mul(UNTRIED)) {
+            return State::Closed;
+        }
+        let out = if now >= given_up { 0 } else { out };
         State::HalfOpen(self.rules.probes.saturating_sub(out))
     }
 
@@ -159,7 +166,7 @@ impl Breaker {
         self.state(now) == State::Closed && self.failures(now) == 0
     }
 
-    /// One without probes is closed by time alone: what was before is over.
+    /// One that is closed by time alone: what was before is over.
     fn settle(&mut self, now: u64) {
         if self.opened.is_some() && self.state(now) == State::Closed {
             self.close();
@@ -269,6 +276,19 @@ mod tests {
         assert_eq!((breaker.allows(59_999), breaker.allows(60_000)), (0, 3));
         breaker.passed(3, 60_000);
         assert_eq!(breaker.allows(60_001), 0);
+    }
+
+    #[test]
+    fn one_that_nobody_tries_for_long_is_as_good_as_new() {
+        let mut breaker = Breaker::new(RULES);
+        failed(&mut breaker, 0..5, 0);
+        assert_eq!((breaker.state(329_999), breaker.is_clean(329_999)), (State::HalfOpen(3), false));
+        assert_eq!((breaker.state(330_000), breaker.is_clean(330_000)), (State::Closed, true));
+        breaker.passed(1, 300_000);
+        assert_eq!(breaker.state(629_999), State::HalfOpen(3), "it was tried, and nothing was heard");
+        assert!(breaker.is_clean(630_000));
+        breaker.record_failure(7, 1, 630_000);
+        assert_eq!(breaker.state(630_000), State::Closed, "it takes five again");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! How workers and types of agents fare, by how leases ended, and whom that keeps from work.
 //!
 //! Each node has a view of its own, of the same facts: every leader tells all nodes how leases ended. Only those
-//! whose leases failed lately are remembered.
+//! whose leases failed lately are remembered; where there are too many of them, those of whom that was heard longest
+//! ago are forgotten, so that names that nobody will use again keep nobody from being watched.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,16 +16,20 @@ use crate::telemetry::events::BreakerChanged;
 
 /// Workers, and types, remembered at a time.
 const REMEMBERED_MAX: usize = 10_000;
+/// How many of them are forgotten at once when there are too many: a look at all is worth more than one.
+const FORGOTTEN: usize = REMEMBERED_MAX / 10;
 
 /// A breaker, and the state that was told last.
 struct Told {
     breaker: Breaker,
     told: &'static str,
+    /// When a failure was heard of last.
+    failed: u64,
 }
 
 impl Told {
     fn new(rules: Rules) -> Self {
-        Self { breaker: Breaker::new(rules), told: State::Closed.as_str() }
+        Self { breaker: Breaker::new(rules), told: State::Closed.as_str(), failed: 0 }
     }
 
     fn record(&mut self, ended: &LeasesEnded, now: u64) {
@@ -32,6 +37,7 @@ impl Told {
             self.breaker.record_success(ended.done, now);
         }
         if ended.failed > 0 {
+            self.failed = now;
             self.breaker.record_failure(stable(ended.worker.as_str()), ended.failed, now);
         }
     }
@@ -51,6 +57,21 @@ impl Told {
 struct Standing {
     aside: Told,
     breaker: Told,
+}
+
+/// Makes room for one more where there are too many: those whose last failure is longest ago go.
+fn make_room<T>(all: &mut HashMap<Name, T>, failed: impl Fn(&T) -> u64) {
+    if all.len() < REMEMBERED_MAX {
+        return;
+    }
+    let mut ages: Vec<u64> = all.values().map(&failed).collect();
+    let (_, latest, _) = ages.select_nth_unstable(FORGOTTEN - 1);
+    let (latest, mut left) = (*latest, FORGOTTEN);
+    all.retain(|_, of| {
+        let goes = left > 0 && failed(of) <= latest;
+        left -= usize::from(goes);
+        !goes
+    });
 }
 
 /// What a node knows of how all fare.
@@ -92,7 +113,8 @@ impl Health {
     /// Leases ended; their queue's jobs are for agents of that type. Whether that changed how anybody stands.
     pub fn ended(&mut self, ended: &LeasesEnded, agent_type: &Name, now: u64) -> bool {
         let is_news = ended.failed > 0;
-        if is_news && self.workers.len() < REMEMBERED_MAX && !self.workers.contains_key(&ended.worker) {
+        if is_news && !self.workers.contains_key(&ended.worker) {
+            make_room(&mut self.workers, |of| of.breaker.failed);
             let standing = Standing { aside: Told::new(self.aside), breaker: Told::new(self.of_worker) };
             self.workers.insert(ended.worker.clone(), standing);
         }
@@ -103,7 +125,8 @@ impl Health {
             changed |= standing.aside.tell("worker_aside", &ended.worker, now);
             changed |= standing.breaker.tell("worker", &ended.worker, now);
         }
-        if is_news && self.types.len() < REMEMBERED_MAX && !self.types.contains_key(agent_type) {
+        if is_news && !self.types.contains_key(agent_type) {
+            make_room(&mut self.types, |of| of.failed);
             self.types.insert(agent_type.clone(), Told::new(self.of_type));
         }
         if let Some(told) = self.types.get_mut(agent_type) {
@@ -180,9 +203,10 @@ impl Health {
     /// more than a share of all, so that what is kept from some is done by others.
     pub fn out<'a>(&self, workers: impl Iterator<Item = &'a Name>, now: u64) -> HashSet<&'a Name> {
         let mut bad = Vec::new();
-        let mut all = 0;
+        // One that moved from node to node is known to both for a while, and is one all the same.
+        let workers: HashSet<&Name> = workers.collect();
+        let all = workers.len();
         for worker in workers {
-            all += 1;
             if self.allows(worker, now) < u32::MAX {
                 let failures = self.workers.get(worker).map_or(0, |of| of.breaker.breaker.failures(now));
                 let is_shut = self.allows(worker, now) == 0;
@@ -259,6 +283,21 @@ mod tests {
     }
 
     #[test]
+    fn a_workers_own_breaker_lets_a_few_jobs_through_and_closes_when_one_goes_well() {
+        let mut health = Health::new(&Balancing { aside_failures: 0, ..Balancing::default() });
+        let state = |health: &Health, now| health.of_worker(&name("a"), now).0;
+        fail(&mut health, "a", 5, 0, 0);
+        assert_eq!((state(&health, 0), health.allows(&name("a"), 29_999)), (State::Open(30_000), 0));
+        health.passed(&name("a"), 2, 30_000);
+        assert_eq!((state(&health, 30_001), health.allows(&name("a"), 30_001)), (State::HalfOpen(1), 1));
+        fail(&mut health, "a", 1, 30_002, 0);
+        assert_eq!(state(&health, 30_002), State::Open(60_002), "it is as bad as it was");
+        health.passed(&name("a"), 1, 60_002);
+        assert!(health.ended(&ended("a", 1, 0), &name("type"), 60_003));
+        assert_eq!((state(&health, 60_003), health.allows(&name("a"), 60_003)), (State::Closed, u32::MAX));
+    }
+
+    #[test]
     fn a_queue_that_mostly_does_well_is_never_stopped() {
         let mut health = Health::new(&Balancing::default());
         for n in 0..1_000 {
@@ -278,9 +317,22 @@ mod tests {
         assert!(!health.is_clean());
         health.tell(100_000);
         assert!(health.is_clean());
-        for n in 0..20_000 {
-            health.ended(&ended(&format!("w-{n}"), 0, 1), &name("type"), 100_000);
+    }
+
+    #[test]
+    fn workers_that_died_and_never_come_back_keep_nobody_from_being_watched_and_are_forgotten() {
+        let mut health = Health::new(&Balancing::default());
+        for n in 0..25_000 {
+            let (worker, agent_type) = (format!("w-{n}"), format!("type-{n}"));
+            health.ended(&ended(&worker, 0, 5), &name(&agent_type), 1_000 + n);
+            health.ended(&ended("other", 0, 1), &name(&agent_type), 1_000 + n);
+            assert!(health.workers.len() <= REMEMBERED_MAX && health.types.len() <= REMEMBERED_MAX);
         }
-        assert!(health.workers.len() <= REMEMBERED_MAX);
+        fail(&mut health, "new", 5, 30_000, 0);
+        assert_eq!(health.of_worker(&name("new"), 30_000).0, State::Open(60_000));
+        assert_eq!(health.of_worker(&name("w-24999"), 30_000).0, State::Open(55_999), "the oldest went");
+        assert_ne!(health.of_type(&name("type-24999"), 30_000), State::Closed);
+        health.tell(1_000_000);
+        assert!(health.is_clean(), "{} workers, {} types", health.workers.len(), health.types.len());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bravo_model::{Name, Time};
@@ -16,7 +16,7 @@ use crate::transport::wire::{RosterEntry, WorkerSeen};
 
 /// A worker that was not heard of for this long is gone.
 const AGE: Duration = Duration::from_secs(60);
-/// One that asked within this time may be counted on to ask again. Short: on its account others may be kept from work,
+/// One whose call ended within this time may be counted on to ask again. Short: on its account others may be kept from work,
 /// which would wait for nobody if it does not come back.
 const FRESH: Duration = Duration::from_secs(2);
 /// Workers remembered at a time; further ones work unseen.
@@ -48,6 +48,10 @@ pub struct Card {
     capacity: AtomicU32,
     weight: AtomicU32,
     joined: Mutex<Instant>,
+    /// Lease calls of it that wait in line.
+    waiting: AtomicU32,
+    /// Its stream takes jobs, or holds some and will take others.
+    takes: AtomicBool,
     /// Jobs that it may be given, by how its leases ended.
     pub quota: Quota,
     /// The slots of sticky keys that look for it, by queue; those of a queue of which nothing is known yet all do.
@@ -63,6 +67,8 @@ impl Card {
             capacity: AtomicU32::new(1),
             weight: AtomicU32::new(1),
             joined: Mutex::new(Instant::now()),
+            waiting: AtomicU32::new(0),
+            takes: AtomicBool::new(false),
             quota: Quota::default(),
             slots: RwLock::default(),
         })
@@ -83,10 +89,34 @@ impl Card {
         self.slots.read().get(queue).copied().unwrap_or(Slots { any: u64::MAX, alike: u64::MAX })
     }
 
+    fn is_waiting(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// Forgets the slots of queues that it does not serve any more.
+    pub(super) fn keep_slots(&self, queues: &[Name]) {
+        if self.slots.read().len() > queues.len() {
+            self.slots.write().retain(|queue, _| queues.contains(queue));
+        }
+    }
+
     pub(super) fn set_slots(&self, queue: &Name, slots: Slots) {
         if self.slots(queue) != slots || !self.slots.read().contains_key(queue) {
             self.slots.write().insert(queue.clone(), slots);
         }
+    }
+}
+
+/// A lease call that waits in line: as long as it does, its worker can be counted on.
+pub struct Waiting<'a> {
+    workers: &'a Workers,
+    card: Arc<Card>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.card.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.workers.heard(&self.card);
     }
 }
 
@@ -133,6 +163,8 @@ impl Workers {
             entry.queues = queues.iter().take(QUEUES_MAX).cloned().collect();
             entry.card.capacity.store(entry.described.capacity.unwrap_or(1), Ordering::Relaxed);
             entry.card.in_flight.store(in_flight, Ordering::Relaxed);
+            // It has given no credit yet.
+            entry.card.takes.store(false, Ordering::Relaxed);
             entry.streams += 1;
             entry.left = false;
             true
@@ -149,9 +181,10 @@ impl Workers {
         }
     }
 
-    /// A worker with a stream got jobs, or ended some.
-    pub fn holds(&self, card: &Card, in_flight: u32) {
+    /// A worker with a stream got jobs, or ended some; whether it takes jobs, now or when it has ended these.
+    pub fn holds(&self, card: &Card, in_flight: u32, takes: bool) {
         card.in_flight.store(in_flight, Ordering::Relaxed);
+        card.takes.store(takes, Ordering::Relaxed);
         self.heard(card);
     }
 
@@ -159,6 +192,12 @@ impl Workers {
     pub fn took(&self, card: &Card, jobs: u32) {
         card.in_flight.fetch_add(jobs, Ordering::Relaxed);
         self.heard(card);
+    }
+
+    /// A worker without a stream stands in line until that is dropped.
+    pub fn waits(&self, card: &Arc<Card>) -> Waiting<'_> {
+        card.waiting.fetch_add(1, Ordering::Relaxed);
+        Waiting { workers: self, card: card.clone() }
     }
 
     /// Leases of a worker ended, as their partition's leader says: what those without a stream have in flight.
@@ -251,7 +290,7 @@ impl Workers {
                 weight: entry.card.weight.load(Ordering::Relaxed),
                 labels: entry.alike.0,
                 project: entry.alike.1,
-                is_fresh: entry.streams > 0 || now.duration_since(entry.heard) < FRESH,
+                is_fresh: entry.is_fresh(now),
             })
             .collect();
         roster.sort_unstable_by(|a, b| a.worker.cmp(&b.worker));
@@ -288,8 +327,20 @@ impl Workers {
 
 impl Entry {
     fn is_there(&self, now: Instant) -> bool {
-        self.streams > 0 || now.duration_since(self.heard) < AGE
+        self.streams > 0 || self.card.is_waiting() || now.duration_since(self.heard) < AGE
     }
+
+    /// Whether it can be counted on to take jobs.
+    fn is_fresh(&self, now: Instant) -> bool {
+        let at_stream = self.streams > 0 && self.card.takes.load(Ordering::Relaxed);
+        let asked_lately = self.streams == 0 && now.duration_since(self.heard) < FRESH;
+        at_stream || self.card.is_waiting() || asked_lately
+    }
+}
+
+/// The hash of no labels.
+pub(super) fn no_labels() -> u64 {
+    alike(&Described::default()).0
 }
 
 fn alike(described: &Described) -> (u64, u64) {
@@ -323,13 +374,55 @@ mod tests {
     #[test]
     fn an_open_stream_is_not_forgotten_and_a_closed_one_leaves_the_roster_at_once() {
         let workers = Workers::default();
-        workers.hello(&name("w"), &[name("q")], 0, Described::default());
+        let card = workers.hello(&name("w"), &[name("q")], 0, Described::default());
+        workers.holds(&card, 0, true);
         let later = Instant::now() + Duration::from_secs(600);
         assert!(workers.roster_at(later)[0].is_fresh);
         let changes = workers.changes();
         workers.bye(&name("w"));
         assert_eq!(workers.roster(), []);
         assert!(workers.changes() > changes);
+    }
+
+    #[test]
+    fn a_worker_that_waits_in_line_can_be_counted_on_for_as_long_as_it_waits() {
+        let workers = Workers::default();
+        let (card, _) = workers.asked(&name("w"), &name("q"), 1, Described::default());
+        let after = |seconds| Instant::now() + Duration::from_secs(seconds);
+        assert!(!workers.roster_at(after(30))[0].is_fresh, "it asked, and went");
+        let (first, second) = (workers.waits(&card), workers.waits(&card));
+        drop(first);
+        assert!(workers.roster_at(after(30))[0].is_fresh);
+        assert!(workers.roster_at(after(600))[0].is_fresh, "however long");
+        let before = Instant::now();
+        drop(second);
+        assert!(workers.roster()[0].is_fresh, "it may ask again at once");
+        assert!(workers.seen.lock()[&name("w")].heard >= before);
+        assert!(!workers.roster_at(after(3))[0].is_fresh);
+    }
+
+    #[test]
+    fn a_stream_that_takes_no_jobs_cannot_be_counted_on() {
+        let workers = Workers::default();
+        let card = workers.hello(&name("w"), &[name("q")], 0, Described::default());
+        let is_fresh = || workers.roster()[0].is_fresh;
+        assert!(!is_fresh(), "it has given no credit");
+        workers.holds(&card, 0, true);
+        assert!(is_fresh());
+        workers.holds(&card, 3, false);
+        assert!(!is_fresh(), "it ends what it has, and stops");
+    }
+
+    #[test]
+    fn the_slots_of_queues_that_a_worker_serves_no_more_are_forgotten() {
+        let card = Card::new(name("w"));
+        for n in 0..1_000 {
+            let queue = name(&format!("q-{n}"));
+            card.set_slots(&queue, Slots { any: 1, alike: 1 });
+            card.keep_slots(&[queue.clone(), name("q-0")]);
+            assert!(card.slots.read().len() <= 2);
+            assert_eq!(card.slots(&queue).any, 1);
+        }
     }
 
     #[test]

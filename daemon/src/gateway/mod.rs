@@ -101,7 +101,7 @@ async fn watch_admission(app: Arc<App>) {
     while !app.drain.is_cancelled() {
         if watch.is_due() {
             let (workers, pools) = tokio::join!(service::workers::list(&app), pools(&app));
-            watch.workers(workers.into_iter().map(|(_, worker)| (worker.queues, worker.capacity)));
+            watch.workers(workers.into_iter().map(|(_, worker)| worker));
             let definitions = app.definitions.get(&app.cluster);
             watch.pools(pools, |queue| definitions.get(queue)?.config.agent_type.clone());
         }

@@ -478,6 +478,8 @@ pub enum Query {
     Coming(u64, u32),
     /// What is known of the next so many slots of so many milliseconds.
     Known(u64, u32),
+    /// Which of these unique keys are held, each of a queue and a project.
+    Claimed(Vec<(bravo_model::Name, bravo_model::Name, String)>),
 }
 
 /// The answer to a [`Query`].
@@ -558,6 +560,8 @@ pub enum Answer {
     Coming(Vec<(bravo_model::Name, u32, u32)>),
     /// To `Known`.
     Known(Box<view::Known>),
+    /// To `Claimed`: one a key, in order.
+    Claimed(Vec<bool>),
 }
 
 /// A workflow with a part of its tasks.

@@ -80,8 +80,10 @@ async fn an_answer_tells_when_the_job_will_start_and_one_that_would_be_late_is_s
     let key = [("idempotency-key", "first")];
     let tight = json!({"queue": "mail", "ttl_ms": 400}).to_string();
     let first = call_at(node, Method::POST, "/api/v1/jobs", &key, tight.clone()).await.ok();
+    let once = json!({"queue": "mail", "ttl_ms": 400, "unique_key": "once", "unique_for_ms": 3_600_000});
+    let only = enqueue(node, once.clone()).await.ok()["jobs"][0]["id"].take();
     fill(node, "mail", 40).await;
-    work(node, "mail", 41).await;
+    work(node, "mail", 42).await;
     let told = until(
         "an estimate",
         || enqueue(node, json!({"queue": "mail", "priority": 9})),
@@ -114,6 +116,12 @@ async fn an_answer_tells_when_the_job_will_start_and_one_that_would_be_late_is_s
     // What was accepted stays, and its repetition gets the first answer though a new job would be shed now.
     let again = call_at(node, Method::POST, "/api/v1/jobs", &key, tight).await.ok();
     assert_eq!(again, first);
+    let held = enqueue(node, once.clone()).await.ok();
+    assert_eq!((&held["jobs"][0]["id"], &held["jobs"][0]["duplicate"]), (&only, &json!(true)), "its key is held");
+    let beside = async |ttl_ms: u64| enqueue(node, json!({"jobs": [once, {"queue": "mail", "ttl_ms": ttl_ms}]})).await;
+    assert_eq!(beside(400).await.code(), "shed", "a new job beside it is judged by itself");
+    let both = beside(3_600_000).await.ok();
+    assert_eq!((&both["jobs"][0]["id"], &both["jobs"][1]["duplicate"]), (&only, &json!(false)));
     let ready = call_at(node, Method::GET, "/api/v1/queues/mail", &[], "").await.ok()["ready"].as_u64().unwrap();
     assert!(ready >= 1_003, "{ready}");
 }

@@ -288,11 +288,16 @@ mod tests {
         let expected = [(1, false), (1, true), (2, false)];
         let state = JobState::Ready;
         assert_eq!(jobs, expected.map(|(seq, duplicate)| Enqueued { seq, state, duplicate }));
+        let is_claimed = |world: &World, project: &str| {
+            crate::view::is_claimed(&world.rows, &job.queue, &crate::testing::name(project), "k")
+        };
+        assert_eq!(["p", "other", "nobody"].map(|project| is_claimed(&world, project)), [true, true, false]);
         assert_eq!(world.lease(1), [1]);
         let Reply::Enqueued(jobs) = world.ask(Command::Enqueue(vec![job.clone()])) else { panic!() };
         assert_eq!(jobs, [Enqueued { seq: 1, state: JobState::Leased, duplicate: true }]);
         world.ack(1).expect("acked");
-        assert_eq!(world.add(|new| *new = job), 3, "the first is final");
+        assert!(!is_claimed(&world, "p"));
+        assert_eq!(world.add(|new| *new = job.clone()), 3, "the first is final");
     }
 
     #[test]

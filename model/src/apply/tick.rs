@@ -83,7 +83,7 @@ impl State<'_> {
 
 #[cfg(test)]
 mod tests {
-    use crate::command::{Command, When};
+    use crate::command::{Ack, Command, Nack, When};
     use crate::testing::World;
     use crate::{JobState, QueueConfig, Reply, limits, view};
 
@@ -98,6 +98,23 @@ mod tests {
         assert_eq!(world.leases(1).jobs[0].attempt, 2);
         world.tick(30_000);
         assert_eq!((world.state(seq), world.job(seq).error), (Some(JobState::Dead), Some("lease_expired".into())));
+    }
+
+    #[test]
+    fn breakers_are_told_how_each_lease_ended_and_a_lost_one_is_a_failure() {
+        let mut world = World::new();
+        let [acked, refused, unseen, cancelled, _lost] = [(); 5].map(|()| world.add(|_| {}));
+        assert_eq!(world.lease(9).len(), 5);
+        let nack = |seq, unseen| {
+            let nack = Nack { seq, token: 1, error: None, retry_in_ms: Some(1_000_000), dead: false, unseen };
+            Command::Nack(vec![nack])
+        };
+        assert_eq!(world.ended(Command::Ack(vec![Ack { seq: acked, token: 1, result: None }])), [[1, 0, 0]]);
+        assert_eq!(world.ended(nack(refused, false)), [[0, 1, 0]]);
+        assert_eq!(world.ended(nack(unseen, true)), [[0, 0, 1]], "it never reached its worker");
+        assert_eq!(world.ended(Command::Cancel(cancelled)), [[0; 3]; 0], "its worker still has it");
+        world.at += 30_000;
+        assert_eq!(world.ended(Command::Tick), [[0, 1, 1]], "nobody wanted the one, and the other was lost");
     }
 
     #[test]

@@ -2,10 +2,10 @@
 //!
 //! ```text
 //!   one job      job, payload, result, why
-//!   one answer   kept
+//!   one answer   kept, is_claimed
 //!   many jobs    list                        (bounded, by seq upwards)
 //!   workflows    opened, workflow, workflow_input, tasks, events, workflows
-//!   queues       queue, queues, load, deliverable, offer
+//!   queues       queue, queues, load, lanes, deliverable, offer
 //!   artifacts    artifact, artifacts, chunks, coded, is_referred, is_whole, lifecycle, lifecycles, moves, put_away,
 //!                shard_refs, stays
 //!   the clock    now, next_due
@@ -18,6 +18,7 @@
 mod access;
 mod artifact;
 mod known;
+mod lanes;
 mod list;
 mod queue;
 mod scaling;
@@ -33,6 +34,7 @@ pub use artifact::{
     shard_refs, stays,
 };
 pub use known::{Coming, Known, known};
+pub use lanes::{LaneLoad, QueueLanes, lanes};
 pub use list::{Page, list};
 pub use queue::{Offer, QueueLoad, QueueView, definition, definitions, deliverable, load, offer, queue, queues};
 pub use scaling::{scaling_memories, scaling_memory, scalings};
@@ -44,9 +46,10 @@ pub use workflow::{TaskView, WorkflowFilter, events, opened, task_id, tasks, wor
 
 use crate::Time;
 use crate::command::{Idempotency, NodeRecord};
+use crate::id::Name;
 use crate::job::{Job, Payload};
 use crate::reply::Reply;
-use crate::row::{self, Kept, Meta};
+use crate::row::{self, Kept, Meta, Unique};
 use crate::table::{self, tag};
 use crate::txn::{Key, Read, Value};
 use crate::workflow::Workflow;
@@ -54,6 +57,14 @@ use crate::workflow::Workflow;
 /// The state's clock.
 pub fn now(rows: &impl Read) -> Time {
     row::read::<Meta>(rows, &table::meta()).map_or(0, |meta| meta.now)
+}
+
+/// Whether a job holds a unique key of a queue: a second one would be answered with it.
+pub fn is_claimed(rows: &impl Read, queue: &Name, project: &Name, key: &str) -> bool {
+    let Some(number) = row::queue_number(rows, queue) else { return false };
+    let hash = table::h16(&[project.as_str(), key]);
+    let unique: Option<Unique> = row::read(rows, &table::by_key(tag::UNIQUE, number, &hash));
+    unique.is_some_and(|unique| unique.until.is_none_or(|until| until > now(rows)))
 }
 
 /// The answer that is kept under an idempotency key; a refusal if another request came with it.

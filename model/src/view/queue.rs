@@ -65,6 +65,13 @@ pub struct QueueLoad {
     pub flow: Flow,
 }
 
+impl QueueLoad {
+    /// Whether any job waits.
+    pub fn waits(&self) -> bool {
+        self.open.iter().any(|open| *open > 0)
+    }
+}
+
 /// The load of a queue that is known here.
 pub fn load(rows: &impl Read, name: &Name) -> Option<QueueLoad> {
     let number = row::queue_number(rows, name)?;

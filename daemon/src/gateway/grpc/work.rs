@@ -176,6 +176,7 @@ impl Session {
                     Ok(None) => {
                         asking = false;
                         self.credit.close();
+                        self.report();
                     }
                     Err(_) => return Err(End::Gone),
                 },
@@ -183,6 +184,7 @@ impl Session {
                 cancels = self.opened.cancels() => self.cancel(cancels).await?,
                 Some((results, ended)) = self.batches.next(), if !self.batches.is_empty() => {
                     self.in_flight = self.in_flight.saturating_sub(ended);
+                    self.report();
                     self.say(Said::Results(results)).await?;
                 }
                 () = self.credit.settled() => self.stand_in_line(),
@@ -218,7 +220,7 @@ impl Session {
             Some(Asked::Hello(_)) => return Err(Refusal::new(Code::InvalidArgument, "hello: only once").into()),
             None => return Err(Refusal::new(Code::InvalidArgument, "a message of a kind that is not known").into()),
         }
-        self.app.cluster.dispatcher.workers.holds(&self.card, self.in_flight);
+        self.report();
         Ok(())
     }
 
@@ -248,6 +250,13 @@ impl Session {
         self.credit.close();
         self.reserve = 0;
         self.farewells.push_back(said);
+        self.report();
+    }
+
+    /// What it has to do, and whether it takes more: now, or when it has done that.
+    fn report(&self) {
+        let takes = !self.credit.is_closed() && (self.reserve > 0 || self.exposed > 0 || self.in_flight > 0);
+        self.app.cluster.dispatcher.workers.holds(&self.card, self.in_flight, takes);
     }
 
     async fn say_farewells(&mut self) -> Result<(), End> {
@@ -312,7 +321,7 @@ impl Session {
         room.send(Ok(proto::WorkResponse { message: Some(message) }));
         self.exposed = self.exposed.saturating_sub(jobs);
         self.in_flight = self.in_flight.saturating_add(jobs);
-        self.app.cluster.dispatcher.workers.holds(&self.card, self.in_flight);
+        self.report();
         self.stand_in_line();
         Ok(())
     }

@@ -24,8 +24,7 @@ use bravo_model::{Code, Command, Envelope, Name, Refusal, Reply};
 use futures_util::future::join_all;
 
 use super::placement::{Part, split};
-use super::quotas;
-use super::{reads, wrong_reply};
+use super::{claimed, quotas, reads, wrong_reply};
 use crate::admission::Admitted;
 use crate::cluster::Repeat;
 use crate::gateway::app::App;
@@ -51,7 +50,11 @@ pub(crate) async fn enqueue(
     let named = jobs.iter().enumerate().map(|(place, job)| (format!("jobs[{place}].queue"), &job.queue));
     app.definitions.refuse_unknown(&app.cluster, named).map_err(|rejection| rejection.refusal)?;
     let Some(key) = &call.key else {
-        let (admitted, began) = (admit(app, &jobs)?, Instant::now());
+        let admitted = match admit(app, &jobs) {
+            Ok(admitted) => admitted,
+            Err(refusal) => claimed::admit(app, call, &jobs, refusal).await?,
+        };
+        let began = Instant::now();
         let answer = anywhere(app, call, jobs).await;
         return answered(app, admitted, began, answer);
     };
@@ -62,7 +65,7 @@ pub(crate) async fn enqueue(
         Ok(admitted) => admitted,
         // A repetition gets the first answer, however much there is to do: those jobs are accepted.
         Err(_) if keyed.is_known().await? => Admitted::default(),
-        Err(refusal) => return Err(refusal),
+        Err(refusal) => claimed::admit(app, call, &jobs, refusal).await?,
     };
     let began = Instant::now();
     let answer = keyed.enqueue(jobs).await;
@@ -93,7 +96,7 @@ fn answered(
 }
 
 /// Whether the jobs may come in: within their projects' quotas, and in time.
-fn admit(app: &App, jobs: &[NewJob]) -> Result<Admitted, Refusal> {
+pub(super) fn admit(app: &App, jobs: &[NewJob]) -> Result<Admitted, Refusal> {
     check_quotas(app, jobs)?;
     app.admission.admit(jobs)
 }
@@ -109,7 +112,7 @@ fn check_quotas(app: &App, jobs: &[NewJob]) -> Result<(), Refusal> {
 }
 
 /// Which jobs go to their queue's home, as it has a limit that counts across it.
-fn is_homed(app: &App) -> impl Fn(&NewJob) -> bool {
+pub(super) fn is_homed(app: &App) -> impl Fn(&NewJob) -> bool {
     let definitions = app.definitions.get(&app.cluster);
     move |job| definitions.get(&job.queue).is_some_and(|definition| definition.config.is_homed())
 }

@@ -92,6 +92,7 @@ async fn wait(
         credit: credit.clone(),
         sink: Sink::Once(sender),
     };
+    let _waiting = app.cluster.dispatcher.workers.waits(card);
     app.cluster.dispatcher.wait(&app.cluster, &lease.queue, waiter);
     tokio::select! {
         biased;

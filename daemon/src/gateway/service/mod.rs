@@ -2,6 +2,7 @@
 
 pub(crate) mod artifacts;
 pub(crate) mod audit;
+mod claimed;
 pub(crate) mod cluster;
 pub(crate) mod definitions;
 pub(crate) mod digest;

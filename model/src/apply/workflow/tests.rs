@@ -438,7 +438,8 @@ fn a_late_end_of_an_earlier_try_does_not_end_the_present_one() {
     let mut world = World::new();
     let seq = world.start(new(vec![with(task("s", &[]), |task| task.timeout_ms = Some(1_000))]));
     let first = world.ids();
-    world.tick(1_000);
+    world.at += 1_000;
+    assert_eq!(world.ended(Command::Tick), [[0, 1, 0]], "its worker failed it, whatever comes of the lease");
     world.ask(Command::RetryWorkflow(seq));
     assert_eq!(world.task_state(seq, "s"), TaskState::Ready);
     world.done(&first[0].0, "\"old\"");
