@@ -38,8 +38,8 @@ pub(crate) async fn start(
 ) -> Result<proto::WorkflowStatusResponse, Rejection> {
     let project = convert::project(&request.project_id)?;
     call.caller.may_write(&project)?;
-    let prepared = match quotas::check(app, &project, 1, 0) {
-        Ok(()) => prepare(app, call, request).await,
+    let prepared = match quotas::take(app, [(&project, quotas::Added { jobs: 1, bytes: 0 })]) {
+        Ok(_) => prepare(app, call, request).await,
         Err(refusal) => Err(refusal.into()),
     };
     let partition = match &call.key {
