@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use bravo_api::Timestamp;
 use bravo_api::json::{QuotaAnswer, QuotaListAnswer};
+use bravo_model::command::Idempotency;
 use bravo_model::quota::{Quota, Usage};
 use bravo_model::{Code, Command, Name, Refusal, Reply};
 
@@ -20,7 +21,7 @@ use crate::gateway::app::App;
 use crate::gateway::call::{Call, hash};
 use crate::gateway::rate::{Charge, Charged, Projects, SharedRate};
 use crate::query;
-use crate::raft::types::META_GROUP;
+use crate::raft::types::{GroupId, META_GROUP};
 use crate::telemetry::events::RateLimited;
 use crate::transport::wire::{Answer, Query};
 
@@ -52,11 +53,13 @@ impl Rates {
     }
 }
 
+/// Whether anything bounds what a project has.
+pub(crate) fn bounds(app: &App, project: &Name) -> bool {
+    app.cluster.group(META_GROUP).is_some_and(|meta| query::quota(&meta.shared, project).is_some())
+}
+
 /// Refuses work that would take a project over its quota; if none is refused, all are charged for it.
-pub(crate) fn take<'a>(
-    app: &App,
-    added: impl IntoIterator<Item = (&'a Name, Added)>,
-) -> Result<Charged, Refusal> {
+pub(crate) fn take<'a>(app: &App, added: impl IntoIterator<Item = (&'a Name, Added)>) -> Result<Charged, Refusal> {
     let Some(meta) = app.cluster.group(META_GROUP) else { return Ok(Charged::default()) };
     let refused = |refusal| {
         RateLimited { limit: "quota" }.emit();
@@ -80,6 +83,35 @@ pub(crate) fn take<'a>(
         });
         let wait_ms = u64::try_from(too_soon.wait.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
         refused(Refusal::retry_after(Code::RateLimited, detail, wait_ms))
+    })
+}
+
+/// The same for one project and a call that may be the repetition of one that was taken: that gets the first answer,
+/// though its project have all it may by now.
+pub(crate) async fn take_unless_known(
+    app: &Arc<App>,
+    call: &Call,
+    added: (&Name, Added),
+    (group, idempotency): (GroupId, Option<&Idempotency>),
+) -> Result<Charged, Refusal> {
+    let refusal = match take(app, [added]) {
+        Ok(charged) => return Ok(charged),
+        Err(refusal) => refusal,
+    };
+    let Some(idempotency) = idempotency.filter(|_| call.key.is_some()) else { return Err(refusal) };
+    match app.cluster.read(group, Query::Kept(*idempotency), call.deadline).await? {
+        Answer::Kept(Some(_)) => Ok(Charged::default()),
+        Answer::Kept(None) => Err(refusal),
+        _ => Err(wrong_answer()),
+    }
+}
+
+/// Gives back what a call was charged that was refused; one of which nobody knows what became of it stays charged.
+pub(crate) fn settle<T>(app: &App, charged: Charged, answer: Result<T, Refusal>) -> Result<T, Refusal> {
+    answer.inspect_err(|refusal| {
+        if refusal.code.http_status() < 500 {
+            app.quota_rates.give_back(charged);
+        }
     })
 }
 
