@@ -9,10 +9,10 @@ use bravo_daemon::cluster::{Cluster, Repeat};
 use bravo_daemon::dispatch::queue::Sink;
 use bravo_daemon::dispatch::workers::Card;
 use bravo_daemon::dispatch::{Credit, Profile, Waiter};
-use bravo_daemon::raft::types::partition_group;
-use bravo_daemon::transport::wire::{Answer, Delivery, Query};
+use bravo_daemon::raft::types::{Member, partition_group};
+use bravo_daemon::transport::wire::{Answer, Delivery, Query, Request, Response};
 use bravo_model::command::{Ack, NewJob};
-use bravo_model::{Command, Envelope, JobState, Name, Payload, Reply};
+use bravo_model::{Code, Command, Envelope, JobState, Name, Payload, Reply};
 use bravo_tests::embedded::Embedded;
 use bytes::Bytes;
 
@@ -60,6 +60,18 @@ async fn a_worker_that_is_bound_to_a_project_gets_its_jobs_alone() {
     let delivery = tokio::time::timeout(Duration::from_secs(10), receiver).await.expect("in time").unwrap();
     assert_eq!(delivery.jobs.iter().map(|(job, _)| job.seq).collect::<Vec<_>>(), [mine]);
     assert_eq!(lease(&worker, "q", 9).await.jobs.len(), 4, "the rest is for those who are not bound");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_asks_to_join_for_itself_and_for_no_other() {
+    let embedded = Embedded::start(1).await.unwrap();
+    let cluster = embedded.cluster(0);
+    let before = cluster.members();
+    match cluster.clone().serve(7, Request::Join(8, Member::default())).await {
+        Response::Refused(refusal) => assert_eq!(refusal.code, Code::PermissionDenied, "{}", refusal.detail),
+        other => panic!("node 7 had node 8 added: {other:?}"),
+    }
+    assert_eq!(cluster.members(), before);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
