@@ -527,8 +527,10 @@ impl Cluster {
     /// Tells the workers whose streams are at this node.
     fn pass_on(&self, cancelled: Vec<Cancelled>) {
         for Cancelled { group, seq, token, worker } in cancelled {
-            let Some(partition) = self.group(group).map(|group| group.shared.partition) else { continue };
-            self.dispatcher.streams.cancel(&worker, Unwanted { job: JobId { partition, seq }, token });
+            let Some(shared) = self.group(group).map(|group| &group.shared) else { continue };
+            let unwanted = Unwanted { job: JobId { partition: shared.partition, seq }, token };
+            let project = || view::job(&*shared.state.read(), seq).map(|job| job.project);
+            self.dispatcher.streams.cancel(&worker, unwanted, project);
         }
     }
 

@@ -164,7 +164,7 @@ impl Balance {
         };
         let kept_out: Vec<bool> = roster.iter().map(is_out).collect();
         for (entry, is_out) in roster.iter().zip(kept_out) {
-            let Some(card) = workers.card(&entry.worker) else { continue };
+            let Some(card) = workers.card(&entry.worker, entry.project) else { continue };
             let opened = card.quota.renew(|used| {
                 health.passed(&entry.worker, used, now);
                 if is_out { health.allows(&entry.worker, now) } else { u32::MAX }
@@ -216,7 +216,7 @@ impl Balance {
         let mut known = std::collections::BTreeSet::new();
         for entry in roster.iter().chain(others.values().flat_map(|(_, roster)| roster)) {
             // One that moved from node to node is known to both for a while.
-            if !known.insert(&entry.worker) {
+            if !known.insert((&entry.worker, entry.project)) {
                 continue;
             }
             for queue in &entry.queues {
@@ -228,7 +228,7 @@ impl Balance {
         }
         for (queue, candidates) in &queues {
             for (candidate, slots) in candidates.iter().zip(slots(queue.as_str(), candidates)) {
-                if let Some(card) = workers.card(&candidate.worker) {
+                if let Some(card) = workers.card(&candidate.worker, candidate.project) {
                     card.set_slots(queue, slots);
                 }
             }
