@@ -11,7 +11,6 @@ use bravo_model::{Code, Command, Envelope, JobId, Name, Refusal, Reply, view};
 use bravo_storage::blob::BlobStore;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use parking_lot::RwLock;
 use tokio::sync::Semaphore;
 
 use crate::blobs::{self, ChunkCache, ChunkCall, Pace};
@@ -21,6 +20,7 @@ use crate::dispatch::hungry::Hungry;
 use crate::dispatch::streams::Unwanted;
 use crate::dispatch::{Dispatcher, balance};
 use crate::events::Feed;
+use crate::members::Members;
 use crate::membership;
 use crate::query;
 use crate::raft::group::Group;
@@ -52,7 +52,7 @@ pub struct Cluster {
     pub name: String,
     groups: Vec<Group>,
     transport: Option<Arc<Transport>>,
-    members: RwLock<BTreeMap<NodeId, Member>>,
+    pub(crate) members: Members,
     /// Waiting workers at this node.
     pub dispatcher: Dispatcher,
     hungry: Hungry,
@@ -120,7 +120,7 @@ impl Cluster {
             name,
             groups,
             transport,
-            members: RwLock::new(members),
+            members: Members::new(members),
             dispatcher: Dispatcher::new(balancing, node),
             hungry: Hungry::default(),
             feed,
@@ -157,18 +157,17 @@ impl Cluster {
 
     /// The members as this node knows them.
     pub fn members(&self) -> BTreeMap<NodeId, Member> {
-        self.members.read().clone()
+        self.members.all()
     }
 
     /// Takes over the members that the meta group has now.
     pub(crate) fn set_members(&self, members: BTreeMap<NodeId, Member>) {
-        *self.members.write() = members;
+        self.members.set(members);
     }
 
     /// Whether the node is a member. A node that joins knows nobody yet and believes the certificates.
     pub fn knows(&self, node: NodeId) -> bool {
-        let members = self.members.read();
-        members.is_empty() || members.contains_key(&node)
+        self.members.knows(node)
     }
 
     /// Proposes a command at the group's leader, wherever it is, until `deadline`.
@@ -244,7 +243,7 @@ impl Cluster {
             return Ok(self.clone().serve(node, request).await);
         }
         let unreachable = || TransportError::Unreachable { node, detail: "it is not a member".into() };
-        let address = self.members.read().get(&node).map(|member| member.peer.clone()).ok_or_else(unreachable)?;
+        let address = self.members.address(node).ok_or_else(unreachable)?;
         let transport = self.transport.as_ref().ok_or_else(unreachable)?;
         transport.peer(node, &address).request(&request).await
     }
@@ -359,6 +358,11 @@ impl Cluster {
                 None => Response::Refused(no_group(group)),
             },
             Request::Hello(node) => Response::Welcome(membership::welcome(&self, node)),
+            // A certificate of the nodes' authority stands for the node that it names and for no other.
+            Request::Join(node, _) if node != from => {
+                let detail = format!("node {from} asks for node {node} to be added; each node joins for itself");
+                Response::Refused(Refusal::new(Code::PermissionDenied, detail))
+            }
             // Boxed, since adding a member calls nodes, this one included.
             Request::Join(node, member) => match Box::pin(self.add_member(node, member)).await {
                 Ok(()) => Response::Done,
@@ -528,8 +532,10 @@ impl Cluster {
     /// Tells the workers whose streams are at this node.
     fn pass_on(&self, cancelled: Vec<Cancelled>) {
         for Cancelled { group, seq, token, worker } in cancelled {
-            let Some(partition) = self.group(group).map(|group| group.shared.partition) else { continue };
-            self.dispatcher.streams.cancel(&worker, Unwanted { job: JobId { partition, seq }, token });
+            let Some(shared) = self.group(group).map(|group| &group.shared) else { continue };
+            let unwanted = Unwanted { job: JobId { partition: shared.partition, seq }, token };
+            let project = || view::job(&*shared.state.read(), seq).map(|job| job.project);
+            self.dispatcher.streams.cancel(&worker, unwanted, project);
         }
     }
 

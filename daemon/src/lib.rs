@@ -16,6 +16,7 @@ pub mod dispatch;
 pub mod events;
 pub mod gateway;
 pub mod keeper;
+mod members;
 pub mod membership;
 pub mod node;
 pub mod query;

@@ -150,22 +150,20 @@ impl Cluster {
         let Some(replica) = self.group(group) else { return u64::MAX };
         match replica.shared.leader() {
             None => u64::MAX,
-            Some(leader) if leader == self.node => 0,
+            Some(leader) if leader == self.node => age_at_leader(replica.quorum_silence(), replica.lease()),
             // What the leader committed is told here a moment after its time is.
-            Some(_) => {
-                let told = replica.shared.clock.silent_for() + COMMIT_HELD_MAX;
-                u64::try_from(told.as_millis()).unwrap_or(u64::MAX)
-            }
+            Some(_) => ms(replica.shared.clock.silent_for() + COMMIT_HELD_MAX),
         }
     }
 
-    /// How long this node has not heard of the group's time, whoever leads it.
+    /// How long this node has not heard of the group's time, whoever leads it; if it leads, as it believes, how long
+    /// it has not heard of a majority.
     pub fn silent_ms(&self, group: GroupId) -> u64 {
         let Some(replica) = self.group(group) else { return u64::MAX };
         if replica.shared.leader() == Some(self.node) {
-            return 0;
+            return ms(replica.quorum_silence());
         }
-        u64::try_from(replica.shared.clock.silent_for().as_millis()).unwrap_or(u64::MAX)
+        ms(replica.shared.clock.silent_for())
     }
 
     /// The group's time, as this node carries it forward.
@@ -183,9 +181,28 @@ impl Cluster {
     }
 }
 
+/// How old a leader's replica may be that a majority answered so long ago: nobody else leads while its lease lasts, and
+/// any other node may have led since.
+fn age_at_leader(quorum_silence: Duration, lease: Duration) -> u64 {
+    if quorum_silence <= lease { 0 } else { ms(quorum_silence) }
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_leader_whom_no_majority_answers_does_not_take_its_replica_for_fresh() {
+        let lease = Duration::from_millis(650);
+        assert_eq!(age_at_leader(Duration::from_millis(200), lease), 0);
+        assert_eq!(age_at_leader(lease, lease), 0);
+        assert_eq!(age_at_leader(Duration::from_millis(651), lease), 651);
+        assert_eq!(age_at_leader(Duration::from_secs(3_600), lease), 3_600_000);
+    }
 
     #[test]
     fn of_a_hundred_reads_as_many_as_configured_go_to_replicas_and_evenly() {

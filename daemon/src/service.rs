@@ -1,6 +1,7 @@
 //! What this node does for its peers.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use anyhow::Context;
 use bravo_model::{Code, Refusal, Time};
@@ -23,6 +24,9 @@ use crate::transport::wire::{self, Control, ControlAnswer, Request, Response, Sn
 
 /// Longest head of a snapshot stream.
 const HEAD_BYTES_MAX: usize = 1 << 20;
+
+/// While the node starts: how often a connection looks for the members to go by.
+const START_LOOK: Duration = Duration::from_secs(1);
 
 /// Peers are served from the moment the socket is bound; the groups follow when they have recovered.
 #[derive(Default)]
@@ -68,6 +72,19 @@ impl PeerService {
 impl Service for PeerService {
     fn knows(&self, peer: NodeId) -> bool {
         self.cluster.get().is_none_or(|cluster| cluster.knows(peer))
+    }
+
+    fn removed(self: Arc<Self>, peer: NodeId) -> BoxFuture<'static, ()> {
+        async move {
+            let cluster = loop {
+                match self.cluster.get() {
+                    Some(cluster) => break cluster,
+                    None => tokio::time::sleep(START_LOOK).await,
+                }
+            };
+            cluster.members.removed(peer).await;
+        }
+        .boxed()
     }
 
     fn control(self: Arc<Self>, _peer: NodeId, call: Control) -> BoxFuture<'static, ControlAnswer> {

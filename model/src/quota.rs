@@ -45,7 +45,8 @@ impl Quota {
         for (what, max, used, more) in
             [("jobs", self.jobs_max, used.jobs, jobs), ("payload bytes", self.bytes_max, used.bytes, bytes)]
         {
-            if let Some(max) = max.filter(|max| used.saturating_add(more) > *max) {
+            // What adds nothing to what is bounded is not refused on its account, though there be too much already.
+            if let Some(max) = max.filter(|max| more > 0 && used.saturating_add(more) > *max) {
                 let detail = format!("project {} has {used} {what} of at most {max}", self.project);
                 return Err(Refusal::retry_after(Code::RateLimited, detail, 1_000));
             }
@@ -67,6 +68,7 @@ mod tests {
         assert!(quota.check(used, 2, 10).is_ok());
         assert_eq!(quota.check(used, 3, 0).map_err(|refusal| refusal.code), Err(Code::RateLimited));
         assert_eq!(quota.check(used, 1, 11).map_err(|refusal| refusal.code), Err(Code::RateLimited));
+        assert!(quota.check(Usage { jobs: 8, bytes: 900 }, 2, 0).is_ok(), "what adds no bytes needs no room for them");
         let free = Quota { jobs_max: None, bytes_max: None, ..quota };
         assert!(free.check(Usage { jobs: u64::MAX, bytes: u64::MAX }, 1, 1).is_ok());
     }

@@ -9,10 +9,10 @@ use bravo_daemon::cluster::{Cluster, Repeat};
 use bravo_daemon::dispatch::queue::Sink;
 use bravo_daemon::dispatch::workers::Card;
 use bravo_daemon::dispatch::{Credit, Profile, Waiter};
-use bravo_daemon::raft::types::partition_group;
-use bravo_daemon::transport::wire::{Answer, Delivery, Query};
+use bravo_daemon::raft::types::{META_GROUP, Member, partition_group};
+use bravo_daemon::transport::wire::{Answer, Delivery, Query, Request, Response};
 use bravo_model::command::{Ack, NewJob};
-use bravo_model::{Command, Envelope, JobState, Name, Payload, Reply};
+use bravo_model::{Code, Command, Envelope, JobState, Name, Payload, Reply};
 use bravo_tests::embedded::Embedded;
 use bytes::Bytes;
 
@@ -60,6 +60,56 @@ async fn a_worker_that_is_bound_to_a_project_gets_its_jobs_alone() {
     let delivery = tokio::time::timeout(Duration::from_secs(10), receiver).await.expect("in time").unwrap();
     assert_eq!(delivery.jobs.iter().map(|(job, _)| job.seq).collect::<Vec<_>>(), [mine]);
     assert_eq!(lease(&worker, "q", 9).await.jobs.len(), 4, "the rest is for those who are not bound");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_asks_to_join_for_itself_and_for_no_other() {
+    let embedded = Embedded::start(1).await.unwrap();
+    let cluster = embedded.cluster(0);
+    let before = cluster.members();
+    match cluster.clone().serve(7, Request::Join(8, Member::default())).await {
+        Response::Refused(refusal) => assert_eq!(refusal.code, Code::PermissionDenied, "{}", refusal.detail),
+        other => panic!("node 7 had node 8 added: {other:?}"),
+    }
+    assert_eq!(cluster.members(), before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_removed_while_it_runs_is_heard_by_nobody() {
+    let embedded = Embedded::start(3).await.unwrap();
+    let (stays, goes) = (embedded.cluster(0), embedded.cluster(2));
+    assert!(matches!(goes.call(stays.node, Request::Workers).await, Ok(Response::Workers(_))));
+    stays.remove_member(goes.node).await.unwrap();
+    // Each node learns by itself who is a member.
+    let until = soon();
+    loop {
+        match goes.call(stays.node, Request::Workers).await {
+            Ok(Response::Workers(_)) => assert!(Instant::now() < until, "it is still answered"),
+            Ok(Response::Refused(refusal)) => break assert_eq!(refusal.code, Code::PermissionDenied),
+            Ok(other) => panic!("an answer of another kind: {other:?}"),
+            Err(_) => {}
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    enqueue(&stays, 0, vec![job("q", "1")]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_lost_its_majority_knows_that_it_is_out_of_touch() {
+    let mut embedded = Embedded::start(3).await.unwrap();
+    let leads = |index: &usize| embedded.cluster(*index).leads(META_GROUP);
+    let leader = (0..3).find(leads).expect("somebody leads");
+    let cluster = embedded.cluster(leader);
+    assert_eq!(cluster.staleness_ms(META_GROUP), 0);
+    for other in (0..3).filter(|index| *index != leader) {
+        embedded.stop_node(other).await;
+    }
+    let until = soon();
+    while cluster.silent_ms(META_GROUP) < 2_000 || cluster.staleness_ms(META_GROUP) < 2_000 {
+        assert!(Instant::now() < until, "it takes itself for up to date");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(cluster.leads(META_GROUP), "as far as it knows");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -163,7 +163,7 @@ impl Balance {
         let elsewhere = others.values().flat_map(|(_, roster)| roster);
         let kept_out = kept_out(&roster, roster.iter().chain(elsewhere), health, now);
         for (entry, is_out) in roster.iter().zip(kept_out) {
-            let Some(card) = workers.card(&entry.worker) else { continue };
+            let Some(card) = workers.card(&entry.worker, entry.project) else { continue };
             let opened = card.quota.renew(|used| {
                 health.passed(&entry.worker, used, now);
                 if is_out { health.allows(&entry.worker, now) } else { u32::MAX }
@@ -215,7 +215,7 @@ impl Balance {
         let mut known = std::collections::BTreeSet::new();
         for entry in roster.iter().chain(others.values().flat_map(|(_, roster)| roster)) {
             // One that moved from node to node is known to both for a while.
-            if !known.insert(&entry.worker) {
+            if !known.insert((&entry.worker, entry.project)) {
                 continue;
             }
             for queue in &entry.queues {
@@ -227,13 +227,13 @@ impl Balance {
         }
         for (queue, candidates) in &queues {
             for (candidate, slots) in candidates.iter().zip(slots(queue.as_str(), candidates)) {
-                if let Some(card) = workers.card(&candidate.worker) {
+                if let Some(card) = workers.card(&candidate.worker, candidate.project) {
                     card.set_slots(queue, slots);
                 }
             }
         }
         for entry in roster.iter().filter(|_| only.is_none()) {
-            if let Some(card) = workers.card(&entry.worker) {
+            if let Some(card) = workers.card(&entry.worker, entry.project) {
                 card.keep_slots(&entry.queues);
             }
         }

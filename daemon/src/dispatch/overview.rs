@@ -22,11 +22,13 @@ pub(crate) async fn workers(cluster: &Arc<Cluster>) -> Vec<(NodeId, WorkerSeen)>
             _ => Vec::new(),
         }
     });
-    let mut latest: BTreeMap<Name, (NodeId, WorkerSeen)> = BTreeMap::new();
+    let mut latest: BTreeMap<(Name, Option<Name>), (NodeId, WorkerSeen)> = BTreeMap::new();
     for (node, worker) in join_all(asks).await.into_iter().flatten() {
         let newer = |known: &(NodeId, WorkerSeen)| known.1.last_heartbeat < worker.last_heartbeat;
-        if latest.get(&worker.worker).is_none_or(newer) {
-            latest.insert(worker.worker.clone(), (node, worker));
+        // Workers of different projects may have one name.
+        let key = (worker.worker.clone(), worker.project.clone());
+        if latest.get(&key).is_none_or(newer) {
+            latest.insert(key, (node, worker));
         }
     }
     latest.into_values().collect()

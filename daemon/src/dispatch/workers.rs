@@ -1,4 +1,7 @@
 //! Workers that were seen at this node lately, and the card of each: what delivery goes by.
+//!
+//! A worker is known by its name and the project that it is bound to: what another project's worker of the same name
+//! says of itself is not said of this one.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -137,9 +140,46 @@ struct Entry {
 /// The registry.
 #[derive(Default)]
 pub struct Workers {
-    seen: Mutex<HashMap<Name, Entry>>,
+    seen: Mutex<Seen>,
     /// Grows when somebody comes, goes or becomes another.
     changes: AtomicU64,
+}
+
+/// All that were seen.
+#[derive(Default)]
+struct Seen {
+    /// By name: one for each project that has a worker of that name.
+    by_name: HashMap<Name, Vec<Entry>>,
+    count: usize,
+}
+
+impl Seen {
+    fn of(&mut self, worker: &Name) -> &mut [Entry] {
+        self.by_name.get_mut(worker).map_or(&mut [], Vec::as_mut_slice)
+    }
+
+    fn of_card(&mut self, card: &Card) -> Option<&mut Entry> {
+        self.of(&card.worker).iter_mut().find(|entry| std::ptr::eq(&*entry.card, card))
+    }
+
+    fn find(&self, worker: &Name, project: Option<&Name>) -> Option<usize> {
+        self.by_name.get(worker)?.iter().position(|entry| entry.described.project.as_ref() == project)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Entry> {
+        self.by_name.values().flatten()
+    }
+
+    /// Forgets those who are gone; whether there were any.
+    fn sweep(&mut self, now: Instant) -> bool {
+        let before = self.count;
+        self.by_name.retain(|_, entries| {
+            entries.retain(|entry| entry.is_there(now));
+            !entries.is_empty()
+        });
+        self.count = self.by_name.values().map(Vec::len).sum();
+        self.count != before
+    }
 }
 
 impl Workers {
@@ -173,8 +213,8 @@ impl Workers {
     }
 
     /// A worker's stream was closed.
-    pub fn bye(&self, worker: &Name) {
-        if let Some(entry) = self.seen.lock().get_mut(worker) {
+    pub fn bye(&self, card: &Card) {
+        if let Some(entry) = self.seen.lock().of_card(card) {
             entry.streams = entry.streams.saturating_sub(1);
             entry.left = entry.streams == 0;
             self.changes.fetch_add(1, Ordering::Relaxed);
@@ -200,16 +240,17 @@ impl Workers {
         Waiting { workers: self, card: card.clone() }
     }
 
-    /// Leases of a worker ended, as their partition's leader says: what those without a stream have in flight.
+    /// Leases of a worker ended, as their partition's leader says: what those without a stream have in flight. Whose
+    /// they were is not said: where projects have workers of one name, it counts for each.
     pub fn ended(&self, worker: &Name, jobs: u32) {
-        if let Some(entry) = self.seen.lock().get(worker).filter(|entry| entry.streams == 0) {
+        for entry in self.seen.lock().of(worker).iter().filter(|entry| entry.streams == 0) {
             let less = |held: u32| Some(held.saturating_sub(jobs));
             let _ = entry.card.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
         }
     }
 
     fn heard(&self, card: &Card) {
-        if let Some(entry) = self.seen.lock().get_mut(&card.worker) {
+        if let Some(entry) = self.seen.lock().of_card(card) {
             entry.heard = Instant::now();
             entry.heard_at = wall();
         }
@@ -218,23 +259,32 @@ impl Workers {
     fn entry(&self, worker: &Name, described: Described, change: impl FnOnce(&mut Entry) -> bool) -> (Arc<Card>, bool) {
         let now = Instant::now();
         let mut seen = self.seen.lock();
-        if seen.len() >= WORKERS_MAX && !seen.contains_key(worker) {
-            seen.retain(|_, entry| entry.is_there(now));
-            if seen.len() >= WORKERS_MAX {
+        let seen = &mut *seen;
+        let mut place = seen.find(worker, described.project.as_ref());
+        if place.is_none() && seen.count >= WORKERS_MAX {
+            seen.sweep(now);
+            if seen.count >= WORKERS_MAX {
                 return (Card::new(worker.clone()), false);
             }
         }
-        let is_new = !seen.contains_key(worker);
-        let entry = seen.entry(worker.clone()).or_insert_with(|| Entry {
-            card: Card::new(worker.clone()),
-            described: Described::default(),
-            alike: alike(&Described::default()),
-            queues: Vec::new(),
-            streams: 0,
-            left: false,
-            heard: now,
-            heard_at: 0,
-        });
+        let is_new = place.is_none();
+        let entries = seen.by_name.entry(worker.clone()).or_default();
+        let place = *place.get_or_insert(entries.len());
+        if is_new {
+            seen.count += 1;
+            let described = Described { project: described.project.clone(), ..Described::default() };
+            entries.push(Entry {
+                card: Card::new(worker.clone()),
+                alike: alike(&described),
+                described,
+                queues: Vec::new(),
+                streams: 0,
+                left: false,
+                heard: now,
+                heard_at: 0,
+            });
+        }
+        let entry = &mut entries[place];
         if !entry.is_there(now) {
             entry.queues.clear();
             entry.card.in_flight.store(0, Ordering::Relaxed);
@@ -262,11 +312,13 @@ impl Workers {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.seen.lock().len()
+        self.seen.lock().count
     }
 
-    pub(super) fn card(&self, worker: &Name) -> Option<Arc<Card>> {
-        self.seen.lock().get(worker).map(|entry| entry.card.clone())
+    /// The card of a worker of a project, whose hash is that of the roster.
+    pub(super) fn card(&self, worker: &Name, project: u64) -> Option<Arc<Card>> {
+        let mut seen = self.seen.lock();
+        seen.of(worker).iter().find(|entry| entry.alike.1 == project).map(|entry| entry.card.clone())
     }
 
     /// What other nodes are told of those that are here, by name.
@@ -276,16 +328,14 @@ impl Workers {
 
     fn roster_at(&self, now: Instant) -> Vec<RosterEntry> {
         let mut seen = self.seen.lock();
-        let before = seen.len();
-        seen.retain(|_, entry| entry.is_there(now));
-        if seen.len() != before {
+        if seen.sweep(now) {
             self.changes.fetch_add(1, Ordering::Relaxed);
         }
         let mut roster: Vec<RosterEntry> = seen
-            .iter()
-            .filter(|(_, entry)| !entry.left)
-            .map(|(worker, entry)| RosterEntry {
-                worker: worker.clone(),
+            .all()
+            .filter(|entry| !entry.left)
+            .map(|entry| RosterEntry {
+                worker: entry.card.worker.clone(),
                 queues: entry.queues.clone(),
                 weight: entry.card.weight.load(Ordering::Relaxed),
                 labels: entry.alike.0,
@@ -293,7 +343,7 @@ impl Workers {
                 is_fresh: entry.is_fresh(now),
             })
             .collect();
-        roster.sort_unstable_by(|a, b| a.worker.cmp(&b.worker));
+        roster.sort_unstable_by(|a, b| (&a.worker, a.project).cmp(&(&b.worker, b.project)));
         roster
     }
 
@@ -301,13 +351,13 @@ impl Workers {
     pub fn list(&self) -> Vec<WorkerSeen> {
         let now = Instant::now();
         let mut seen = self.seen.lock();
-        seen.retain(|_, entry| entry.is_there(now));
+        seen.sweep(now);
         // Who has taken its leave is no agent that is there, however lately it was.
         let mut list: Vec<WorkerSeen> = seen
-            .iter()
-            .filter(|(_, entry)| !entry.left)
-            .map(|(worker, entry)| WorkerSeen {
-                worker: worker.clone(),
+            .all()
+            .filter(|entry| !entry.left)
+            .map(|entry| WorkerSeen {
+                worker: entry.card.worker.clone(),
                 agent_type: entry.described.agent_type.clone(),
                 queues: entry.queues.clone(),
                 capacity: entry.card.capacity.load(Ordering::Relaxed),
@@ -320,7 +370,7 @@ impl Workers {
                 set_aside_until: None,
             })
             .collect();
-        list.sort_unstable_by(|a, b| a.worker.cmp(&b.worker));
+        list.sort_unstable_by(|a, b| (&a.worker, &a.project).cmp(&(&b.worker, &b.project)));
         list
     }
 }
@@ -379,7 +429,7 @@ mod tests {
         let later = Instant::now() + Duration::from_secs(600);
         assert!(workers.roster_at(later)[0].is_fresh);
         let changes = workers.changes();
-        workers.bye(&name("w"));
+        workers.bye(&card);
         assert_eq!(workers.roster(), []);
         assert!(workers.changes() > changes);
     }
@@ -397,7 +447,7 @@ mod tests {
         let before = Instant::now();
         drop(second);
         assert!(workers.roster()[0].is_fresh, "it may ask again at once");
-        assert!(workers.seen.lock()[&name("w")].heard >= before);
+        assert!(workers.seen.lock().of(&name("w"))[0].heard >= before);
         assert!(!workers.roster_at(after(3))[0].is_fresh);
     }
 
@@ -423,6 +473,32 @@ mod tests {
             assert!(card.slots.read().len() <= 2);
             assert_eq!(card.slots(&queue).any, 1);
         }
+    }
+
+    #[test]
+    fn workers_of_different_projects_with_one_name_do_not_speak_for_each_other() {
+        let workers = Workers::default();
+        let of = |project: &str, label: &str| Described {
+            project: Some(name(project)),
+            labels: BTreeMap::from([("is".to_owned(), label.to_owned())]),
+            capacity: Some(1),
+            ..Described::default()
+        };
+        let first = workers.hello(&name("w1"), &[name("q")], 0, of("a", "mine"));
+        let second = workers.hello(&name("w1"), &[name("other")], 5, of("b", "yours"));
+        workers.asked(&name("w1"), &name("q"), 1, Described::default());
+        let seen = |list: &[WorkerSeen]| -> Vec<(Option<String>, usize, u32)> {
+            let of = |one: &WorkerSeen| (one.labels.get("is").cloned(), one.queues.len(), one.in_flight);
+            list.iter().map(of).collect()
+        };
+        let all = [(None, 1, 0), (Some("mine".to_owned()), 1, 0), (Some("yours".to_owned()), 1, 5)];
+        assert_eq!(seen(&workers.list()), all);
+        assert_eq!(workers.len(), 3);
+        let hash = |project: &str| stable(project);
+        assert!(workers.card(&name("w1"), hash("a")).is_some_and(|card| Arc::ptr_eq(&card, &first)));
+        assert!(workers.card(&name("w1"), hash("b")).is_some_and(|card| Arc::ptr_eq(&card, &second)));
+        workers.bye(&second);
+        assert_eq!(seen(&workers.list()), all[..2], "one left, and only that one");
     }
 
     #[test]

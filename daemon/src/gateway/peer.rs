@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use bravo_model::Name;
 use bravo_model::key::Roles;
+use bravo_model::{Name, Time};
 
 /// The other end of the connection that a request came by.
 #[derive(Clone, Copy, Debug)]
@@ -21,4 +21,6 @@ pub(crate) struct ClientCertificate {
     pub(crate) roles: Roles,
     /// Its own name.
     pub(crate) name: String,
+    /// When it expires.
+    pub(crate) until: Time,
 }

@@ -112,5 +112,8 @@ fn identity(cert: &CertificateDer<'_>) -> Option<ClientCertificate> {
         GeneralName::URI(uri) => ClientName::parse(uri),
         _ => None,
     })?;
-    Some(ClientCertificate { project: client.project, roles: client.roles, name: client.name })
+    // Good to the end of the second that it names.
+    let until = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or_default().saturating_mul(1_000);
+    let until = until.saturating_add(999);
+    Some(ClientCertificate { project: client.project, roles: client.roles, name: client.name, until })
 }

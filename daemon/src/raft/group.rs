@@ -10,7 +10,7 @@ use bravo_storage::cache::PayloadCache;
 use bravo_storage::log::GroupLog;
 use bravo_storage::state::{EngineError, Frozen, Place, StateStore};
 use openraft::async_runtime::watch::WatchReceiver;
-use openraft::{LinearizerOption, Raft, ReadPolicy};
+use openraft::{Instant as _, LinearizerOption, Raft, ReadPolicy};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -320,9 +320,28 @@ impl Group {
 
     /// What openraft says of the group now: a copy, since two borrows at once, with a new state waiting to be
     /// written between them, would wait for ever, and the whole node with them.
-    #[expect(clippy::disallowed_methods, reason = "the one borrow, over when the copy is made")]
     pub(crate) fn metrics(&self) -> openraft::RaftMetrics<TypeConfig> {
-        self.raft.metrics().borrow_watched().clone()
+        self.look(Clone::clone)
+    }
+
+    /// As the leader: how long ago a majority answered last. A voter that is alone is its own majority.
+    pub(crate) fn quorum_silence(&self) -> Duration {
+        self.look(|metrics| {
+            let is_alone = metrics.membership_config.membership().voter_ids().count() <= 1;
+            let acked = metrics.last_quorum_acked.as_ref().filter(|_| !is_alone);
+            // Before its first answer from a majority, no node takes itself for the leader.
+            acked.map_or(Duration::ZERO, |at| at.elapsed())
+        })
+    }
+
+    /// How long after a majority's answer no other node comes to lead.
+    pub(crate) fn lease(&self) -> Duration {
+        Duration::from_millis(self.raft.config().election_timeout_max)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the one borrow, over when what is looked for is found")]
+    fn look<T>(&self, at: impl FnOnce(&openraft::RaftMetrics<TypeConfig>) -> T) -> T {
+        at(&self.raft.metrics().borrow_watched())
     }
 
     /// Proposes an encoded envelope; this node must lead.

@@ -32,6 +32,8 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 pub trait Service: Send + Sync + 'static {
     /// Whether this node may talk to us.
     fn knows(&self, peer: NodeId) -> bool;
+    /// Ready when a node that might talk to us may not any more.
+    fn removed(self: Arc<Self>, peer: NodeId) -> BoxFuture<'static, ()>;
     /// A vote, heartbeat or transfer.
     fn control(self: Arc<Self>, peer: NodeId, call: Control) -> BoxFuture<'static, ControlAnswer>;
     /// Forwarded work.
@@ -63,8 +65,20 @@ pub(super) async fn serve_connection(incoming: Incoming, service: Arc<dyn Servic
             return;
         }
     };
-    while let Ok((send, receive)) = connection.accept_bi().await {
-        tasks.spawn(serve_stream(peer, send, receive, service.clone()));
+    // Streams are let in when they are opened: with the connection, those of a node that is removed end as well.
+    let mut removed = service.clone().removed(peer);
+    loop {
+        tokio::select! {
+            stream = connection.accept_bi() => {
+                let Ok((send, receive)) = stream else { return };
+                tasks.spawn(serve_stream(peer, send, receive, service.clone()));
+            }
+            () = &mut removed => {
+                tracing::info!(peer, "closed the connection of a node that is no member any more");
+                connection.close(3u32.into(), b"not a member any more");
+                return;
+            }
+        }
     }
 }
 

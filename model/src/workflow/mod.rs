@@ -14,9 +14,10 @@
 //! whatever follows from the end of a task is part of the command that ended it.
 //!
 //! [`definition`] is what is asked for, [`check`] tells what is wrong with it, [`expression`] builds
-//! inputs, and [`row`] is what is kept. What commands do is in `apply::workflow`.
+//! inputs, [`cost`] tells how many jobs come of it, and [`row`] is what is kept. What commands do is in `apply::workflow`.
 
 pub mod check;
+pub mod cost;
 pub mod definition;
 pub mod expression;
 pub(crate) mod packed;

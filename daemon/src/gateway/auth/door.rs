@@ -23,6 +23,7 @@ use crate::cluster::{Cluster, Repeat};
 use crate::config;
 use crate::gateway::peer::ClientCertificate;
 use crate::query;
+use crate::raft::clock::wall;
 use crate::raft::types::META_GROUP;
 use crate::telemetry::events::KeyUsesLost;
 use crate::transport::wire::{Answer, Query};
@@ -78,7 +79,7 @@ impl Door {
     ) -> Result<Found<'a>, Refusal> {
         let Some(presented) = presented(headers) else {
             if let Some(certificate) = extensions.get::<ClientCertificate>() {
-                return Ok(Found::Caller(certified(certificate)));
+                return certified(certificate, wall()).map(Found::Caller);
             }
             if self.required {
                 let detail = "an API key is required (Authorization: Bearer KEY), or a client certificate";
@@ -94,10 +95,7 @@ impl Door {
             let admin = || Caller { actor: format!("key:{id}").into(), key: Some(id.clone()), ..Caller::anybody() };
             return if text.is(hash) { Ok(Found::Caller(admin())) } else { Err(unknown()) };
         }
-        if cluster.silent_ms(META_GROUP) > STALE_MS_MAX {
-            let detail = "this node has not heard of the cluster for too long to know which keys hold";
-            return Err(Refusal::retry_after(Code::NoLeader, detail, 1_000));
-        }
+        in_touch(cluster.silent_ms(META_GROUP))?;
         match cluster.group(META_GROUP).and_then(|meta| query::key(&meta.shared, &id)) {
             Some(key) => self.holder(cluster, &text, key).map(Found::Caller),
             None => Ok(Found::New(NewKey { text, id })),
@@ -133,15 +131,18 @@ impl Door {
         }
         self.note_use(&key, now);
         let ApiKey { id, project, roles, .. } = key;
-        Ok(Caller { actor: format!("key:{id}").into(), project, roles, key: Some(id) })
+        Ok(Caller { actor: format!("key:{id}").into(), project, roles, key: Some(id), until: None })
     }
 
-    /// Whether what a stream was opened with still holds, as this node knows: it outlives the check at its start.
+    /// Whether what a stream or a long call was opened with still holds, as this node knows: they outlive the check at
+    /// their start.
     pub(crate) fn holds(&self, cluster: &Cluster, caller: &Caller) -> Result<(), Refusal> {
+        in_time(caller.until, wall())?;
         let Some(id) = caller.key.as_ref().filter(|id| self.admin.as_ref().is_none_or(|(admin, _)| admin != *id))
         else {
             return Ok(());
         };
+        in_touch(cluster.silent_ms(META_GROUP))?;
         let now = cluster.now(META_GROUP);
         let key = cluster.group(META_GROUP).and_then(|meta| query::key(&meta.shared, id));
         match key.filter(|key| key.expires_at.is_none_or(|end| end > now)) {
@@ -181,10 +182,28 @@ impl Door {
     }
 }
 
-/// Whom a certificate names, which the client CA signed.
-fn certified(certificate: &ClientCertificate) -> Caller {
-    let ClientCertificate { project, roles, name } = certificate.clone();
-    Caller { actor: format!("cert:{name}").into(), project, roles, key: None }
+/// Whom a certificate names, which the client CA signed: a connection may outlive it.
+fn certified(certificate: &ClientCertificate, now: Time) -> Result<Caller, Refusal> {
+    let ClientCertificate { project, roles, name, until } = certificate.clone();
+    in_time(Some(until), now)?;
+    Ok(Caller { actor: format!("cert:{name}").into(), project, roles, key: None, until: Some(until) })
+}
+
+/// Refuses what a certificate was for until before now.
+fn in_time(until: Option<Time>, now: Time) -> Result<(), Refusal> {
+    match until {
+        Some(until) if until < now => Err(Refusal::new(Code::Unauthenticated, "this client certificate has expired")),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses to say which keys hold after a silence in which some may have been revoked.
+fn in_touch(silent_ms: u64) -> Result<(), Refusal> {
+    if silent_ms <= STALE_MS_MAX {
+        return Ok(());
+    }
+    let detail = "this node has not heard of the cluster for too long to know which keys hold";
+    Err(Refusal::retry_after(Code::NoLeader, detail, 1_000))
 }
 
 /// The key that came with a request; `Some(None)`: something came that is none.
@@ -218,6 +237,23 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(name, value.parse().unwrap());
         headers
+    }
+
+    #[test]
+    fn a_certificate_holds_until_it_expires_and_not_for_as_long_as_its_connection() {
+        let certificate =
+            ClientCertificate { project: None, roles: bravo_model::key::Roles::ADMIN, name: "ci".into(), until: 5_000 };
+        let caller = certified(&certificate, 5_000).unwrap();
+        assert_eq!((&*caller.actor, caller.until), ("cert:ci", Some(5_000)));
+        assert_eq!(certified(&certificate, 5_001).unwrap_err().code, Code::Unauthenticated);
+        assert_eq!(in_time(caller.until, 5_001).unwrap_err().code, Code::Unauthenticated, "a stream ends too");
+        assert!(in_time(None, u64::MAX).is_ok(), "what comes with a key ends when the key does");
+    }
+
+    #[test]
+    fn a_node_that_is_out_of_touch_does_not_say_which_keys_hold() {
+        assert!(in_touch(STALE_MS_MAX).is_ok());
+        assert_eq!(in_touch(STALE_MS_MAX + 1).unwrap_err().code, Code::NoLeader);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bravo_model::key::Roles;
-use bravo_model::{Code, Name, Refusal};
+use bravo_model::{Code, Name, Refusal, Time};
 
 pub(crate) use audit::Audit;
 pub(crate) use door::{Door, Found};
@@ -37,12 +37,14 @@ pub(crate) struct Caller {
     pub(crate) roles: Roles,
     /// The id of the key that it came with.
     pub(crate) key: Option<Name>,
+    /// When the certificate expires that it came with, by the wall clock.
+    pub(crate) until: Option<Time>,
 }
 
 impl Caller {
     /// Where nobody needs to say who they are, anybody may do anything.
     pub(crate) fn anybody() -> Self {
-        Self { actor: ANONYMOUS.into(), project: None, roles: Roles::ADMIN, key: None }
+        Self { actor: ANONYMOUS.into(), project: None, roles: Roles::ADMIN, key: None, until: None }
     }
 
     /// Under what its requests are counted, if it said who it is.

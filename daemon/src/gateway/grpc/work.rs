@@ -133,7 +133,7 @@ impl Session {
         Self {
             lines: worker.queues.iter().map(|queue| (queue.clone(), Arc::default())).collect(),
             in_flight: worker.in_flight,
-            opened: app.cluster.dispatcher.streams.open(id),
+            opened: app.cluster.dispatcher.streams.open(id, call.caller.project.as_ref()),
             card,
             profile: Arc::new(profile),
             app,
@@ -155,7 +155,7 @@ impl Session {
         if let Err(End::Refused(refusal)) = self.serve(asks).await {
             let _ = tokio::time::timeout(UNREAD_MAX, self.out.send(Err(status_of(refusal)))).await;
         }
-        self.app.cluster.dispatcher.workers.bye(&self.worker.id);
+        self.app.cluster.dispatcher.workers.bye(&self.card);
         // What was leased for it and not sent goes to others.
         self.credit.close();
         self.deliveries.close();

@@ -11,6 +11,7 @@
 mod address;
 mod keys;
 mod limiter;
+mod projects;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use ipnet::IpNet;
 use address::Proxies;
 pub(crate) use address::{Source, within};
 use limiter::{Limiter, Rate, Standing};
+pub(crate) use projects::{Charge, Charged, Projects, SharedRate};
 
 use super::peer::Peer;
 use crate::config::RateLimits;

@@ -24,12 +24,14 @@ use bravo_model::{Code, Command, Envelope, Name, Refusal, Reply};
 use futures_util::future::join_all;
 
 use super::placement::{Part, split};
-use super::{claimed, quotas, reads, wrong_reply};
+use super::quotas::{self, Added};
+use super::{claimed, reads, wrong_reply};
 use crate::admission::Admitted;
 use crate::cluster::Repeat;
 use crate::gateway::app::App;
 use crate::gateway::call::Call;
 use crate::gateway::depth;
+use crate::gateway::rate::Charged;
 use crate::raft::types::partition_group;
 use crate::routing;
 use crate::transport::wire::{Answer, Query};
@@ -97,18 +99,20 @@ fn answered(
 
 /// Whether the jobs may come in: within their projects' quotas, and in time.
 pub(super) fn admit(app: &App, jobs: &[NewJob]) -> Result<Admitted, Refusal> {
-    check_quotas(app, jobs)?;
-    app.admission.admit(jobs)
+    let charged = take_quotas(app, jobs)?;
+    // What is turned away costs its projects nothing.
+    app.admission.admit(jobs).inspect_err(|_| app.quota_rates.give_back(charged))
 }
 
 /// Each project's share of the call is held against its quota.
-fn check_quotas(app: &App, jobs: &[NewJob]) -> Result<(), Refusal> {
-    let mut shares: BTreeMap<&Name, (usize, usize)> = BTreeMap::new();
+fn take_quotas(app: &App, jobs: &[NewJob]) -> Result<Charged, Refusal> {
+    let mut shares: BTreeMap<&Name, Added> = BTreeMap::new();
     for job in jobs {
-        let share = shares.entry(&job.project).or_default();
-        *share = (share.0 + 1, share.1 + job.payload.bytes.len());
+        let Added { jobs, bytes } = shares.entry(&job.project).or_default();
+        *jobs += 1;
+        *bytes += job.payload.bytes.len() as u64;
     }
-    shares.into_iter().try_for_each(|(project, (jobs, bytes))| quotas::check(app, project, jobs, bytes))
+    quotas::take(app, shares)
 }
 
 /// Which jobs go to their queue's home, as it has a limit that counts across it.

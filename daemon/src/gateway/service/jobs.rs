@@ -6,6 +6,7 @@ use bravo_api::convert::{self, reads::Freshness};
 use bravo_api::proto;
 use bravo_model::{Code, Command, JobId, JobState, Name, Refusal, Reply};
 
+use super::quotas::{self, Added};
 use super::reads::{Kind, read as read_group, read_shared, wrong_answer};
 use super::wrong_reply;
 use crate::cluster::Repeat;
@@ -67,9 +68,14 @@ pub(crate) async fn cancel(app: &Arc<App>, call: &Call, id: JobId) -> Result<pro
     change(app, call, id, Command::Cancel(id.seq)).await
 }
 
-/// Puts a dead or cancelled job back.
+/// Puts a dead or cancelled job back: it counts for its project's quota like one that is new, but for its bytes, which
+/// it has all along.
 pub(crate) async fn retry(app: &Arc<App>, call: &Call, id: JobId) -> Result<proto::JobStateResponse, Refusal> {
-    change(app, call, id, Command::Retry(id.seq)).await
+    let project = Name::parse("project_id", &read(app, call, id, Freshness::Linearizable).await?.project_id)?;
+    let (group, idempotency) = (group(app, id)?, call.idempotency("", hash(&[]), ""));
+    let added = (&project, Added { jobs: 1, bytes: 0 });
+    let charged = quotas::take_unless_known(app, call, added, (group, idempotency.as_ref())).await?;
+    quotas::settle(app, charged, change(app, call, id, Command::Retry(id.seq)).await)
 }
 
 async fn change(app: &Arc<App>, call: &Call, id: JobId, command: Command) -> Result<proto::JobStateResponse, Refusal> {

@@ -9,7 +9,7 @@ use bravo_model::key::{ApiKey, NewKey, Roles};
 use bravo_model::{Code, Command, Name, Refusal, Reply, limits};
 
 use super::reads::wrong_answer;
-use super::spread::spread;
+use super::spread::{spread, spread_surely};
 use super::wrong_reply;
 use crate::cluster::Repeat;
 use crate::gateway::app::App;
@@ -83,7 +83,8 @@ pub(crate) async fn list(app: &Arc<App>, call: &Call, query: ListKeysQuery) -> R
     Ok(KeyListAnswer { keys: keys.into_iter().map(KeyAnswer::from).collect(), next_cursor, as_of })
 }
 
-/// Revokes a key: when this is answered, no node that can be reached takes it any more.
+/// Revokes a key: when this is answered, no node that could be reached and answered within two seconds takes it any more,
+/// and the others will not for longer than they may be out of touch with the cluster.
 pub(crate) async fn revoke(app: &Arc<App>, call: &Call, id: &str) -> Result<(), Refusal> {
     let id = Name::parse("id", id).map_err(|_| no_key(id))?;
     call.names(&id);
@@ -93,7 +94,7 @@ pub(crate) async fn revoke(app: &Arc<App>, call: &Call, id: &str) -> Result<(), 
         Reply::Done => {}
         other => return Err(wrong_reply(&other)),
     }
-    spread(app, Query::Key(id), |answer| matches!(answer, Answer::Keys(found) if found.is_empty())).await;
+    spread_surely(app, Query::Key(id), |answer| matches!(answer, Answer::Keys(found) if found.is_empty())).await;
     Ok(())
 }
 

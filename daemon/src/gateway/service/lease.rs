@@ -57,6 +57,8 @@ pub(crate) async fn lease(app: &Arc<App>, call: &Call, wanted: LeaseCall) -> Res
     let Some(first) = first else { return Ok(Vec::new()) };
     let partition = first.partition;
     held.add(first);
+    // The call may have waited for long: what it holds is given back if its key has ended meanwhile.
+    app.door.holds(&app.cluster, &call.caller)?;
     let left = lease.max.saturating_sub(u32::try_from(held.len()).unwrap_or(u32::MAX));
     if left > 0
         && let Ok(more) = sweep(&app.cluster, &card, Lease { max: left, ..lease }, Some(partition)).await

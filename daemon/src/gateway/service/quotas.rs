@@ -3,17 +3,15 @@
 //! What a project has is the sum of what this node's replicas count, so that nothing is asked of other nodes. A replica
 //! is a moment behind its leader: a project can pass a bound by what is taken in within that moment.
 
-use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bravo_api::Timestamp;
 use bravo_api::json::{QuotaAnswer, QuotaListAnswer};
+use bravo_model::command::Idempotency;
 use bravo_model::quota::{Quota, Usage};
 use bravo_model::{Code, Command, Name, Refusal, Reply};
-use governor::clock::{Clock, DefaultClock};
-use governor::{DefaultDirectRateLimiter, RateLimiter};
-use parking_lot::Mutex;
 
 use super::reads::wrong_answer;
 use super::spread::spread;
@@ -21,66 +19,100 @@ use super::wrong_reply;
 use crate::cluster::Repeat;
 use crate::gateway::app::App;
 use crate::gateway::call::{Call, hash};
+use crate::gateway::rate::{Charge, Charged, Projects, SharedRate};
 use crate::query;
-use crate::raft::types::META_GROUP;
+use crate::raft::types::{GroupId, META_GROUP};
 use crate::telemetry::events::RateLimited;
 use crate::transport::wire::{Answer, Query};
 
-/// The rates of projects that have one; as many as have quotas at most.
-#[derive(Default)]
-pub(crate) struct Rates(Mutex<HashMap<Name, (Share, Arc<DefaultDirectRateLimiter>)>>);
-
-/// This node's part of a project's rate.
-#[derive(Clone, Copy, PartialEq)]
-struct Share {
-    version: u64,
-    per_second: NonZeroU32,
+/// What a call adds to a project.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Added {
+    /// Jobs.
+    pub(crate) jobs: u64,
+    /// Their payloads' bytes.
+    pub(crate) bytes: u64,
 }
 
-impl Rates {
-    fn of(&self, project: &Name, share: Share) -> Arc<DefaultDirectRateLimiter> {
-        let mut all = self.0.lock();
-        match all.get(project) {
-            Some((known, limiter)) if *known == share => limiter.clone(),
-            _ => {
-                if all.len() as u64 >= bravo_model::limits::QUOTAS_MAX {
-                    all.clear();
-                }
-                let limiter = Arc::new(RateLimiter::direct(governor::Quota::per_second(share.per_second)));
-                all.insert(project.clone(), (share, limiter.clone()));
-                limiter
-            }
-        }
+/// The rates of projects, and when this node began to keep them.
+pub(crate) struct Rates {
+    began: Instant,
+    projects: Projects,
+}
+
+impl Default for Rates {
+    fn default() -> Self {
+        Self { began: Instant::now(), projects: Projects::default() }
     }
 }
 
-/// Refuses work that would take its project over its quota.
-pub(crate) fn check(app: &App, project: &Name, jobs: usize, bytes: usize) -> Result<(), Refusal> {
-    let Some(quota) = app.cluster.group(META_GROUP).and_then(|meta| query::quota(&meta.shared, project)) else {
-        return Ok(());
-    };
+impl Rates {
+    /// Gives back what a call was charged that was refused after all.
+    pub(crate) fn give_back(&self, charged: Charged) {
+        self.projects.give_back(charged);
+    }
+}
+
+/// Whether anything bounds what a project has.
+pub(crate) fn bounds(app: &App, project: &Name) -> bool {
+    app.cluster.group(META_GROUP).is_some_and(|meta| query::quota(&meta.shared, project).is_some())
+}
+
+/// Refuses work that would take a project over its quota; if none is refused, all are charged for it.
+pub(crate) fn take<'a>(app: &App, added: impl IntoIterator<Item = (&'a Name, Added)>) -> Result<Charged, Refusal> {
+    let Some(meta) = app.cluster.group(META_GROUP) else { return Ok(Charged::default()) };
     let refused = |refusal| {
         RateLimited { limit: "quota" }.emit();
         refusal
     };
-    if quota.jobs_max.is_some() || quota.bytes_max.is_some() {
-        quota.check(usage(app, project), jobs as u64, bytes as u64).map_err(refused)?;
+    let nodes = u32::try_from(app.cluster.members().len()).unwrap_or(u32::MAX);
+    let mut charges = Vec::new();
+    for (project, Added { jobs, bytes }) in added {
+        let Some(quota) = query::quota(&meta.shared, project) else { continue };
+        if quota.jobs_max.is_some() || quota.bytes_max.is_some() {
+            quota.check(usage(app, project), jobs, bytes).map_err(refused)?;
+        }
+        if let Some(per_second) = quota.jobs_per_second.and_then(NonZeroU32::new) {
+            charges.push(Charge { project, rate: SharedRate { version: quota.version, per_second, nodes }, jobs });
+        }
     }
-    let Some(rate) = quota.jobs_per_second else { return Ok(()) };
-    let nodes = u32::try_from(app.cluster.members().len().max(1)).unwrap_or(u32::MAX);
-    let per_second = NonZeroU32::new(rate.div_ceil(nodes)).unwrap_or(NonZeroU32::MIN);
-    let limiter = app.quota_rates.of(project, Share { version: quota.version, per_second });
-    // More at once than a second's worth pass as a second's worth, or they never would.
-    let jobs = u32::try_from(jobs).unwrap_or(u32::MAX).min(per_second.get());
-    let Some(jobs) = NonZeroU32::new(jobs) else { return Ok(()) };
-    let wait_ms = match limiter.check_n(jobs) {
-        Ok(Ok(())) => return Ok(()),
-        Ok(Err(until)) => until.wait_time_from(DefaultClock::default().now()).as_millis(),
-        Err(_) => 1_000,
+    app.quota_rates.projects.take(&charges, app.quota_rates.began.elapsed()).map_err(|too_soon| {
+        let which = charges.get(too_soon.charge);
+        let detail = which.map_or_else(String::new, |Charge { project, rate, .. }| {
+            format!("project {project} may have {} jobs taken in a second", rate.per_second)
+        });
+        let wait_ms = u64::try_from(too_soon.wait.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
+        refused(Refusal::retry_after(Code::RateLimited, detail, wait_ms))
+    })
+}
+
+/// The same for one project and a call that may be the repetition of one that was taken: that gets the first answer,
+/// though its project have all it may by now.
+pub(crate) async fn take_unless_known(
+    app: &Arc<App>,
+    call: &Call,
+    added: (&Name, Added),
+    (group, idempotency): (GroupId, Option<&Idempotency>),
+) -> Result<Charged, Refusal> {
+    let refusal = match take(app, [added]) {
+        Ok(charged) => return Ok(charged),
+        Err(refusal) => refusal,
     };
-    let detail = format!("project {project} may have {rate} jobs taken in a second");
-    let wait_ms = u64::try_from(wait_ms).unwrap_or(u64::MAX).saturating_add(1);
-    Err(refused(Refusal::retry_after(Code::RateLimited, detail, wait_ms)))
+    let Some(idempotency) = idempotency.filter(|_| call.key.is_some()) else { return Err(refusal) };
+    match app.cluster.read(group, Query::Kept(*idempotency), call.deadline).await? {
+        Answer::Kept(Some(_)) => Ok(Charged::default()),
+        Answer::Kept(None) => Err(refusal),
+        _ => Err(wrong_answer()),
+    }
+}
+
+/// Gives back what a call was charged that was refused; one of which nobody knows what became of it stays charged.
+pub(crate) fn settle<T>(app: &App, charged: Charged, answer: Result<T, Refusal>) -> Result<T, Refusal> {
+    answer.inspect_err(|refusal| {
+        if refusal.code.http_status() < 500 {
+            app.quota_rates.give_back(charged);
+        }
+    })
 }
 
 /// What a project has, as this node's replicas count it.

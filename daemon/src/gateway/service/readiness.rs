@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use openraft::Instant as _;
 use serde::Serialize;
 
 use crate::gateway::app::App;
@@ -56,13 +55,8 @@ fn judge(app: &App, group: &Group) -> Option<Waiting> {
     if app.cluster.staleness_ms(id) > SILENCE_MS_MAX {
         return because("nothing was heard of the leader lately");
     }
-    let metrics = group.metrics();
-    let committed = metrics.cluster_committed.map_or(0, |id| id.index);
-    // A voter that is alone is its own majority, and asks nobody.
-    if group.shared.is_leader()
-        && group.voters().len() > 1
-        && metrics.last_quorum_acked.as_ref().is_some_and(|at| at.elapsed() > QUORUM_SILENCE_MAX)
-    {
+    let committed = group.metrics().cluster_committed.map_or(0, |id| id.index);
+    if group.shared.is_leader() && group.quorum_silence() > QUORUM_SILENCE_MAX {
         return because("no majority answers");
     }
     if group.shared.applied() + BEHIND_MAX < committed {

@@ -10,14 +10,14 @@ use bravo_api::workflow as definition;
 use bravo_api::{FieldError, Rejection, proto};
 use bravo_model::command::{AddTasks, Idempotency, When};
 use bravo_model::view::WorkflowFilter;
-use bravo_model::workflow::{NewWorkflow, Plan, TemplateRef, WorkflowId};
+use bravo_model::workflow::{NewTask, NewWorkflow, Plan, TemplateRef, Workflow, WorkflowId, cost};
 use bravo_model::{Code, Command, Envelope, JobId, Name, Refusal, Reply, limits};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use serde_json::Value;
 
 use super::list::{Cursor, merge};
-use super::quotas;
+use super::quotas::{self, Added};
 use super::reads::{Kind, earlier, or_stale, read as read_group, read_shared, wrong_answer};
 use super::templates::{blocking, parts, ready};
 use super::wrong_reply;
@@ -25,6 +25,7 @@ use crate::cluster::Repeat;
 use crate::gateway::app::App;
 use crate::gateway::call::{Call, hash};
 use crate::gateway::depth;
+use crate::gateway::rate::Charged;
 use crate::raft::types::{GroupId, META_GROUP, partition_group};
 use crate::routing;
 use crate::transport::wire::{Answer, EventsRead, Query, WorkflowRead};
@@ -38,9 +39,9 @@ pub(crate) async fn start(
 ) -> Result<proto::WorkflowStatusResponse, Rejection> {
     let project = convert::project(&request.project_id)?;
     call.caller.may_write(&project)?;
-    let prepared = match quotas::check(app, &project, 1, 0) {
-        Ok(()) => prepare(app, call, request).await,
-        Err(refusal) => Err(refusal.into()),
+    let prepared = match prepare(app, call, request).await {
+        Ok(new) => charged(app, new).await.map_err(Into::into),
+        Err(rejection) => Err(rejection),
     };
     let partition = match &call.key {
         Some(key) => routing::key_home(project.as_str(), key.text(), app.cluster.partitions()),
@@ -49,8 +50,8 @@ pub(crate) async fn start(
     let digest = if call.key.is_some() { digest() } else { [0; 16] };
     let idempotency = call.remembered(project.as_str(), digest);
     let group = partition_group(partition);
-    let new = match prepared {
-        Ok(new) => new,
+    let (charged, new) = match prepared {
+        Ok(prepared) => prepared,
         // A repetition gets the first answer, though its template may have gone since, or its project have all it may.
         Err(refused)
             if call.key.is_some() && [Code::InvalidArgument, Code::RateLimited].contains(&refused.refusal.code) =>
@@ -60,8 +61,25 @@ pub(crate) async fn start(
         Err(refused) => return Err(refused),
     };
     let envelope = call.envelope(Some(idempotency), Command::StartWorkflow(Box::new(new)));
-    let reply = app.cluster.propose(group, &envelope, Repeat::Safe, call.deadline).await?;
-    Ok(status_of(partition, &reply)?)
+    let reply = app.cluster.propose(group, &envelope, Repeat::Safe, call.deadline).await;
+    Ok(status_of(partition, &quotas::settle(app, charged, reply)?)?)
+}
+
+/// Charges a workflow's project for what comes of it.
+async fn charged(app: &App, new: NewWorkflow) -> Result<(Charged, NewWorkflow), Refusal> {
+    let NewWorkflow { project, input, plan, .. } = &new;
+    let jobs = jobs_of(app, project, &plan.tasks, input.clone()).await?;
+    let added = Added { jobs, bytes: input.len() as u64 };
+    Ok((quotas::take(app, [(project, added)])?, new))
+}
+
+/// Jobs that come of tasks, if their project has a quota: else nobody asks.
+async fn jobs_of(app: &App, project: &Name, tasks: &[NewTask], input: Bytes) -> Result<u64, Refusal> {
+    if !quotas::bounds(app, project) {
+        return Ok(0);
+    }
+    let tasks = tasks.to_vec();
+    blocking(move || cost::jobs(&tasks, &input)).await
 }
 
 /// What a start under this key was answered first; none if there was none.
@@ -251,17 +269,19 @@ pub(crate) async fn list(
 
 /// Cancels a workflow; workers that hold jobs of it are told.
 pub(crate) async fn cancel(app: &Arc<App>, call: &Call, id: WorkflowId) -> Changed {
-    change(app, call, id, Command::CancelWorkflow(id.seq), Repeat::Safe).await
+    change(app, call, id, Command::CancelWorkflow(id.seq), Repeat::Safe, None).await
 }
 
 /// Pauses a workflow, or lets it go on.
 pub(crate) async fn pause(app: &Arc<App>, call: &Call, id: WorkflowId, paused: bool) -> Changed {
-    change(app, call, id, Command::PauseWorkflow { seq: id.seq, paused }, Repeat::Safe).await
+    change(app, call, id, Command::PauseWorkflow { seq: id.seq, paused }, Repeat::Safe, None).await
 }
 
-/// Goes on with a failed or cancelled workflow.
+/// Goes on with a failed or cancelled workflow: what is left of it is held against its project's quota.
 pub(crate) async fn retry(app: &Arc<App>, call: &Call, id: WorkflowId) -> Changed {
-    change(app, call, id, Command::RetryWorkflow(id.seq), Repeat::Never).await
+    let (workflow, _) = record(app, call, id).await?;
+    let added = Some((&workflow.project, Added { jobs: workflow.open.into(), bytes: 0 }));
+    change(app, call, id, Command::RetryWorkflow(id.seq), Repeat::Never, added).await
 }
 
 /// Tells a workflow something.
@@ -271,20 +291,33 @@ pub(crate) async fn signal(app: &Arc<App>, call: &Call, id: WorkflowId, name: St
     if serde_json::from_slice::<serde::de::IgnoredAny>(&payload).is_err() {
         return Err(Refusal::new(Code::InvalidArgument, "body: a signal carries JSON"));
     }
-    change(app, call, id, Command::Signal { seq: id.seq, name, payload }, Repeat::Never).await
+    change(app, call, id, Command::Signal { seq: id.seq, name, payload }, Repeat::Never, None).await
 }
 
 type Changed = Result<proto::WorkflowStatusResponse, Refusal>;
 
-async fn change(app: &Arc<App>, call: &Call, id: WorkflowId, command: Command, repeat: Repeat) -> Changed {
+/// Has a workflow changed, if its project may have what that adds.
+async fn change(
+    app: &Arc<App>,
+    call: &Call,
+    id: WorkflowId,
+    command: Command,
+    repeat: Repeat,
+    added: Option<(&Name, Added)>,
+) -> Changed {
     let body = hash(&[&Envelope::plain(command.clone()).encode()]);
     let idempotency = match repeat {
         Repeat::Safe => call.idempotency(&id.to_string(), body, ""),
         Repeat::Never => Some(call.remembered(&id.to_string(), body)),
     };
+    let group = group(app, id)?;
+    let charged = match added {
+        Some(added) => quotas::take_unless_known(app, call, added, (group, idempotency.as_ref())).await?,
+        None => Charged::default(),
+    };
     let envelope = call.envelope(idempotency, command);
-    let reply = app.cluster.propose(group(app, id)?, &envelope, repeat, call.deadline).await?;
-    status_of(id.partition, &reply)
+    let reply = app.cluster.propose(group, &envelope, repeat, call.deadline).await;
+    status_of(id.partition, &quotas::settle(app, charged, reply)?)
 }
 
 /// Adds tasks to a workflow under the lease of one of its running tasks.
@@ -310,17 +343,21 @@ pub(crate) async fn add_tasks(
         "" => None,
         text => Some(Name::parse("task_id", text)?),
     };
-    must_be_seen(app, call, id).await?;
+    let (workflow, input) = record(app, call, id).await?;
     let answer = read_group(app, call, group(app, id)?, Query::TaskIds(id.seq), Freshness::Linearizable).await?;
     let Answer::TaskIds(known) = answer else { return Err(wrong_answer().into()) };
     let known: BTreeSet<String> = known.ok_or_else(|| no_workflow(id))?.into_iter().map(String::from).collect();
     let parts = parts(app, call, &request.tasks).await?;
     let tasks = RawJson(request.tasks);
-    let tasks = blocking(move || definition::added(&tasks, &parts, &known)).await??;
+    let there = known.clone();
+    let tasks = blocking(move || definition::added(&tasks, &parts, &there)).await??;
     app.definitions.refuse_unknown(&app.cluster, definition::queues(&tasks, None).into_iter())?;
+    // Adding the same tasks again changes nothing, and costs nothing.
+    let new: Vec<NewTask> = tasks.iter().filter(|task| !known.contains(task.id.as_str())).cloned().collect();
+    let project = workflow.project;
+    let added = Added { jobs: jobs_of(app, &project, &new, input).await?, bytes: 0 };
     let add = AddTasks { seq: id.seq, job, task, token: request.lease_token, tasks };
-    // Adding the same tasks again changes nothing.
-    Ok(change(app, call, id, Command::AddTasks(Box::new(add)), Repeat::Safe).await?)
+    Ok(change(app, call, id, Command::AddTasks(Box::new(add)), Repeat::Safe, Some((&project, added))).await?)
 }
 
 /// Events of a workflow after a number, as this node's replica has them; none: there is no such workflow here.
@@ -333,13 +370,15 @@ pub(crate) async fn events_here(app: &App, id: WorkflowId, after: u32) -> Result
 
 /// For a caller who is bound to a project, another one's workflow is not there.
 async fn must_be_seen(app: &Arc<App>, call: &Call, id: WorkflowId) -> Result<(), Refusal> {
-    if call.caller.project.is_none() {
-        return Ok(());
-    }
+    if call.caller.project.is_none() { Ok(()) } else { record(app, call, id).await.map(drop) }
+}
+
+/// A workflow without its tasks, and its input.
+async fn record(app: &Arc<App>, call: &Call, id: WorkflowId) -> Result<(Workflow, Bytes), Refusal> {
     // From a task on that no workflow has: without any.
     let query = Query::Workflow(id.seq, u32::MAX);
     match read_group(app, call, group(app, id)?, query, Freshness::Linearizable).await? {
-        Answer::Workflow(Some(found)) if call.caller.sees(&found.workflow.project) => Ok(()),
+        Answer::Workflow(Some(found)) if call.caller.sees(&found.workflow.project) => Ok((found.workflow, found.input)),
         Answer::Workflow(_) => Err(no_workflow(id)),
         _ => Err(wrong_answer()),
     }

@@ -1,4 +1,4 @@
-//! Certificates that change while peers are connected.
+//! Certificates and members that change while peers are connected.
 
 use bravo_api::certs;
 use bytes::Bytes;
@@ -6,6 +6,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use quinn::RecvStream;
+use tokio::sync::Notify;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::*;
@@ -13,12 +14,17 @@ use crate::raft::types::GroupId;
 use crate::raft::types::alias::{AppendRequest, StreamAppendResult};
 use crate::transport::wire::{Control, ControlAnswer};
 
-/// A node that is only there to be connected to.
-struct Deaf;
+/// A node that is only there to be connected to, until the other one is removed.
+#[derive(Default)]
+struct Deaf(Notify);
 
 impl Service for Deaf {
     fn knows(&self, _: NodeId) -> bool {
         true
+    }
+
+    fn removed(self: Arc<Self>, _: NodeId) -> BoxFuture<'static, ()> {
+        async move { self.0.notified().await }.boxed()
     }
 
     fn control(self: Arc<Self>, _: NodeId, _: Control) -> BoxFuture<'static, ControlAnswer> {
@@ -61,7 +67,7 @@ async fn new_connections_use_new_certificates_and_those_that_are_open_go_on() {
     let (server, client) = (Transport::bind(local, &old[0]).unwrap(), Transport::bind(local, &old[1]).unwrap());
     let address = server.endpoint.local_addr().unwrap().to_string();
     let tasks = Tasks::default();
-    tasks.spawn(server.clone().serve(Arc::new(Deaf), tasks.clone()));
+    tasks.spawn(server.clone().serve(Arc::new(Deaf::default()), tasks.clone()));
     let peer = client.peer(1, &address);
     let open = peer.connection().await.unwrap();
 
@@ -74,5 +80,27 @@ async fn new_connections_use_new_certificates_and_those_that_are_open_go_on() {
     assert!(stranger().connection().await.is_ok());
     open.close(0_u32.into(), b"again");
     assert!(peer.connection().await.is_ok(), "a handle from before dials with what is new");
+    tasks.stop().await;
+}
+
+#[tokio::test]
+async fn a_node_that_is_removed_loses_the_streams_that_it_had_open() {
+    let certificates = certificates();
+    let local: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    let (server, client) =
+        (Transport::bind(local, &certificates[0]).unwrap(), Transport::bind(local, &certificates[1]).unwrap());
+    let address = server.endpoint.local_addr().unwrap().to_string();
+    let (tasks, deaf) = (Tasks::default(), Arc::new(Deaf::default()));
+    tasks.spawn(server.clone().serve(deaf.clone(), tasks.clone()));
+    let peer = client.peer(1, &address);
+    let calling = {
+        let peer = peer.clone();
+        tokio::spawn(async move { peer.request(&Request::Status).await })
+    };
+    let open = peer.connection().await.unwrap();
+    assert!(open.close_reason().is_none());
+    deaf.0.notify_one();
+    assert!(calling.await.unwrap().is_err(), "what was asked on an open stream is not answered");
+    open.closed().await;
     tasks.stop().await;
 }

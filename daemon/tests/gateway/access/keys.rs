@@ -50,6 +50,33 @@ async fn streams_end_when_their_key_does() {
 }
 
 #[tokio::test]
+async fn a_lease_call_that_waits_gets_nothing_when_its_key_has_ended() {
+    let made = key(None, &["work"]).await;
+    let waiting = {
+        let made = made.clone();
+        let body = json!({"worker_id": "ended-key", "max": 1, "wait_ms": 25_000}).to_string();
+        tokio::spawn(async move { ask(&made, Method::POST, "/api/v1/queues/ended-key/lease", body).await })
+    };
+    let mut is_there = false;
+    for _ in 0..200 {
+        is_there = get("/api/v1/workers").await.text.contains("ended-key");
+        if is_there {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert!(is_there, "it waits");
+    let id = made.split('_').nth(1).unwrap();
+    call_at(nodes()[1], Method::DELETE, &format!("/api/v1/keys/{id}"), &[], "").await;
+    post("/api/v1/jobs", json!({"queue": "ended-key", "project_id": "p", "payload": 1}).to_string()).await.ok();
+    let answer = waiting.await.unwrap();
+    assert_eq!((answer.status.as_u16(), answer.code().as_str()), (401, "unauthenticated"), "{}", answer.text);
+    let again = json!({"worker_id": "holding-key", "max": 1, "wait_ms": 20_000}).to_string();
+    let leased = post("/api/v1/queues/ended-key/lease", again).await.ok();
+    assert_eq!(leased["jobs"].as_array().map(Vec::len), Some(1), "the job was given back: {leased}");
+}
+
+#[tokio::test]
 async fn a_wrong_secret_is_refused_like_a_key_that_never_was() {
     let made = key(None, &["admin"]).await;
     let (start, last) = made.split_at(made.len() - 1);

@@ -82,3 +82,47 @@ async fn a_quota_is_looked_at_listed_and_deleted() {
     assert_eq!(gone.status.as_u16(), 204);
     assert_eq!(get("/api/v1/quotas/seen").await.code(), "not_found");
 }
+
+#[tokio::test]
+async fn a_workflow_counts_with_all_its_tasks_and_its_input_when_it_is_started_grown_and_retried() {
+    let tasks = |ids: std::ops::Range<usize>| -> Value {
+        ids.map(|number| json!({"id": format!("t{number}"), "queue": "quotas.steps", "max_attempts": 1})).collect()
+    };
+    let start = |ids, input: &str| {
+        let body = json!({"project_id": "flows", "tasks": tasks(ids), "input": {"text": input}}).to_string();
+        async move { post("/api/v1/workflows", body).await }
+    };
+    quota("flows", json!({"jobs_max": 3, "bytes_max": 1_000})).await.ok();
+    assert_eq!(start(0..4, "").await.code(), "rate_limited");
+    assert_eq!(start(0..1, &"x".repeat(1_000)).await.code(), "rate_limited");
+    let each = json!([{"id": "each", "queue": "quotas.steps", "foreach": "input.list"}]);
+    let body = json!({"project_id": "flows", "tasks": each, "input": {"list": [1, 2, 3, 4]}}).to_string();
+    assert_eq!(post("/api/v1/workflows", body).await.code(), "rate_limited");
+    let id = start(0..2, "").await.ok()["id"].as_str().unwrap().to_owned();
+    let lease = json!({"worker_id": "w", "max": 1, "wait_ms": 10_000}).to_string();
+    let leased = post("/api/v1/queues/quotas.steps/lease", lease).await.ok();
+    let job = &leased["jobs"][0];
+    let add = |ids| {
+        let body = json!({"job_id": job["id"], "lease_token": job["lease_token"], "tasks": tasks(ids)}).to_string();
+        let path = format!("/api/v1/workflows/{id}/tasks");
+        async move { post(&path, body).await }
+    };
+    assert_eq!(add(2..6).await.code(), "rate_limited");
+    add(2..3).await.ok();
+    add(2..3).await.ok();
+
+    post(&format!("/api/v1/workflows/{id}/cancel"), "").await.ok();
+    quota("flows", json!({"jobs_max": 2})).await.ok();
+    let retried = post(&format!("/api/v1/workflows/{id}/retry"), "").await;
+    assert_eq!(retried.code(), "rate_limited", "{}", retried.text);
+    let alone = enqueue("once", 1, "x").await.ok()["jobs"][0]["id"].as_str().unwrap().to_owned();
+    post(&format!("/api/v1/jobs/{alone}/cancel"), "").await.ok();
+    let retry = |key: &'static str| {
+        let path = format!("/api/v1/jobs/{alone}/retry");
+        async move { call_at(nodes()[0], Method::POST, &path, &[("idempotency-key", key)], "").await }
+    };
+    retry("quotas-first").await.ok();
+    quota("once", json!({"jobs_max": 0})).await.ok();
+    assert_eq!(retry("quotas-second").await.code(), "rate_limited");
+    retry("quotas-first").await.ok();
+}

@@ -1,7 +1,7 @@
 //! Takes an artifact in, chunk by chunk: however large it is, no more than a few chunks are held.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
 use bravo_model::artifact::{Chunk, Content, Manifest, Part};
 use bravo_model::{Code, Refusal, limits};
@@ -10,14 +10,65 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::{Place, group_of, turn};
 use crate::gateway::app::App;
 use crate::raft::types::GroupId;
-use crate::telemetry::events::ArtifactBytes;
+use crate::telemetry::events::{ArtifactBytes, Evicted};
 
 /// Chunks that are on their way to the nodes while the next one is taken in.
 const SENT_MAX: usize = 4;
+
+/// Bytes that must come in each `limits.read_timeout_ms` for which a body is waited for that has its turn.
+const WINDOW_BYTES_MIN: u64 = 64 << 10;
+
+/// How a body comes for whose turn others wait: a byte now and then does not keep it.
+struct Pace {
+    window: Duration,
+    /// Since as many bytes came as must.
+    waited: Duration,
+    came: u64,
+}
+
+impl Pace {
+    fn new(window: Duration) -> Self {
+        Self { window, waited: Duration::ZERO, came: 0 }
+    }
+
+    /// What comes next of the body, if it is in time. What is done with it takes none of its time.
+    async fn next(
+        &mut self,
+        body: &mut (impl Stream<Item = Result<Bytes, Refusal>> + Unpin),
+    ) -> Option<Result<Bytes, Refusal>> {
+        let began = Instant::now();
+        let next = tokio::time::timeout(self.left(), body.next()).await;
+        let Ok(next) = next else {
+            Evicted { reason: "read" }.emit();
+            let detail = format!(
+                "of the body came less than {WINDOW_BYTES_MIN} bytes in {} ms (limits.read_timeout_ms), and others wait",
+                self.window.as_millis()
+            );
+            return Some(Err(Refusal::new(Code::DeadlineExceeded, detail)));
+        };
+        let bytes = next.as_ref().and_then(|bytes| bytes.as_ref().ok()).map_or(0, Bytes::len);
+        self.note(began.elapsed(), bytes);
+        next
+    }
+
+    /// How long the body may be waited for.
+    fn left(&self) -> Duration {
+        self.window.saturating_sub(self.waited)
+    }
+
+    fn note(&mut self, waited: Duration, bytes: usize) {
+        self.waited += waited;
+        self.came += bytes as u64;
+        if self.came >= WINDOW_BYTES_MIN {
+            (self.waited, self.came) = (Duration::ZERO, 0);
+        }
+    }
+}
 
 /// An artifact that is coming in. Dropped, it leaves chunks that nobody refers to, which go by themselves.
 pub(crate) struct Upload {
@@ -51,7 +102,10 @@ impl Upload {
             sent: JoinSet::new(),
             renewed: Instant::now(),
         };
-        while let Some(bytes) = body.next().await {
+        let mut pace = Pace::new(Duration::from_millis(app.limits.read_timeout_ms));
+        loop {
+            let next = if upload.turn.is_some() { pace.next(&mut body).await } else { body.next().await };
+            let Some(bytes) = next else { break };
             upload.add(bytes?).await?;
         }
         upload.finish().await
@@ -139,4 +193,41 @@ pub(crate) fn check_size(bytes: u64) -> Result<(), Refusal> {
     }
     let detail = format!("an artifact has at most {} bytes", limits::ARTIFACT_BYTES_MAX);
     Err(Refusal::new(Code::PayloadTooLarge, detail))
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+
+    use super::*;
+
+    /// How many parts come of a body that brings so many bytes every so many seconds, of a thousand at most.
+    fn parts(bytes: usize, every_s: u64) -> usize {
+        let (mut pace, every) = (Pace::new(Duration::from_secs(60)), Duration::from_secs(every_s));
+        let in_time = |_: &usize| {
+            let in_time = every < pace.left();
+            pace.note(every, bytes);
+            in_time
+        };
+        (0..1_000).take_while(in_time).count()
+    }
+
+    #[test]
+    fn a_body_that_drips_loses_its_turn_and_a_slow_one_that_goes_on_keeps_it() {
+        assert_eq!(parts(1, 59), 1, "a byte now and then");
+        assert_eq!(parts(1_000, 1), 59, "more often, and still not enough");
+        assert_eq!(parts(2_000, 1), 1_000);
+        assert_eq!(parts(WINDOW_BYTES_MIN as usize, 59), 1_000);
+    }
+
+    #[tokio::test]
+    async fn a_body_whose_time_is_over_is_refused_and_one_that_ends_is_whole() {
+        let mut pace = Pace::new(Duration::from_secs(60));
+        let mut short = stream::iter([Ok(Bytes::from_static(b"x"))]);
+        assert!(matches!(pace.next(&mut short).await, Some(Ok(bytes)) if bytes.len() == 1));
+        assert!(pace.next(&mut short).await.is_none(), "the end of a body may be short");
+        pace.note(Duration::from_secs(60), 1);
+        let late = pace.next(&mut stream::pending()).await;
+        assert!(matches!(late, Some(Err(refusal)) if refusal.code == Code::DeadlineExceeded));
+    }
 }
