@@ -117,3 +117,24 @@ fn identity(cert: &CertificateDer<'_>) -> Option<ClientCertificate> {
     let until = until.saturating_add(999);
     Some(ClientCertificate { project: client.project, roles: client.roles, name: client.name, until })
 }
+
+#[cfg(test)]
+mod tests {
+    use bravo_api::certs;
+
+    use super::*;
+    use crate::raft::clock::wall;
+
+    #[test]
+    fn a_certificate_says_who_its_holder_is_and_until_when() {
+        let dir = tempfile::tempdir().unwrap();
+        certs::init_client_ca(dir.path()).unwrap();
+        let client = ClientName::parse("bravo://client/shop/read/ci").unwrap();
+        let files = certs::client_cert(dir.path(), &client).unwrap();
+        let shown = read_certs(&files.cert).unwrap();
+        let known = identity(&shown[0]).unwrap();
+        assert_eq!((known.name.as_str(), known.project.as_ref().map(|name| name.as_str())), ("ci", Some("shop")));
+        let days = known.until.saturating_sub(wall()) / 86_400_000;
+        assert!((30..10_000).contains(&days), "it is made for some time, not for {days} days");
+    }
+}
