@@ -11,6 +11,7 @@ mod damage;
 mod damaged_state;
 mod demo;
 mod failed_sync;
+mod fairness;
 mod full_disk;
 mod kills;
 mod members;
