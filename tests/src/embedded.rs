@@ -1,5 +1,6 @@
 //! A cluster of real nodes in the test's own process: real files, QUIC and fsync, no public interface.
 
+use std::net::UdpSocket;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
@@ -10,12 +11,21 @@ use bravo_daemon::dev;
 use bravo_daemon::node::Node;
 use tempfile::TempDir;
 
-static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
+static NEXT_RANGE: AtomicU16 = AtomicU16::new(0);
 
-/// A port range of its own per cluster, below the ephemeral ports and apart between processes.
+/// Ports of one cluster.
+const RANGE: u16 = 30;
+/// Ranges below the ephemeral ports.
+const RANGES: u16 = 400;
+
+/// The first port of a range of its own per cluster: none that this process had before, and none that another
+/// process uses.
 fn ports() -> u16 {
-    let base = 20_000 + (std::process::id() % 100) as u16 * 100;
-    base + NEXT_PORT.fetch_add(1, Ordering::Relaxed) % 3 * 30
+    let first = (std::process::id() % u32::from(RANGES)) as u16;
+    let range = || 20_000 + (first + NEXT_RANGE.fetch_add(1, Ordering::Relaxed)) % RANGES * RANGE;
+    let is_free = |port: u16| UdpSocket::bind(("127.0.0.1", port)).is_ok();
+    let mut ranges = std::iter::repeat_with(range).take(RANGES.into());
+    ranges.find(|base| (*base..base + RANGE).all(is_free)).expect("a range of ports is free")
 }
 
 /// Nodes in this process.
