@@ -568,7 +568,7 @@ impl Group {
         if self.shared.leader() == Some(to) {
             return Ok(());
         }
-        self.raft.trigger().transfer_leader(to).await.map_err(|error| ProposeError::Unknown(error.to_string()))
+        self.hand_to(to).await
     }
 
     /// Puts a marker into the log; answers its index.

@@ -47,7 +47,7 @@ pub async fn hand_over(cluster: &Cluster, group: &Group) {
     }
     let others: Vec<NodeId> = group.voters().into_iter().filter(|id| *id != cluster.node).collect();
     let Some(&target) = others.get(group.shared.group as usize % others.len().max(1)) else { return };
-    if group.raft.trigger().transfer_leader(target).await.is_err() {
+    if group.hand_to(target).await.is_err() {
         return;
     }
     let deadline = Instant::now() + Duration::from_secs(1);
@@ -79,7 +79,7 @@ async fn spread_leaders(cluster: Arc<Cluster>) {
                 continue;
             }
             tracing::info!(group = group.shared.group, to = preferred, "handing leadership over");
-            let _ = group.raft.trigger().transfer_leader(preferred).await;
+            let _ = group.hand_to(preferred).await;
             moved += 1;
             led -= 1;
             if moved == HANDOVERS_PER_ROUND {

@@ -238,7 +238,7 @@ impl Group {
         if node == *self.raft.node_id()
             && let Some(&other) = voters.iter().find(|id| **id != node)
         {
-            let _ = self.raft.trigger().transfer_leader(other).await;
+            let _ = self.hand_to(other).await;
             return Err(ProposeError::NotLeader(Some(other)));
         }
         if voters.contains(&node) {

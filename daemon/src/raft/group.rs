@@ -63,6 +63,10 @@ pub struct GroupState {
     leader_seen: watch::Sender<NodeId>,
     /// When this node last heard from the group's leader, or gave its vote.
     heard: Mutex<Instant>,
+    /// The term in which this node last came to lead, with all of earlier terms applied; 0 for none.
+    led_term: AtomicU64,
+    /// It is handing the leadership of that term over, so that its lease protects no read any more.
+    leaving: AtomicBool,
     /// The group's core ended, in order or by a panic.
     stopped: AtomicBool,
     /// Index of the last applied entry.
@@ -107,6 +111,8 @@ impl GroupState {
             leader: AtomicU64::new(0),
             leader_seen: watch::channel(0).0,
             heard: Mutex::new(Instant::now()),
+            led_term: AtomicU64::new(0),
+            leaving: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             applied: watch::channel(0).0,
             due: AtomicU64::new(u64::MAX),
@@ -355,10 +361,33 @@ impl Group {
     /// Waits until a read of this node's state is linearizable; this node must lead.
     pub async fn linearize(&self) -> Result<(), ProposeError> {
         // When the lease ran out (a pause, a lost quorum), the others are asked before answering.
-        if self.confirm(ReadPolicy::LeaseRead).await || self.confirm(ReadPolicy::ReadIndex).await {
+        if self.holds_lease() || self.confirm(ReadPolicy::LeaseRead).await || self.confirm(ReadPolicy::ReadIndex).await
+        {
             return Ok(());
         }
         Err(ProposeError::NotLeader(self.shared.leader().filter(|id| *id != self.shared.node)))
+    }
+
+    /// Whether no other node can have come to lead, so that whatever was acknowledged is applied here: as leader this
+    /// node answers when it has applied, and what earlier leaders answered it had applied before `led_term` was
+    /// noted. It is what openraft itself would say, without waking it for each read.
+    fn holds_lease(&self) -> bool {
+        let (lease, term) = (self.lease(), self.shared.led_term.load(Ordering::Acquire));
+        !self.shared.leaving.load(Ordering::Acquire)
+            && self.look(|metrics| {
+                let acked = metrics.last_quorum_acked.as_ref();
+                metrics.state.is_leader()
+                    && metrics.current_term == term
+                    && acked.is_some_and(|at| at.elapsed() < lease)
+            })
+    }
+
+    /// Has another node take over the leadership, if this one leads; it is told, not waited for.
+    pub(crate) async fn hand_to(&self, node: NodeId) -> Result<(), ProposeError> {
+        // Before the others hear of it, since from then on they need not respect this node's lease. It is over in a later
+        // term, which openraft does not confirm while it hands over.
+        self.shared.leaving.store(true, Ordering::Release);
+        self.raft.trigger().transfer_leader(node).await.map_err(|error| ProposeError::Unknown(error.to_string()))
     }
 
     /// Whether this node leads and has applied all that it must, as far as that is known before long: the
@@ -403,11 +432,16 @@ impl Group {
         loop {
             let now = metrics.borrow_and_update().current_leader;
             let leading = now == Some(self.shared.node) && self.raft.is_leader();
-            if leading && !self.shared.is_leader() {
+            let term = || self.look(|metrics| metrics.current_term);
+            let now_term = term();
+            if leading && !(self.shared.is_leader() && self.shared.led_term.load(Ordering::Acquire) == now_term) {
                 // Reading before this node has applied all earlier entries would be stale.
-                if !self.confirm(ReadPolicy::ReadIndex).await {
+                if !self.confirm(ReadPolicy::ReadIndex).await || term() != now_term {
                     tokio::time::sleep(Duration::from_millis(5)).await;
                     continue;
+                }
+                if self.shared.led_term.swap(now_term, Ordering::AcqRel) != now_term {
+                    self.shared.leaving.store(false, Ordering::Release);
                 }
                 self.shared.clock.lead();
             }
