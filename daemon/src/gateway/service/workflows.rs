@@ -68,18 +68,19 @@ pub(crate) async fn start(
 /// Charges a workflow's project for what comes of it.
 async fn charged(app: &App, new: NewWorkflow) -> Result<(Charged, NewWorkflow), Refusal> {
     let NewWorkflow { project, input, plan, .. } = &new;
-    let jobs = jobs_of(app, project, &plan.tasks, input.clone()).await?;
-    let added = Added { jobs, bytes: input.len() as u64 };
+    let mut added = added(app, project, &plan.tasks, input.clone()).await?;
+    added.bytes += input.len() as u64 + cost::bytes(plan.on_failure.as_deref());
     Ok((quotas::take(app, [(project, added)])?, new))
 }
 
-/// Jobs that come of tasks, if their project has a quota: else nobody asks.
-async fn jobs_of(app: &App, project: &Name, tasks: &[NewTask], input: Bytes) -> Result<u64, Refusal> {
-    if !quotas::bounds(app, project) {
-        return Ok(0);
+/// What comes of tasks and what they take, if their project has a quota: else nobody asks. What waits for people or
+/// time alone is work too, and counts as one job.
+async fn added(app: &App, project: &Name, tasks: &[NewTask], input: Bytes) -> Result<Added, Refusal> {
+    if tasks.is_empty() || !quotas::bounds(app, project) {
+        return Ok(Added::default());
     }
     let tasks = tasks.to_vec();
-    blocking(move || cost::jobs(&tasks, &input)).await
+    blocking(move || Added { jobs: cost::jobs(&tasks, &input).max(1), bytes: cost::bytes(&tasks) }).await
 }
 
 /// What a start under this key was answered first; none if there was none.
@@ -355,7 +356,7 @@ pub(crate) async fn add_tasks(
     // Adding the same tasks again changes nothing, and costs nothing.
     let new: Vec<NewTask> = tasks.iter().filter(|task| !known.contains(task.id.as_str())).cloned().collect();
     let project = workflow.project;
-    let added = Added { jobs: jobs_of(app, &project, &new, input).await?, bytes: 0 };
+    let added = added(app, &project, &new, input).await?;
     let add = AddTasks { seq: id.seq, job, task, token: request.lease_token, tasks };
     Ok(change(app, call, id, Command::AddTasks(Box::new(add)), Repeat::Safe, Some((&project, added))).await?)
 }

@@ -126,3 +126,12 @@ async fn a_workflow_counts_with_all_its_tasks_and_its_input_when_it_is_started_g
     assert_eq!(retry("quotas-second").await.code(), "rate_limited");
     retry("quotas-first").await.ok();
 }
+    let each = json!([{"id": "sub", "workflow": {"tasks": each}, "input": {"list": [1, 2, 3, 4]}}]);
+    let begin = async |tasks: Value| {
+        post("/api/v1/workflows", json!({"project_id": "flows", "tasks": tasks}).to_string()).await
+    };
+    assert_eq!(begin(each).await.code(), "rate_limited", "a list of a sub-workflow");
+    let large = json!([{"id": "large", "queue": "quotas.steps", "input": "x".repeat(1_000)}]);
+    assert_eq!(begin(large).await.code(), "rate_limited", "a large definition");
+    quota("flows", json!({"jobs_max": 0})).await.ok();
+    assert_eq!(begin(json!([{"id": "t", "timer_ms": 1_000}])).await.code(), "rate_limited", "though it makes no job");
