@@ -51,6 +51,9 @@ pub(crate) async fn start(
     let idempotency = call.remembered(project.as_str(), digest);
     let group = partition_group(partition);
     let (charged, new) = match prepared {
+        Ok((charged, new)) if call.key.is_some() => {
+            (quotas::unless_repeated(app, charged, group, idempotency).await, new)
+        }
         Ok(prepared) => prepared,
         // A repetition gets the first answer, though its template may have gone since, or its project have all it may.
         Err(refused)
