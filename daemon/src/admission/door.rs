@@ -293,7 +293,7 @@ impl Admission {
                 continue;
             };
             let (delay_ms, mut ask) = self.ask(&place);
-            if let Some(lanes) = &state.lanes {
+            if let Some(lanes) = &mut state.lanes {
                 ask.share = lanes.share(job, ask.priority, scale);
             }
             let (verdict, is_gated) = state.judge(ask, place.now);
