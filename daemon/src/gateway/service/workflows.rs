@@ -283,8 +283,15 @@ pub(crate) async fn pause(app: &Arc<App>, call: &Call, id: WorkflowId, paused: b
 
 /// Goes on with a failed or cancelled workflow: what is left of it is held against its project's quota.
 pub(crate) async fn retry(app: &Arc<App>, call: &Call, id: WorkflowId) -> Changed {
-    let (workflow, _) = record(app, call, id).await?;
-    let added = Some((&workflow.project, Added { jobs: workflow.open.into(), bytes: 0 }));
+    let workflow = match record(app, call, id).await {
+        Ok((workflow, _)) => Some(workflow),
+        // The first answer may be kept for longer than the workflow.
+        Err(refusal) if refusal.code == Code::NotFound && call.key.is_some() => None,
+        Err(refusal) => return Err(refusal),
+    };
+    let added = workflow
+        .as_ref()
+        .map(|workflow| (&workflow.project, Added { jobs: u64::from(workflow.open).max(1), bytes: 0 }));
     change(app, call, id, Command::RetryWorkflow(id.seq), Repeat::Never, added).await
 }
 
