@@ -160,6 +160,11 @@ impl Cluster {
         self.members.all()
     }
 
+    /// How many they are.
+    pub(crate) fn member_count(&self) -> usize {
+        self.members.len()
+    }
+
     /// Takes over the members that the meta group has now.
     pub(crate) fn set_members(&self, members: BTreeMap<NodeId, Member>) {
         self.members.set(members);

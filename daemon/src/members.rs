@@ -19,6 +19,11 @@ impl Members {
         self.0.borrow().clone()
     }
 
+    /// How many they are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.borrow().len()
+    }
+
     /// Takes over those that there are now.
     pub(crate) fn set(&self, members: BTreeMap<NodeId, Member>) {
         self.0.send_replace(members);
@@ -63,7 +68,7 @@ mod tests {
         assert!(members.knows(1) && members.knows(9));
         members.set(of(&[1, 2]));
         assert!(members.knows(1) && !members.knows(9));
-        assert_eq!(members.all().len(), 2);
+        assert_eq!((members.all().len(), members.len()), (2, 2));
         assert!(members.address(2).is_some() && members.address(9).is_none());
     }
 

@@ -29,6 +29,7 @@ pub async fn answer(shared: &GroupState, query: &Query) -> Answer {
     match query {
         // Answered above.
         Query::Job(_) => Answer::Job(None),
+        Query::JobRecord(seq) => Answer::Job(view::job(state, *seq).map(|job| Box::new((job, None, None)))),
         Query::Why(seq) => Answer::Why(view::why(state, *seq).map(|why| Why {
             reason: why.reason.to_owned(),
             detail: why.detail,

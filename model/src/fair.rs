@@ -74,8 +74,8 @@ impl State<'_> {
         };
         if self.stats(queue).lanes >= limits::FAIRNESS_KEYS_MAX {
             // So many claims of those who stay away are given up, that there is room.
-            let class = self.idle_class(queue);
-            self.drop_below(queue, class, u64::MAX);
+            let idle = self.idle_class(queue);
+            self.drop_below(queue, idle, u64::MAX);
             if key.is_some() && self.stats(queue).lanes >= limits::FAIRNESS_KEYS_MAX {
                 key = None;
                 id = match self.find_lane(queue, job, key, class) {
@@ -370,6 +370,26 @@ mod tests {
         assert_eq!(invariant::check(&rows), []);
         let stats: row::Stats = row::read(&rows, &table::by_queue(table::tag::STATS, 1)).expect("the queue is there");
         assert_eq!(stats.lanes, 0, "nothing is left to be fair about");
+    }
+
+    #[test]
+    fn a_job_with_requirements_that_shares_a_lane_beyond_the_limit_goes_to_no_worker_without_its_labels() {
+        let mut world = World::new();
+        world.check = false;
+        for n in 0..=limits::FAIRNESS_KEYS_MAX {
+            let fairness_key = (n > 0).then(|| n.to_string());
+            world.quick(Command::Enqueue(vec![NewJob { fairness_key, ..new_job() }]));
+        }
+        let gpu = BTreeMap::from([("gpu".to_owned(), "yes".to_owned())]);
+        let seq = world.add(|job| (job.fairness_key, job.requirements) = (Some("late".into()), gpu.clone()));
+        let mut given = 0;
+        while given <= limits::FAIRNESS_KEYS_MAX {
+            let leased = world.lease(1_000);
+            assert!(!leased.is_empty() && !leased.contains(&seq), "after {given} jobs");
+            given += leased.len() as u64;
+        }
+        assert!(world.lease(1).is_empty());
+        assert_eq!(world.lease_as(1, |lease| lease.labels = gpu), [seq]);
     }
 
     #[test]

@@ -8,7 +8,8 @@
 //!
 //! Only fronts are looked at, a bounded number of them a lease, so that what others wait for is passed by
 //! however much there is of it. No priority uses up what the lower ones need to be seen. Where there are more
-//! classes than one lease looks at, each begins elsewhere, by the clock, and none is out of sight for good.
+//! classes than one lease looks at, each begins elsewhere, by the clock, and none is out of sight for good. A lease
+//! that has used up its looks ends: it never gives what is only next among what it has still seen.
 
 use std::collections::BTreeMap;
 
@@ -60,13 +61,23 @@ pub(crate) struct Sight {
     looks: u32,
     /// Classes whose jobs the asker may have, by priority, as far as they were found; found out once a command.
     classes: [Option<Vec<u64>>; PRIORITIES],
+    /// Priorities of which there is more than a whole lease sees, and nothing for the asker in what it saw.
+    passed: [bool; PRIORITIES],
+    /// Whether a job was given.
+    has_given: bool,
 }
 
 impl Sight {
     /// For so many jobs.
     pub(crate) fn new(jobs: u64) -> Self {
         let jobs = u32::try_from(jobs.min(limits::LEASE_JOBS_MAX.into())).unwrap_or(0);
-        Self { looks: limits::LOOKS_MAX + limits::LOOKS_PER_JOB * jobs, classes: Default::default() }
+        let looks = limits::LOOKS_MAX + limits::LOOKS_PER_JOB * jobs;
+        Self { looks, classes: Default::default(), passed: [false; PRIORITIES], has_given: false }
+    }
+
+    /// A job was given.
+    pub(crate) fn gave(&mut self) {
+        self.has_given = true;
     }
 
     /// Jobs became ready meanwhile, perhaps of classes that were not there.
@@ -87,6 +98,8 @@ pub(crate) struct Picker<'a, R: Read + ?Sized> {
     sight: &'a mut Sight,
     /// Looks that lower priorities are left.
     reserve: u32,
+    /// What is left of the priority was not looked at for want of looks.
+    is_short: bool,
     kept: Kept,
 }
 
@@ -98,13 +111,15 @@ impl<'a, R: Read + ?Sized> Picker<'a, R> {
         (lease, sight): (&'a Lease, &'a mut Sight),
         now: Time,
     ) -> Self {
-        Self { rows, queue, stats, lanes, lease, now, sight, reserve: 0, kept: Kept::default() }
+        Self { rows, queue, stats, lanes, lease, now, sight, reserve: 0, is_short: false, kept: Kept::default() }
     }
 
     /// The next job of the highest priority that has one for the asker.
     pub(crate) fn find(mut self) -> Found {
         let open = |priority: &u8| self.stats.open.get(usize::from(*priority)).is_some_and(|open| *open > 0);
-        let open: Vec<u8> = (0..PRIORITIES as u8).filter(open).collect();
+        let passed = self.sight.passed;
+        let passed = |priority: &u8| passed.get(usize::from(*priority)).is_some_and(|passed| *passed);
+        let open: Vec<u8> = (0..PRIORITIES as u8).filter(|priority| open(priority) && !passed(priority)).collect();
         for (lower, priority) in open.iter().enumerate().rev() {
             // Each priority may use an equal part of what is left.
             self.reserve = self.sight.looks - self.sight.looks / (lower as u32 + 1);
@@ -114,6 +129,14 @@ impl<'a, R: Read + ?Sized> Picker<'a, R> {
             };
             if let Some(found) = found {
                 return found;
+            }
+            if self.is_short {
+                // Looks that were spent on what was given are no reason to give what comes after the rest of it.
+                if self.sight.has_given {
+                    break;
+                }
+                self.sight.passed.iter_mut().skip(usize::from(*priority)).take(1).for_each(|passed| *passed = true);
+                self.is_short = false;
             }
         }
         Found::Nothing(self.kept)
@@ -145,8 +168,8 @@ impl<'a, R: Read + ?Sized> Picker<'a, R> {
     /// Goes round the classes: those with requirements whose jobs the asker may have. Takes half of the looks that
     /// there are.
     fn survey(&mut self, priority: u8) -> Vec<u64> {
-        let reserve = self.reserve;
-        self.reserve += (self.sight.looks - reserve) / 2;
+        let (reserve, is_short) = (self.reserve, self.is_short);
+        self.reserve += self.sight.looks.saturating_sub(reserve) / 2;
         let begin = begin(self.now);
         let mut classes = Vec::new();
         for (mut from, to) in [(begin, u64::MAX), (1, begin.saturating_sub(1))] {
@@ -168,7 +191,8 @@ impl<'a, R: Read + ?Sized> Picker<'a, R> {
                 from = next;
             }
         }
-        self.reserve = reserve;
+        // Not to have gone all the way round is usual.
+        (self.reserve, self.is_short) = (reserve, is_short);
         classes
     }
 
@@ -247,9 +271,10 @@ impl<'a, R: Read + ?Sized> Picker<'a, R> {
             from = table::ready_slot(self.queue, priority, lane, next);
         }
         match first {
+            // What is first is known when all slots were looked at.
+            _ if self.is_short => None,
             Some((_, slot)) => Some(Found::Front(Front { priority, lane, slot, before })),
-            None if is_empty && self.sight.looks > self.reserve => Some(Found::Empty(priority, lane)),
-            None => None,
+            None => is_empty.then_some(Found::Empty(priority, lane)),
         }
     }
 
@@ -274,6 +299,7 @@ impl<'a, R: Read + ?Sized> Picker<'a, R> {
 
     fn look(&mut self, from: &Key, end: &Key) -> Option<(Key, crate::txn::Value)> {
         if self.sight.looks <= self.reserve {
+            self.is_short = true;
             return None;
         }
         self.sight.looks -= 1;
@@ -465,6 +491,40 @@ mod tests {
         let seqs: Vec<u64> = keys.map(|key| world.add(|job| job.sticky_key = Some(key.into()))).to_vec();
         assert_eq!(world.lease(4), seqs[..4]);
         assert_eq!(world.lease(9), seqs[4..]);
+    }
+
+    #[test]
+    fn a_lease_that_has_used_up_its_looks_ends_in_order_and_gives_nothing_of_a_lower_priority() {
+        let mut world = World::new();
+        let job = |priority, sticky_key| NewJob { priority, sticky_key, ..new_job() };
+        world.quick(Command::Enqueue((0..200).map(|n| job(9, Some(format!("k{n}")))).collect()));
+        world.quick(Command::Enqueue(vec![job(4, None); 100]));
+        let mut given = Vec::new();
+        while given.len() < 300 {
+            let leased = world.leases(100);
+            assert!(leased.jobs.len() >= 30.min(300 - given.len()), "{} jobs of 100", leased.jobs.len());
+            given.extend(leased.jobs.iter().map(|job| job.seq));
+            assert_eq!(leased.more, given.len() < 300);
+        }
+        assert_eq!(given, (1..=300).collect::<Vec<u64>>());
+    }
+
+    #[test]
+    fn more_kept_jobs_than_one_lease_sees_hold_back_none_of_a_lower_priority() {
+        let mut world = World::new();
+        world.check = false;
+        for lane in 0..100u32 {
+            let job = |n| NewJob {
+                priority: 9,
+                fairness_key: Some(lane.to_string()),
+                sticky_key: Some(format!("k{n}")),
+                ..new_job()
+            };
+            world.quick(Command::Enqueue((0..200).map(job).collect()));
+        }
+        world.quick(Command::Enqueue(vec![new_job(); 20]));
+        let others = |lease: &mut Lease| lease.sticky = Some(Sticky { slots: 0, alike: 0, wait_ms: 1_000 });
+        assert_eq!(world.lease_as(20, others), (20_001..=20_020).collect::<Vec<u64>>());
     }
 
     #[test]

@@ -128,7 +128,8 @@ struct Counted {
 }
 
 impl Admitted {
-    /// The same for a call of which these were only some jobs, at these places; nothing is told of the others.
+    /// The same for a call of which these were only some jobs, at these places that they were judged with; nothing is
+    /// told of the others.
     pub(crate) fn among(mut self, places: &[usize]) -> Self {
         let etas = std::mem::take(&mut self.etas);
         self.etas = vec![None; places.last().map_or(0, |last| last + 1)];
@@ -136,9 +137,6 @@ impl Admitted {
             if let Some(at) = self.etas.get_mut(*place) {
                 *at = eta;
             }
-        }
-        for (at, ..) in &mut self.samples {
-            *at = places.get(*at).copied().unwrap_or(usize::MAX);
         }
         self
     }
@@ -215,15 +213,21 @@ impl Admission {
     }
 
     /// Judges the jobs of a call: all are let in, or none.
+    #[cfg(test)]
     pub(crate) fn admit(&self, jobs: &[NewJob]) -> Result<Admitted, Refusal> {
+        self.admit_some(jobs, |place| place)
+    }
+
+    /// Judges jobs of a call: all are let in, or none. `place` says where each stands in the call.
+    pub(crate) fn admit_some(&self, jobs: &[NewJob], place: impl Fn(usize) -> usize) -> Result<Admitted, Refusal> {
         let now = Instant::now();
         let time = self.time(now);
         self.used.store(true, Ordering::Relaxed);
-        jobs.iter().enumerate().try_for_each(|(at, job)| check_times(at, job, time))?;
+        jobs.iter().enumerate().try_for_each(|(at, job)| check_times(place(at), job, time))?;
         let rungs = self.pass_node(jobs, time)?;
         let mut admitted = Admitted { etas: Vec::with_capacity(jobs.len()), ..Admitted::default() };
-        let mut places =
-            jobs.iter().zip(rungs).enumerate().map(|(at, (job, rung))| Place { at, job, rung, now, time }).peekable();
+        let places = jobs.iter().zip(rungs).enumerate();
+        let mut places = places.map(|(at, (job, rung))| Place { at: place(at), job, rung, now, time }).peekable();
         // Jobs of one queue that stand together share one lock.
         while let Some(name) = places.peek().map(|place| &place.job.queue) {
             let queue = self.queue(name, now);
@@ -289,7 +293,7 @@ impl Admission {
                 continue;
             };
             let (delay_ms, mut ask) = self.ask(&place);
-            if let Some(lanes) = &state.lanes {
+            if let Some(lanes) = &mut state.lanes {
                 ask.share = lanes.share(job, ask.priority, scale);
             }
             let (verdict, is_gated) = state.judge(ask, place.now);
@@ -531,14 +535,15 @@ mod tests {
 
     #[test]
     fn what_is_told_of_some_jobs_of_a_call_stands_at_their_places() {
-        let (queue, eta) = (name("q"), |ms| Some(proto::Eta { p50_ms: ms, p95_ms: ms }));
-        let guess = Guess { wait_ms: 1.0, sigma_ms: 1.0 };
-        let interval = crate::admission::calibrate::Calibration::default().interval(guess);
-        let samples = vec![(0, queue.clone(), guess, interval), (1, queue, guess, interval)];
-        let some = Admitted { etas: vec![eta(7), eta(9)], samples, ..Admitted::default() };
-        let all = some.among(&[1, 4]);
-        assert_eq!(all.etas, [None, eta(7), None, None, eta(9)]);
-        assert_eq!(all.samples.iter().map(|(place, ..)| *place).collect::<Vec<_>>(), [1, 4]);
+        let eta = |ms| Some(proto::Eta { p50_ms: ms, p95_ms: ms });
+        let some = Admitted { etas: vec![eta(7), eta(9)], ..Admitted::default() };
+        assert_eq!(some.among(&[1, 4]).etas, [None, eta(7), None, None, eta(9)]);
+        let admission = flooded();
+        let place = |at: usize| [1, 4][at];
+        let refused = admission.admit_some(&[job("b", 2_000), job("a", 2_000)], place).map(|_| ()).unwrap_err();
+        assert!(refused.detail.starts_with("jobs[4]: "), "{}", refused.detail);
+        let let_in = admission.admit_some(&[job("b", 2_000), job("b", 2_000)], place).unwrap();
+        assert!(let_in.samples.iter().all(|(at, ..)| [1, 4].contains(at)), "it is followed at its place");
     }
 
     #[test]

@@ -52,6 +52,9 @@ impl Served {
     }
 }
 
+/// Lanes that may have changed since their turns were summed; beyond it, these are summed anew.
+const CHANGED_MAX: usize = 32;
+
 #[derive(Clone, Debug, Default)]
 struct Lane {
     weight: f64,
@@ -67,6 +70,66 @@ pub(crate) struct Lanes {
     weights: HashMap<String, f64>,
     /// What they add up to.
     all: Lane,
+    /// What is before a job on account of turns, by its priority, as far as jobs asked since the look.
+    turns: [Option<Turns>; PRIORITIES],
+}
+
+/// For how many jobs the lanes are served until each had so many turns: sums over the lanes, those with the fewest turns
+/// to take first, so that nobody walks all lanes for each job.
+#[derive(Clone, Debug, Default)]
+struct Turns {
+    scale: f64,
+    sums: Vec<Sum>,
+    /// Lanes that changed since, and as they are in the sums.
+    changed: Vec<(u64, Waiting)>,
+}
+
+/// Up to a lane; the first is before them all.
+#[derive(Clone, Copy, Debug)]
+struct Sum {
+    /// Turns that the lane takes until its jobs are done.
+    turns: f64,
+    /// Jobs of it and those before it.
+    jobs: f64,
+    /// The weights of those behind it.
+    weight_behind: f64,
+}
+
+/// What waits in a lane with one priority, and its weight.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    jobs: f64,
+    weight: f64,
+}
+
+impl Waiting {
+    /// Jobs that are served in so many turns.
+    fn served(self, turns: f64) -> f64 {
+        self.jobs.min(turns * self.weight)
+    }
+}
+
+impl Turns {
+    fn of(lanes: impl Iterator<Item = Waiting>, scale: f64) -> Self {
+        let mut lanes: Vec<Waiting> = lanes.filter(|lane| lane.jobs > 0.0).collect();
+        lanes.sort_unstable_by(|a, b| (a.jobs / a.weight).total_cmp(&(b.jobs / b.weight)));
+        let none = Sum { turns: 0.0, jobs: 0.0, weight_behind: lanes.iter().map(|lane| lane.weight).sum() };
+        let sums = lanes.iter().scan(none, |sum, lane| {
+            *sum = Sum {
+                turns: lane.jobs / lane.weight,
+                jobs: sum.jobs + lane.jobs,
+                weight_behind: sum.weight_behind - lane.weight,
+            };
+            Some(*sum)
+        });
+        Self { scale, sums: std::iter::once(none).chain(sums).collect(), changed: Vec::new() }
+    }
+
+    /// Jobs of all lanes that were served in so many turns when they were summed.
+    fn served(&self, turns: f64) -> f64 {
+        let done = self.sums.partition_point(|sum| sum.turns <= turns);
+        self.sums.get(done.saturating_sub(1)).map_or(0.0, |sum| sum.jobs + turns * sum.weight_behind)
+    }
 }
 
 impl Lanes {
@@ -102,14 +165,45 @@ impl Lanes {
             let weight = self.weight(job.project.as_str(), job.fairness_key.as_deref());
             self.lanes.insert(id, Lane::new(weight));
         }
+        self.note(id, priority);
         for lane in self.lanes.get_mut(&id).into_iter().chain([&mut self.all]) {
             lane.since.iter_mut().skip(priority).take(1).for_each(|since| *since += 1.0);
         }
     }
 
+    /// A lane is about to change.
+    fn note(&mut self, id: u64, priority: usize) {
+        let Some(slot) = self.turns.get_mut(priority) else { return };
+        let Some(turns) = slot.as_mut().filter(|turns| turns.changed.iter().all(|(changed, _)| *changed != id)) else {
+            return;
+        };
+        match self.lanes.get(&id).filter(|_| turns.changed.len() < CHANGED_MAX) {
+            Some(lane) => turns.changed.push((id, lane.waiting(priority, turns.scale))),
+            None => *slot = None,
+        }
+    }
+
+    /// Jobs of lanes but this one that are served in so many turns.
+    fn others(&mut self, own: u64, priority: usize, scale: f64, turns: f64) -> f64 {
+        let Some(slot) = self.turns.get_mut(priority) else { return 0.0 };
+        let known = slot.take().filter(|known| known.scale == scale);
+        let known =
+            known.unwrap_or_else(|| Turns::of(self.lanes.values().map(|lane| lane.waiting(priority, scale)), scale));
+        let now = |id: &u64| self.lanes.get(id).map_or(0.0, |lane| lane.waiting(priority, scale).served(turns));
+        let mut served = known.served(turns);
+        for (id, was) in &known.changed {
+            served += if *id == own { 0.0 } else { now(id) } - was.served(turns);
+        }
+        if known.changed.iter().all(|(id, _)| *id != own) {
+            served -= now(&own);
+        }
+        *slot = Some(known);
+        served.max(0.0)
+    }
+
     /// The part of what waits with a job's priority or above that is before it; `scale` jobs of all nodes for each that
     /// this one let in.
-    pub(crate) fn share(&self, job: &NewJob, priority: usize, scale: f64) -> f64 {
+    pub(crate) fn share(&mut self, job: &NewJob, priority: usize, scale: f64) -> f64 {
         let own = id_of(job);
         let (mine, weight) = match self.lanes.get(&own) {
             // The usual queue has one lane.
@@ -118,8 +212,7 @@ impl Lanes {
             None => (0.0, self.weight(job.project.as_str(), job.fairness_key.as_deref())),
         };
         let turn = (mine + 1.0) / weight.max(1.0);
-        let others = self.lanes.iter().filter(|(id, _)| **id != own);
-        let turns: f64 = others.map(|(_, lane)| lane.waits(priority, scale).min(turn * lane.weight)).sum();
+        let turns = self.others(own, priority, scale, turn);
         let urgent: f64 = (priority + 1..PRIORITIES).map(|priority| self.all.waits(priority, scale)).sum();
         let all = urgent + self.all.waits(priority, scale);
         if all > 0.0 { ((urgent + mine + turns) / all).min(1.0) } else { 1.0 }
@@ -129,6 +222,10 @@ impl Lanes {
 impl Lane {
     fn new(weight: f64) -> Self {
         Self { weight, ..Self::default() }
+    }
+
+    fn waiting(&self, priority: usize, scale: f64) -> Waiting {
+        Waiting { jobs: self.waits(priority, scale), weight: self.weight }
     }
 
     fn waits(&self, priority: usize, scale: f64) -> f64 {
@@ -181,8 +278,34 @@ mod tests {
     }
 
     #[test]
+    fn the_turns_of_others_are_those_of_a_walk_over_all_lanes_whoever_was_let_in_since() {
+        let walk = |lanes: &Lanes, job: &NewJob, scale: f64| {
+            let own = lanes.lanes.get(&id_of(job));
+            let (mine, weight) = own.map_or((0.0, 1.0), |own| (own.waits(4, scale), own.weight));
+            let turn = (mine + 1.0) / weight.max(1.0);
+            let of = |lane: &Lane| lane.waits(4, scale).min(turn * lane.weight);
+            lanes.lanes.iter().filter(|(id, _)| **id != id_of(job)).map(|(_, lane)| of(lane)).sum::<f64>()
+        };
+        let some = (0..60).map(|n| lane(&format!("p-{n}"), 4, n * n % 97)).collect();
+        let mut lanes = lanes(some, &[("p-3", 5), ("p-40", 2), ("p-41", 7)]);
+        for n in 0..2_000_usize {
+            // Runs of one lane, and then all of them, some of which are new.
+            let job = job(&format!("p-{}", if n < 500 { n / 100 } else { n * 7 % 90 }));
+            let scale = if n < 1_500 { 1.0 } else { 3.0 };
+            let (expected, turn) = (walk(&lanes, &job, scale), {
+                let own = lanes.lanes.get(&id_of(&job));
+                own.map_or(1.0, |own| (own.waits(4, scale) + 1.0) / own.weight.max(1.0))
+            });
+            let found = lanes.others(id_of(&job), 4, scale, turn);
+            assert!((found - expected).abs() < 1e-6, "{n}: {found} is not {expected}");
+            lanes.add(&job, 4);
+            assert!(n >= 500 || lanes.turns[4].as_ref().is_some_and(|turns| turns.changed.len() == n / 100 + 1));
+        }
+    }
+
+    #[test]
     fn a_lane_with_more_weight_has_more_turns() {
-        let lanes = lanes(vec![lane("a", 4, 1_000)], &[("a", 3), ("b", 6)]);
+        let mut lanes = lanes(vec![lane("a", 4, 1_000)], &[("a", 3), ("b", 6)]);
         assert_eq!(lanes.share(&job("other"), 4, 1.0), 0.003);
         assert_eq!(lanes.share(&job("b"), 4, 1.0), 0.000_5);
     }

@@ -34,7 +34,7 @@ section! {
         header_read_timeout_ms: u64 = 10_000, int(100, 600_000);
         /// Milliseconds without a byte of a request's body after which it is given up. The streams in which a
         /// caller sends when it has something to send (`Work`, `EnqueueStream`) may be silent for longer. Of an
-        /// artifact that has its turn, 64 KiB must come in that time.
+        /// artifact, 64 KiB or the rest must come in that time.
         read_timeout_ms: u64 = 60_000, int(100, 600_000);
         /// Milliseconds without a byte taken by the caller, while there is something for it, after which its
         /// connection is closed. A stream in which nothing happens has nothing to send and is left alone.

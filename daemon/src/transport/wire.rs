@@ -480,12 +480,14 @@ pub enum Query {
     Known(u64, u32),
     /// Which of these unique keys are held, each of a queue and a project.
     Claimed(Vec<(bravo_model::Name, bravo_model::Name, String)>),
+    /// A job without payload and result.
+    JobRecord(u64),
 }
 
 /// The answer to a [`Query`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Answer {
-    /// To `Job`.
+    /// To `Job` and `JobRecord`.
     Job(Option<Box<JobRead>>),
     /// To `Why`.
     Why(Option<Why>),

@@ -119,7 +119,9 @@ async fn an_answer_tells_when_the_job_will_start_and_one_that_would_be_late_is_s
     let held = enqueue(node, once.clone()).await.ok();
     assert_eq!((&held["jobs"][0]["id"], &held["jobs"][0]["duplicate"]), (&only, &json!(true)), "its key is held");
     let beside = async |ttl_ms: u64| enqueue(node, json!({"jobs": [once, {"queue": "mail", "ttl_ms": ttl_ms}]})).await;
-    assert_eq!(beside(400).await.code(), "shed", "a new job beside it is judged by itself");
+    let second = beside(400).await;
+    assert_eq!(second.code(), "shed", "a new job beside it is judged by itself");
+    assert!(second.json()["detail"].as_str().unwrap().starts_with("jobs[1]"), "at its place: {}", second.text);
     let both = beside(3_600_000).await.ok();
     assert_eq!((&both["jobs"][0]["id"], &both["jobs"][1]["duplicate"]), (&only, &json!(false)));
     let ready = call_at(node, Method::GET, "/api/v1/queues/mail", &[], "").await.ok()["ready"].as_u64().unwrap();

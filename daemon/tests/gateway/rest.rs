@@ -58,6 +58,32 @@ async fn a_key_makes_a_write_once_wherever_its_jobs_go() {
 }
 
 #[tokio::test]
+async fn a_retry_that_is_repeated_gets_its_first_answer_though_what_was_retried_is_gone() {
+    put("/api/v1/queues/brief", "{}").await.ok();
+    let job = post("/api/v1/jobs", json!({"queue": "brief"}).to_string()).await.ok()["jobs"][0]["id"].take();
+    let workflow = json!({"retention_ms": 4_000, "tasks": [{"id": "a", "wait_signal": "never"}]}).to_string();
+    let workflow = post("/api/v1/workflows", workflow).await.ok()["id"].take();
+    for (what, id) in [("jobs", job), ("workflows", workflow)] {
+        let path = format!("/api/v1/{what}/{}", id.as_str().unwrap());
+        let retry = async || {
+            let key = [("idempotency-key", "again")];
+            call_at(nodes()[1], Method::POST, &format!("{path}/retry"), &key, "").await
+        };
+        post(&format!("{path}/cancel"), "").await.ok();
+        let first = retry().await.ok();
+        put("/api/v1/queues/brief", json!({"retention_ms": 1}).to_string()).await.ok();
+        post(&format!("{path}/cancel"), "").await.ok();
+        let until = Instant::now() + Duration::from_secs(20);
+        while get(&path).await.status != StatusCode::NOT_FOUND {
+            assert!(Instant::now() < until, "{path} is kept");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(retry().await.ok(), first);
+        assert_eq!(post(&format!("{path}/retry"), "").await.code(), "not_found", "without a key it is looked for");
+    }
+}
+
+#[tokio::test]
 async fn what_is_wrong_is_named() {
     let cases = [
         ("{", "body"),

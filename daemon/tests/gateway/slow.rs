@@ -39,6 +39,24 @@ async fn put_large(address: SocketAddr) {
     assert_eq!(put.status, StatusCode::CREATED, "{}", put.text);
 }
 
+#[tokio::test]
+async fn who_sends_a_small_artifact_byte_by_byte_does_not_keep_its_place() {
+    let address = impatient().await;
+    let (mut reader, mut writer) = TcpStream::connect(address).await.unwrap().into_split();
+    let head = b"PUT /api/v1/artifacts/p/a HTTP/1.1\r\nhost: x\r\ncontent-length: 60000\r\n\r\n";
+    writer.write_all(head).await.unwrap();
+    let drips = tokio::spawn(async move {
+        while writer.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    let mut answer = vec![0; 4_096];
+    let count = tokio::time::timeout(SOON, reader.read(&mut answer)).await.expect("it is answered").unwrap();
+    let answer = String::from_utf8_lossy(&answer[..count]).into_owned();
+    assert!(answer.starts_with("HTTP/1.1 504 ") && answer.contains("limits.read_timeout_ms"), "{answer}");
+    drips.abort();
+}
+
 async fn is_counted(reason: &str) -> bool {
     get("/metrics").await.text.contains(&format!("bravo_slow_peers_total{{reason=\"{reason}\"}}"))
 }

@@ -114,7 +114,10 @@ impl State<'_> {
                 continue;
             };
             match self.meet(job, lease, budget, given.is_empty()) {
-                Met::Given(job) => given.push(job),
+                Met::Given(job) => {
+                    given.push(job);
+                    budget.sight.gave();
+                }
                 Met::Aside => budget.aside = budget.aside.saturating_sub(1),
                 Met::Died => {
                     budget.aside = budget.aside.saturating_sub(1);

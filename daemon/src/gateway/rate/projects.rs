@@ -32,9 +32,16 @@ pub(crate) struct Charge<'a> {
     pub(crate) jobs: u64,
 }
 
-/// What a call was charged for, so that it can be given back.
+/// Jobs that a call was charged for, so that they can be given back.
 #[derive(Debug, Default)]
-pub(crate) struct Charged(Vec<(Name, u64, Duration)>);
+pub(crate) struct Charged(Vec<(Name, SharedRate, u64)>);
+
+impl Charged {
+    /// Whether no project was charged.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
 
 /// Which charge may not be made yet, and after how long it may.
 #[derive(Debug, PartialEq, Eq)]
@@ -76,30 +83,36 @@ impl Projects {
             if from > latest {
                 return Err(TooSoon { charge: place, wait: from - latest });
             }
-            charged.push(((*project).clone(), rate.version, cost, from.saturating_add(cost)));
+            charged.push(((*project).clone(), *rate, *jobs, from.saturating_add(cost)));
         }
         if all.len().saturating_add(charged.len()) as u64 > limits::QUOTAS_MAX {
             // Who owes nothing is as one who never came.
             all.retain(|_, paid| paid.until > now);
         }
         let mut taken = Vec::with_capacity(charged.len());
-        for (project, version, cost, until) in charged {
+        for (project, rate, jobs, until) in charged {
             if all.len() as u64 >= limits::QUOTAS_MAX && !all.contains_key(&project) {
                 // Rates of quotas that were deleted while something was owed.
                 all.clear();
             }
-            all.insert(project.clone(), Paid { version, until });
-            taken.push((project, version, cost));
+            all.insert(project.clone(), Paid { version: rate.version, until });
+            taken.push((project, rate, jobs));
         }
         Ok(Charged(taken))
     }
 
     /// Gives back what a call was charged that was refused after all.
-    pub(crate) fn give_back(&self, Charged(charged): Charged) {
+    pub(crate) fn give_back(&self, charged: Charged) {
+        self.give_back_some(charged, |_| u64::MAX);
+    }
+
+    /// Gives back what a call was charged for so many jobs of each project, if it was charged for any.
+    pub(crate) fn give_back_some(&self, Charged(charged): Charged, back: impl Fn(&Name) -> u64) {
         let mut all = self.0.lock();
-        for (project, version, cost) in charged {
-            if let Some(paid) = all.get_mut(&project).filter(|paid| paid.version == version) {
-                paid.until = paid.until.saturating_sub(cost);
+        for (project, rate, jobs) in charged {
+            if let Some(paid) = all.get_mut(&project).filter(|paid| paid.version == rate.version) {
+                let kept = jobs.saturating_sub(back(&project));
+                paid.until = paid.until.saturating_sub(rate.time_for(jobs) - rate.time_for(kept));
             }
         }
     }
@@ -176,7 +189,10 @@ mod tests {
         let charged = projects.take(&of([10, 0]), now).unwrap();
         assert!(projects.take(&of([1, 0]), now).is_err());
         projects.give_back(charged);
-        assert!(projects.take(&of([10, 0]), now).is_ok(), "what was given back may be taken again");
+        let charged = projects.take(&of([10, 0]), now).expect("what was given back may be taken again");
+        projects.give_back_some(charged, |_| 4);
+        assert!(projects.take(&of([5, 0]), now).is_err());
+        assert!(projects.take(&of([4, 0]), now).is_ok(), "so much of it was given back");
     }
 
     #[test]

@@ -12,7 +12,7 @@
 //! are cancelled before the refusal is answered, so that nothing of the call is delivered later; a
 //! worker may have got some of them in between.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -52,56 +52,100 @@ pub(crate) async fn enqueue(
     let named = jobs.iter().enumerate().map(|(place, job)| (format!("jobs[{place}].queue"), &job.queue));
     app.definitions.refuse_unknown(&app.cluster, named).map_err(|rejection| rejection.refusal)?;
     let Some(key) = &call.key else {
-        let admitted = match admit(app, &jobs) {
-            Ok(admitted) => admitted,
+        let taken = match admit(app, &jobs, |place| place) {
+            Ok(taken) => taken,
             Err(refusal) => claimed::admit(app, call, &jobs, refusal).await?,
         };
         let began = Instant::now();
         let answer = anywhere(app, call, jobs).await;
-        return answered(app, admitted, began, answer);
+        return answered(app, taken, began, answer);
     };
     let scope = jobs.first().map_or_else(String::new, |job| job.project.to_string());
     let home = routing::idempotency_home(&scope, key.text(), app.cluster.partitions());
     let keyed = Keyed { app, call, scope, home, digest: digest() };
-    let admitted = match admit(app, &jobs) {
-        Ok(admitted) => admitted,
-        // A repetition gets the first answer, however much there is to do: those jobs are accepted.
-        Err(_) if keyed.is_known().await? => Admitted::default(),
+    let taken = match admit(app, &jobs, |place| place) {
+        // A repetition makes no jobs.
+        Ok(taken) if !taken.charged.is_empty() && keyed.is_done_here(&jobs).await => {
+            taken.take_back(app);
+            Taken::default()
+        }
+        Ok(taken) => taken,
+        // It gets the first answer, however much there is to do: those jobs are accepted.
+        Err(_) if keyed.is_known().await? => Taken::default(),
         Err(refusal) => claimed::admit(app, call, &jobs, refusal).await?,
     };
     let began = Instant::now();
     let answer = keyed.enqueue(jobs).await;
-    let mut answer = answered(app, admitted, began, answer)?;
+    let mut answer = answered(app, taken, began, answer)?;
     if let Some(Idempotency { key, .. }) = keyed.idempotency("") {
         app.admission.first_told(key, &mut answer).await;
     }
     Ok(answer)
 }
 
-/// Estimates for the answer; what was counted as let in is not, if the call was refused after all.
-fn answered(
-    app: &App,
+/// Jobs of a call that may come in, and what their projects were charged for them.
+#[derive(Default)]
+pub(super) struct Taken {
     admitted: Admitted,
-    began: Instant,
-    answer: Result<proto::EnqueueResponse, Refusal>,
-) -> Result<proto::EnqueueResponse, Refusal> {
-    match answer {
-        Ok(mut answer) => {
-            app.admission.answered(admitted, began.elapsed(), &mut answer);
-            Ok(answer)
-        }
-        Err(refusal) => {
-            app.admission.take_back(&admitted);
-            Err(refusal)
-        }
+    charged: Charged,
+    /// Where they stand in the call, and whose they are; none if nobody was charged.
+    places: Vec<(usize, Name)>,
+}
+
+impl Taken {
+    /// The same for a call of which these were only some jobs, at these places.
+    pub(super) fn among(self, places: &[usize]) -> Self {
+        Self { admitted: self.admitted.among(places), ..self }
+    }
+
+    /// They did not come in.
+    fn take_back(self, app: &App) {
+        app.admission.take_back(&self.admitted);
+        app.quota_rates.give_back(self.charged);
     }
 }
 
-/// Whether the jobs may come in: within their projects' quotas, and in time.
-pub(super) fn admit(app: &App, jobs: &[NewJob]) -> Result<Admitted, Refusal> {
+/// Estimates for the answer. What was counted as let in is not, if the call was refused after all, and what did not
+/// become a job costs its project nothing.
+fn answered(
+    app: &App,
+    Taken { admitted, charged, places }: Taken,
+    began: Instant,
+    answer: Result<proto::EnqueueResponse, Refusal>,
+) -> Result<proto::EnqueueResponse, Refusal> {
+    let mut answer = match answer {
+        Ok(answer) => answer,
+        Err(refusal) => {
+            app.admission.take_back(&admitted);
+            return quotas::settle(app, charged, Err(refusal));
+        }
+    };
+    let is_duplicate = |place: usize| answer.jobs.get(place).is_some_and(|job| job.duplicate);
+    let mut duplicates: BTreeMap<&Name, u64> = BTreeMap::new();
+    for (_, project) in places.iter().filter(|(place, _)| is_duplicate(*place)) {
+        *duplicates.entry(project).or_default() += 1;
+    }
+    if !duplicates.is_empty() {
+        app.quota_rates.give_back_some(charged, |project| duplicates.get(project).copied().unwrap_or(0));
+    }
+    app.admission.answered(admitted, began.elapsed(), &mut answer);
+    Ok(answer)
+}
+
+/// Whether the jobs may come in: within their projects' quotas, and in time. `place` says where each stands in its call.
+pub(super) fn admit(app: &App, jobs: &[NewJob], place: impl Fn(usize) -> usize) -> Result<Taken, Refusal> {
     let charged = take_quotas(app, jobs)?;
-    // What is turned away costs its projects nothing.
-    app.admission.admit(jobs).inspect_err(|_| app.quota_rates.give_back(charged))
+    match app.admission.admit_some(jobs, &place) {
+        Ok(admitted) => {
+            let counted: &[NewJob] = if charged.is_empty() { &[] } else { jobs };
+            let places = counted.iter().enumerate().map(|(at, job)| (place(at), job.project.clone())).collect();
+            Ok(Taken { admitted, charged, places })
+        }
+        Err(refusal) => {
+            app.quota_rates.give_back(charged);
+            Err(refusal)
+        }
+    }
 }
 
 /// Each project's share of the call is held against its quota.
@@ -184,6 +228,28 @@ impl Keyed<'_> {
         }
     }
 
+    /// Whether all that the call makes was made before, as far as this node's replicas know.
+    async fn is_done_here(&self, jobs: &[NewJob]) -> bool {
+        let kept = async |partition: u16, part: &'static str| match self.idempotency(part) {
+            Some(idempotency) => quotas::kept_here(self.app, partition_group(partition), idempotency).await,
+            None => None,
+        };
+        match kept(self.home, "").await {
+            Some(Reply::Enqueued(_)) => return true,
+            Some(Reply::Done) => {}
+            _ => return false,
+        }
+        let (is_homed, partitions) = (is_homed(self.app), self.app.cluster.partitions());
+        let partition = |job: &NewJob| routing::job_partition(job, is_homed(job), partitions).unwrap_or(self.home);
+        for partition in jobs.iter().map(partition).collect::<BTreeSet<u16>>() {
+            let part = part_name(partition, self.home);
+            if !matches!(kept(partition, part).await, Some(Reply::Enqueued(_))) {
+                return false;
+            }
+        }
+        true
+    }
+
     /// All jobs go to the key's home: one command finds out all there is.
     async fn at_home(&self, part: Part) -> Result<proto::EnqueueResponse, Refusal> {
         let envelope = self.call.envelope(self.idempotency(""), Command::Enqueue(part.jobs));
@@ -208,8 +274,7 @@ impl Keyed<'_> {
             other => return Err(wrong_reply(&other)),
         }
         let proposals = parts.into_iter().map(|part| {
-            // At home the key itself stands for the reservation.
-            let name = if part.partition == self.home { "part" } else { "" };
+            let name = part_name(part.partition, self.home);
             propose(self.app, self.call, part, self.idempotency(name))
         });
         together(self.app, self.call, join_all(proposals).await, total).await
@@ -218,6 +283,11 @@ impl Keyed<'_> {
     async fn propose(&self, envelope: &Envelope) -> Result<Reply, Refusal> {
         self.app.cluster.propose(partition_group(self.home), envelope, Repeat::Safe, self.call.deadline).await
     }
+}
+
+/// What tells a part's key from that of the call: at home the key itself stands for the reservation.
+fn part_name(partition: u16, home: u16) -> &'static str {
+    if partition == home { "part" } else { "" }
 }
 
 /// A part's partition, the places of its jobs in the call, and what became of them.

@@ -12,6 +12,7 @@ use super::wrong_reply;
 use crate::cluster::Repeat;
 use crate::gateway::app::App;
 use crate::gateway::call::{Call, hash};
+use crate::gateway::rate::Charged;
 use crate::raft::types::{GroupId, partition_group};
 use crate::transport::wire::{Answer, Query, Why};
 
@@ -71,10 +72,18 @@ pub(crate) async fn cancel(app: &Arc<App>, call: &Call, id: JobId) -> Result<pro
 /// Puts a dead or cancelled job back: it counts for its project's quota like one that is new, but for its bytes, which
 /// it has all along.
 pub(crate) async fn retry(app: &Arc<App>, call: &Call, id: JobId) -> Result<proto::JobStateResponse, Refusal> {
-    let project = Name::parse("project_id", &read(app, call, id, Freshness::Linearizable).await?.project_id)?;
     let (group, idempotency) = (group(app, id)?, call.idempotency("", hash(&[]), ""));
-    let added = (&project, Added { jobs: 1, bytes: 0 });
-    let charged = quotas::take_unless_known(app, call, added, (group, idempotency.as_ref())).await?;
+    let answer = read_group(app, call, group, Query::JobRecord(id.seq), Freshness::Linearizable).await?;
+    let Answer::Job(found) = answer else { return Err(wrong_answer()) };
+    let charged = match found.map(|found| found.0.project).filter(|project| call.caller.sees(project)) {
+        Some(project) => {
+            let added = (&project, Added { jobs: 1, bytes: 0 });
+            quotas::take_unless_known(app, call, added, (group, idempotency.as_ref())).await?
+        }
+        // The first answer may be kept for longer than the job.
+        None if call.key.is_some() => Charged::default(),
+        None => return Err(no_job(id)),
+    };
     quotas::settle(app, charged, change(app, call, id, Command::Retry(id.seq)).await)
 }
 

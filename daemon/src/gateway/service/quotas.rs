@@ -51,6 +51,11 @@ impl Rates {
     pub(crate) fn give_back(&self, charged: Charged) {
         self.projects.give_back(charged);
     }
+
+    /// Gives back what a call was charged for so many jobs of each project.
+    pub(crate) fn give_back_some(&self, charged: Charged, back: impl Fn(&Name) -> u64) {
+        self.projects.give_back_some(charged, back);
+    }
 }
 
 /// Whether anything bounds what a project has.
@@ -65,7 +70,6 @@ pub(crate) fn take<'a>(app: &App, added: impl IntoIterator<Item = (&'a Name, Add
         RateLimited { limit: "quota" }.emit();
         refusal
     };
-    let nodes = u32::try_from(app.cluster.members().len()).unwrap_or(u32::MAX);
     let mut charges = Vec::new();
     for (project, Added { jobs, bytes }) in added {
         let Some(quota) = query::quota(&meta.shared, project) else { continue };
@@ -73,6 +77,7 @@ pub(crate) fn take<'a>(app: &App, added: impl IntoIterator<Item = (&'a Name, Add
             quota.check(usage(app, project), jobs, bytes).map_err(refused)?;
         }
         if let Some(per_second) = quota.jobs_per_second.and_then(NonZeroU32::new) {
+            let nodes = u32::try_from(app.cluster.member_count()).unwrap_or(u32::MAX);
             charges.push(Charge { project, rate: SharedRate { version: quota.version, per_second, nodes }, jobs });
         }
     }
@@ -94,11 +99,12 @@ pub(crate) async fn take_unless_known(
     added: (&Name, Added),
     (group, idempotency): (GroupId, Option<&Idempotency>),
 ) -> Result<Charged, Refusal> {
-    let refusal = match take(app, [added]) {
-        Ok(charged) => return Ok(charged),
+    let taken = take(app, [added]);
+    let Some(idempotency) = idempotency.filter(|_| call.key.is_some()) else { return taken };
+    let refusal = match taken {
+        Ok(charged) => return Ok(unless_repeated(app, charged, group, *idempotency).await),
         Err(refusal) => refusal,
     };
-    let Some(idempotency) = idempotency.filter(|_| call.key.is_some()) else { return Err(refusal) };
     match app.cluster.read(group, Query::Kept(*idempotency), call.deadline).await? {
         Answer::Kept(Some(_)) => Ok(Charged::default()),
         Answer::Kept(None) => Err(refusal),
@@ -106,10 +112,27 @@ pub(crate) async fn take_unless_known(
     }
 }
 
-/// Gives back what a call was charged that was refused; one of which nobody knows what became of it stays charged.
+/// What is charged for a call under its caller's key: nothing, if this node knows that it repeats one that was taken.
+pub(crate) async fn unless_repeated(app: &App, charged: Charged, group: GroupId, idempotency: Idempotency) -> Charged {
+    if charged.is_empty() || kept_here(app, group, idempotency).await.is_none() {
+        return charged;
+    }
+    app.quota_rates.give_back(charged);
+    Charged::default()
+}
+
+/// What is kept under a key, as far as this node's own replica knows.
+pub(crate) async fn kept_here(app: &App, group: GroupId, idempotency: Idempotency) -> Option<Reply> {
+    match app.cluster.read_stale(group, &Query::Kept(idempotency)).await {
+        Ok(Answer::Kept(kept)) => kept,
+        _ => None,
+    }
+}
+
+/// Gives back what a call was charged that changed nothing; one of which nobody knows what became of it stays charged.
 pub(crate) fn settle<T>(app: &App, charged: Charged, answer: Result<T, Refusal>) -> Result<T, Refusal> {
     answer.inspect_err(|refusal| {
-        if refusal.code.http_status() < 500 {
+        if refusal.code.http_status() < 500 || refusal.code == Code::Shed {
             app.quota_rates.give_back(charged);
         }
     })

@@ -51,6 +51,9 @@ pub(crate) async fn start(
     let idempotency = call.remembered(project.as_str(), digest);
     let group = partition_group(partition);
     let (charged, new) = match prepared {
+        Ok((charged, new)) if call.key.is_some() => {
+            (quotas::unless_repeated(app, charged, group, idempotency).await, new)
+        }
         Ok(prepared) => prepared,
         // A repetition gets the first answer, though its template may have gone since, or its project have all it may.
         Err(refused)
@@ -68,18 +71,19 @@ pub(crate) async fn start(
 /// Charges a workflow's project for what comes of it.
 async fn charged(app: &App, new: NewWorkflow) -> Result<(Charged, NewWorkflow), Refusal> {
     let NewWorkflow { project, input, plan, .. } = &new;
-    let jobs = jobs_of(app, project, &plan.tasks, input.clone()).await?;
-    let added = Added { jobs, bytes: input.len() as u64 };
+    let mut added = added(app, project, &plan.tasks, input.clone()).await?;
+    added.bytes += input.len() as u64 + cost::bytes(plan.on_failure.as_deref());
     Ok((quotas::take(app, [(project, added)])?, new))
 }
 
-/// Jobs that come of tasks, if their project has a quota: else nobody asks.
-async fn jobs_of(app: &App, project: &Name, tasks: &[NewTask], input: Bytes) -> Result<u64, Refusal> {
-    if !quotas::bounds(app, project) {
-        return Ok(0);
+/// What comes of tasks and what they take, if their project has a quota: else nobody asks. What waits for people or
+/// time alone is work too, and counts as one job.
+async fn added(app: &App, project: &Name, tasks: &[NewTask], input: Bytes) -> Result<Added, Refusal> {
+    if tasks.is_empty() || !quotas::bounds(app, project) {
+        return Ok(Added::default());
     }
     let tasks = tasks.to_vec();
-    blocking(move || cost::jobs(&tasks, &input)).await
+    blocking(move || Added { jobs: cost::jobs(&tasks, &input).max(1), bytes: cost::bytes(&tasks) }).await
 }
 
 /// What a start under this key was answered first; none if there was none.
@@ -279,8 +283,15 @@ pub(crate) async fn pause(app: &Arc<App>, call: &Call, id: WorkflowId, paused: b
 
 /// Goes on with a failed or cancelled workflow: what is left of it is held against its project's quota.
 pub(crate) async fn retry(app: &Arc<App>, call: &Call, id: WorkflowId) -> Changed {
-    let (workflow, _) = record(app, call, id).await?;
-    let added = Some((&workflow.project, Added { jobs: workflow.open.into(), bytes: 0 }));
+    let workflow = match record(app, call, id).await {
+        Ok((workflow, _)) => Some(workflow),
+        // The first answer may be kept for longer than the workflow.
+        Err(refusal) if refusal.code == Code::NotFound && call.key.is_some() => None,
+        Err(refusal) => return Err(refusal),
+    };
+    let added = workflow
+        .as_ref()
+        .map(|workflow| (&workflow.project, Added { jobs: u64::from(workflow.open).max(1), bytes: 0 }));
     change(app, call, id, Command::RetryWorkflow(id.seq), Repeat::Never, added).await
 }
 
@@ -355,7 +366,7 @@ pub(crate) async fn add_tasks(
     // Adding the same tasks again changes nothing, and costs nothing.
     let new: Vec<NewTask> = tasks.iter().filter(|task| !known.contains(task.id.as_str())).cloned().collect();
     let project = workflow.project;
-    let added = Added { jobs: jobs_of(app, &project, &new, input).await?, bytes: 0 };
+    let added = added(app, &project, &new, input).await?;
     let add = AddTasks { seq: id.seq, job, task, token: request.lease_token, tasks };
     Ok(change(app, call, id, Command::AddTasks(Box::new(add)), Repeat::Safe, Some((&project, added))).await?)
 }

@@ -2,6 +2,8 @@
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use super::matrix::grpc_status;
 use super::{ask, key};
@@ -74,6 +76,28 @@ async fn a_lease_call_that_waits_gets_nothing_when_its_key_has_ended() {
     let again = json!({"worker_id": "holding-key", "max": 1, "wait_ms": 20_000}).to_string();
     let leased = post("/api/v1/queues/ended-key/lease", again).await.ok();
     assert_eq!(leased["jobs"].as_array().map(Vec::len), Some(1), "the job was given back: {leased}");
+}
+
+#[tokio::test]
+async fn an_artifact_whose_key_is_revoked_while_it_comes_is_not_made() {
+    let made = key(None, &["enqueue"]).await;
+    let mut stream = TcpStream::connect(nodes()[0]).await.unwrap();
+    let head = format!(
+        "PUT /api/v1/artifacts/p/revoked HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {made}\r\n\
+         content-length: 2\r\nconnection: close\r\nexpect: 100-continue\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut go_on = [0; 25];
+    stream.read_exact(&mut go_on).await.unwrap();
+    assert!(go_on.starts_with(b"HTTP/1.1 100 "), "its key was looked at");
+    let id = made.split('_').nth(1).unwrap();
+    call_at(nodes()[1], Method::DELETE, &format!("/api/v1/keys/{id}"), &[], "").await;
+    assert_eq!(status_at(0, &made).await, 401);
+    stream.write_all(b"ab").await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    assert_eq!(get("/api/v1/artifacts/p/revoked").await.code(), "not_found");
 }
 
 #[tokio::test]

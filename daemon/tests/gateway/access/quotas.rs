@@ -4,7 +4,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::{ask, key};
-use crate::harness::{Answer, call_at, get, nodes, post, put};
+use crate::harness::{Answer, call_at, get, nodes, own_node, post, put};
 
 async fn enqueue(project: &str, jobs: usize, payload: &str) -> Answer {
     let job = json!({"queue": "quotas", "project_id": project, "payload": payload});
@@ -68,6 +68,35 @@ async fn a_projects_payload_bytes_and_its_rate_are_bounded() {
 }
 
 #[tokio::test]
+async fn what_does_not_become_a_job_is_not_charged_to_its_projects_rate() {
+    let (node, _) = own_node(|_| {}).await;
+    let call = async |method, path: &str, key: Option<&str>, body: Value| {
+        let headers: Vec<_> = key.map(|key| ("idempotency-key", key)).into_iter().collect();
+        call_at(node, method, path, &headers, body.to_string()).await
+    };
+    let jobs = async |key: Option<&str>, job: Value, count: usize| {
+        call(Method::POST, "/api/v1/jobs", key, json!({"jobs": vec![job; count]})).await
+    };
+    let held = json!({"queue": "rated", "project_id": "rated", "unique_key": "held"});
+    let plain = json!({"queue": "rated", "project_id": "rated"});
+    let full = json!({"queue": "rated.full", "project_id": "rated"});
+    call(Method::PUT, "/api/v1/queues/rated.full", None, json!({"max_ready": 1})).await.ok();
+    jobs(None, held.clone(), 1).await.ok();
+    let kept = jobs(Some("home"), plain.clone(), 50).await.ok();
+    let spread = jobs(Some("spread"), held.clone(), 50).await.ok();
+
+    // A job takes a second of the rate: whoever pays for fifty is refused for long.
+    call(Method::PUT, "/api/v1/quotas/rated", None, json!({"jobs_per_second": 1})).await.ok();
+    assert_eq!(jobs(None, held.clone(), 50).await.ok()["jobs"][49]["duplicate"], true);
+    assert_eq!(jobs(Some("home"), plain.clone(), 50).await.ok(), kept);
+    assert_eq!(jobs(Some("spread"), held.clone(), 50).await.ok(), spread);
+    assert_eq!(jobs(Some("home"), plain.clone(), 49).await.code(), "idempotency_key_reuse");
+    assert_eq!(jobs(None, full, 50).await.code(), "queue_full");
+    jobs(None, plain.clone(), 50).await.ok();
+    assert_eq!(jobs(None, plain, 1).await.code(), "rate_limited", "what became jobs is paid for");
+}
+
+#[tokio::test]
 async fn a_quota_is_looked_at_listed_and_deleted() {
     quota("seen", json!({"jobs_max": 7, "bytes_max": 9})).await.ok();
     let mut shown = get("/api/v1/quotas/seen").await.ok();
@@ -98,6 +127,13 @@ async fn a_workflow_counts_with_all_its_tasks_and_its_input_when_it_is_started_g
     let each = json!([{"id": "each", "queue": "quotas.steps", "foreach": "input.list"}]);
     let body = json!({"project_id": "flows", "tasks": each, "input": {"list": [1, 2, 3, 4]}}).to_string();
     assert_eq!(post("/api/v1/workflows", body).await.code(), "rate_limited");
+    let each = json!([{"id": "sub", "workflow": {"tasks": each}, "input": {"list": [1, 2, 3, 4]}}]);
+    let begin = async |tasks: Value| {
+        post("/api/v1/workflows", json!({"project_id": "flows", "tasks": tasks}).to_string()).await
+    };
+    assert_eq!(begin(each).await.code(), "rate_limited", "a list of a sub-workflow");
+    let large = json!([{"id": "large", "queue": "quotas.steps", "input": "x".repeat(1_000)}]);
+    assert_eq!(begin(large).await.code(), "rate_limited", "a large definition");
     let id = start(0..2, "").await.ok()["id"].as_str().unwrap().to_owned();
     let lease = json!({"worker_id": "w", "max": 1, "wait_ms": 10_000}).to_string();
     let leased = post("/api/v1/queues/quotas.steps/lease", lease).await.ok();
@@ -115,6 +151,8 @@ async fn a_workflow_counts_with_all_its_tasks_and_its_input_when_it_is_started_g
     quota("flows", json!({"jobs_max": 2})).await.ok();
     let retried = post(&format!("/api/v1/workflows/{id}/retry"), "").await;
     assert_eq!(retried.code(), "rate_limited", "{}", retried.text);
+    quota("flows", json!({"jobs_max": 0})).await.ok();
+    assert_eq!(begin(json!([{"id": "t", "timer_ms": 1_000}])).await.code(), "rate_limited", "though it makes no job");
     let alone = enqueue("once", 1, "x").await.ok()["jobs"][0]["id"].as_str().unwrap().to_owned();
     post(&format!("/api/v1/jobs/{alone}/cancel"), "").await.ok();
     let retry = |key: &'static str| {

@@ -11,7 +11,7 @@ use crate::table::{self, tag};
 use crate::txn::Read;
 use crate::workflow::{Action, NewTask, Phase, Status, Task, TaskRef, TaskState, Workflow};
 
-/// Looks at `looks` tasks that are under way, and at what waits for them.
+/// Looks at `looks` tasks that are under way, and at as many that wait for them, of all workflows together.
 pub(super) fn steps(rows: &impl Read, known: &mut Known, slots: &Slots, looks: usize) {
     let mut under_way: Vec<TaskRef> = Vec::new();
     let prefix = table::key(tag::RUNNING, &[]);
@@ -21,7 +21,7 @@ pub(super) fn steps(rows: &impl Read, known: &mut Known, slots: &Slots, looks: u
             under_way.len() < looks
         });
     }
-    let mut means = Means::default();
+    let (mut means, mut left) = (Means::default(), looks);
     let mut seen = BTreeSet::new();
     for tasks in under_way.chunk_by(|a, b| a.workflow == b.workflow) {
         let Some(workflow) = tasks.first().and_then(|task| workflow(rows, task.workflow)) else { continue };
@@ -29,7 +29,7 @@ pub(super) fn steps(rows: &impl Read, known: &mut Known, slots: &Slots, looks: u
         let root = root(rows, &workflow);
         seen.extend(ends.iter().filter_map(|end| Some((end.queue.clone()?, root))));
         if workflow.status == Status::Running && workflow.phase == Phase::Forward {
-            released(rows, known, slots, &ends, looks);
+            released(rows, known, slots, &ends, &mut left);
         }
     }
     for (queue, _) in seen {
@@ -95,17 +95,19 @@ fn root(rows: &impl Read, of: &Workflow) -> u64 {
     seq
 }
 
-/// What begins when tasks of one workflow end: those that wait for nothing else, and further items of a list.
-fn released(rows: &impl Read, known: &mut Known, slots: &Slots, ends: &[End], looks: usize) {
+/// What begins when tasks of one workflow end: those that wait for nothing else, and further items of a list. `left`
+/// tasks may still be looked at.
+fn released(rows: &impl Read, known: &mut Known, slots: &Slots, ends: &[End], left: &mut usize) {
     let mut dependents: BTreeMap<u32, (u32, Time)> = BTreeMap::new();
     for of_task in ends.chunk_by(|a, b| a.of.task == b.of.task) {
         let Some(at) = end_of_task(rows, known, slots, of_task) else { continue };
-        let Some(of) = of_task.first().map(|end| end.of) else { continue };
+        let Some(of) = of_task.first().map(|end| end.of).filter(|_| *left > 0) else { continue };
         let prefix = table::of_workflow(tag::EDGE, of.workflow, &[of.task]);
         row::walk(rows, &prefix, &prefix, &mut |key, _| {
             let (ending, last) = dependents.entry(table::last_u32(key)).or_default();
             (*ending, *last) = (*ending + 1, at.max(*last));
-            dependents.len() < looks
+            *left -= 1;
+            *left > 0
         });
     }
     let Some(workflow) = ends.first().map(|end| end.of.workflow) else { return };

@@ -75,6 +75,18 @@ fn delayed_jobs_are_counted_in_the_slots_in_which_they_will_be_ready() {
 }
 
 #[test]
+fn what_waits_for_tasks_is_looked_at_within_one_bound_for_all_workflows() {
+    let mut world = World::new();
+    for _ in 0..5 {
+        let waits = (0..20).map(|n| next(&format!("n{n}"), &["t"]));
+        world.begin(std::iter::once(timer("t", 20_000)).chain(waits).collect());
+    }
+    assert_eq!(world.coming("next"), [(1, 100)]);
+    let some = known(&world.rows, world.at, SLOTS, (100, 30)).coming.values().sum::<u32>();
+    assert_eq!(some, 30, "as many as there are looks");
+}
+
+#[test]
 fn all_ticks_of_a_schedule_count_and_what_a_workflow_begins_with() {
     let mut world = World::new();
     let put = |world: &mut World, id: &str, cron: &str, target| {

@@ -35,7 +35,12 @@ struct Profile {
     nonsense: bool,
     /// Ticks come at once when something is due, as the leader sends them.
     diligent: bool,
+    /// So many jobs with so many sticky keys that a lease has not enough looks for all that it may give.
+    crowded: bool,
 }
+
+/// One history of so many is crowded: they take long.
+const CROWDED: u64 = 100;
 
 /// Makes one history, command by command.
 pub(crate) struct Generator {
@@ -51,7 +56,7 @@ impl Generator {
     pub(crate) fn new(seed: u64) -> Self {
         let mut rng = Rng(seed);
         let mut flag = |percent| rng.chance(percent);
-        let profile = Profile {
+        let mut profile = Profile {
             priorities: flag(50),
             delays: flag(50),
             deadlines: flag(40),
@@ -69,7 +74,13 @@ impl Generator {
             idempotency: flag(40),
             nonsense: flag(30),
             diligent: flag(60),
+            crowded: seed % CROWDED == 7,
         };
+        if profile.crowded {
+            // What would keep jobs from being ready, or few.
+            (profile.sticky, profile.delays, profile.deadlines, profile.unique) = (true, false, false, false);
+            (profile.order, profile.concurrency, profile.limits, profile.labels) = (false, false, false, false);
+        }
         Self { rng, profile, at: 1_000_000, version: 0 }
     }
 
@@ -147,6 +158,7 @@ impl Generator {
 
     fn enqueue(&mut self) -> Command {
         let count = if self.rng.chance(60) { 1 } else { self.rng.below(5) };
+        let count = if self.profile.crowded && self.rng.chance(25) { 40 + self.rng.below(60) } else { count };
         let count = if count == 0 && !self.profile.nonsense { 1 } else { count };
         Command::Enqueue((0..count).map(|_| self.new_job()).collect())
     }
@@ -163,11 +175,14 @@ impl Generator {
         let order_key = maybe(order, 70, &["o1", "o2"]);
         let concurrency_key = maybe(concurrency, 70, &["c1", "c2"]);
         let fairness_key = maybe(lanes, 70, &["f1", "f2"]);
-        let sticky_key = maybe(sticky, 60, &["s1", "s2", "s3"]);
+        let mut sticky_key = maybe(sticky, 60, &["s1", "s2", "s3"]);
         let workflow = maybe(true, 5, &["w-1"]).map(|text| name(&text));
         let run_at = (delays && rng.chance(50)).then(|| self.when(2_000));
         let deadline = (deadlines && self.rng.chance(50)).then(|| self.when(4_000));
         let rng = &mut self.rng;
+        if self.profile.crowded && rng.chance(90) {
+            sticky_key = Some(format!("s{}", rng.below(200)));
+        }
         let text = format!("{}", rng.below(1_000));
         let size = if rng.chance(20) { rng.below(300) as usize } else { 0 };
         NewJob {
@@ -210,10 +225,17 @@ impl Generator {
         let queue = self.queue();
         let rng = &mut self.rng;
         let odd = self.profile.nonsense && rng.chance(5);
+        let many = self.profile.crowded && rng.chance(50);
         Command::Lease(Lease {
             queue,
             worker: name(rng.pick(&["w1", "w2", "w3"])),
-            max: if odd { rng.pick(&[0, 1_001]) } else { rng.pick(&[1, 1, 1, 2, 3, 10, 1_000]) },
+            max: if odd {
+                rng.pick(&[0, 1_001])
+            } else if many {
+                rng.pick(&[30, 100, 200])
+            } else {
+                rng.pick(&[1, 1, 1, 2, 3, 10, 1_000])
+            },
             bytes_max: rng.pick(&[1, 100, 500, 1 << 20, 1 << 20, 1 << 20]),
             lease_ms: rng.chance(50).then(|| if odd { 99 } else { rng.pick(&[100, 500, 5_000, 60_000]) }),
             project: (self.profile.projects && rng.chance(50)).then(|| name(rng.pick(&["p", "q"]))),

@@ -1,6 +1,7 @@
 //! What workers ask: lease, ack, nack, extend.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use bravo_model::command::{Ack, Extend, Lease, Nack};
 use bravo_model::job::JobState;
@@ -31,7 +32,7 @@ impl Reference {
                 next = self.candidates_for(asked);
             }
             let Some(&first) = next.first() else { break };
-            if chosen.is_none() && self.owed(asked).is_empty() {
+            if chosen.is_none() && (self.owed(asked).is_empty() || self.may_end(asked, jobs.len())) {
                 break;
             }
             let full = |seq: &u64| bytes + self.jobs[seq].payload.bytes.len() as u64 > u64::from(asked.bytes_max);
@@ -52,6 +53,17 @@ impl Reference {
         let more = !self.owed(asked).is_empty();
         let next_at = self.more_at(asked);
         Reply::Leased(Leased { jobs, more, next_at })
+    }
+
+    /// Whether a lease that has given some jobs may have used up what it may look at, and leave the rest for the next.
+    fn may_end(&self, asked: &Lease, given: usize) -> bool {
+        let ready = self.jobs.values().filter(|job| job.queue == asked.queue && job.state == JobState::Ready);
+        let slot = |job: &RefJob| job.sticky_key.as_ref().map(|key| bravo_model::sticky_slot(&job.project, key));
+        let fronts: BTreeSet<_> = ready.map(|job| (job.priority, job.lane(), slot(job))).collect();
+        let priorities = fronts.iter().map(|(priority, ..)| priority).collect::<BTreeSet<_>>().len();
+        // A look at each front and at what leads to it; what is left is shared among the priorities.
+        let looks = (given + 2 * priorities) * (3 * fronts.len() + 2);
+        given > 0 && looks > (limits::LOOKS_MAX + limits::LOOKS_PER_JOB * asked.max) as usize
     }
 
     /// Jobs whose deadline has passed are never delivered. Those that a lease meets at the front die

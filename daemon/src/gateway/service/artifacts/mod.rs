@@ -82,6 +82,8 @@ pub(crate) async fn put(
     expected: Expected,
 ) -> Result<(u32, bool), Refusal> {
     call.caller.may_write(&place.project)?;
+    // The content may have taken long to come.
+    app.door.holds(&app.cluster, &call.caller)?;
     let group = group_of(app, &place);
     let Place { project, path } = place;
     let put = Command::PutArtifact(Box::new(PutArtifact { project, path, manifest, expected }));

@@ -20,10 +20,10 @@ use crate::telemetry::events::{ArtifactBytes, Evicted};
 /// Chunks that are on their way to the nodes while the next one is taken in.
 const SENT_MAX: usize = 4;
 
-/// Bytes that must come in each `limits.read_timeout_ms` for which a body is waited for that has its turn.
+/// Bytes that must come in each `limits.read_timeout_ms` for which a body is waited for, or the rest of it.
 const WINDOW_BYTES_MIN: u64 = 64 << 10;
 
-/// How a body comes for whose turn others wait: a byte now and then does not keep it.
+/// How a body comes: a byte now and then does not keep the place of a request.
 struct Pace {
     window: Duration,
     /// Since as many bytes came as must.
@@ -46,7 +46,7 @@ impl Pace {
         let Ok(next) = next else {
             Evicted { reason: "read" }.emit();
             let detail = format!(
-                "of the body came less than {WINDOW_BYTES_MIN} bytes in {} ms (limits.read_timeout_ms), and others wait",
+                "of the body came less than {WINDOW_BYTES_MIN} bytes in {} ms (limits.read_timeout_ms)",
                 self.window.as_millis()
             );
             return Some(Err(Refusal::new(Code::DeadlineExceeded, detail)));
@@ -103,9 +103,7 @@ impl Upload {
             renewed: Instant::now(),
         };
         let mut pace = Pace::new(Duration::from_millis(app.limits.read_timeout_ms));
-        loop {
-            let next = if upload.turn.is_some() { pace.next(&mut body).await } else { body.next().await };
-            let Some(bytes) = next else { break };
+        while let Some(bytes) = pace.next(&mut body).await {
             upload.add(bytes?).await?;
         }
         upload.finish().await
