@@ -12,7 +12,8 @@ use parking_lot::Mutex;
 
 use super::HORIZON_MS;
 use crate::cluster::Cluster;
-use crate::telemetry::process::{ProcessSample, machine_bytes};
+use crate::telemetry::machine::machine_bytes;
+use crate::telemetry::process::ProcessSample;
 use crate::transport::wire::{NodeLoad, Outlook, PointSeen, PoolSeen, Request, Response, UseSeen};
 
 /// The name under which the nodes themselves are told.

@@ -8,7 +8,8 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use crate::telemetry::process::{Descent, machine_bytes};
+use crate::telemetry::machine::machine_bytes;
+use crate::telemetry::process::Descent;
 use crate::transport::wire::AgentUse;
 
 /// What was seen of agents at the last question.
