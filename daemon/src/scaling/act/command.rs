@@ -123,12 +123,12 @@ impl Actuator for Program {
 mod tests {
     use super::*;
     use crate::config::ActuatorKind;
-    use crate::scaling::pool::unseen;
+    use crate::scaling::pool::smallest;
     use bravo_model::scaling::ScalingPolicy;
 
     fn share(agents: u32) -> Share {
         let policy = ScalingPolicy::of(bravo_model::Name::parse("name", "coder").unwrap());
-        Share { agents, of: unseen(policy, 1_000) }
+        Share { agents, of: smallest(policy, 1_000) }
     }
 
     fn program(script: &str) -> Program {

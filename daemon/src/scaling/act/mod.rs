@@ -104,7 +104,7 @@ pub(crate) struct Agents {
     pools: Vec<Arc<Kept>>,
     data_dir: PathBuf,
     stopping: CancellationToken,
-    meter: usage::Meter,
+    meter: Arc<usage::Meter>,
 }
 
 impl Agents {
@@ -126,7 +126,7 @@ impl Agents {
             pools: config.scaling.pools.iter().filter_map(keep).collect(),
             data_dir: data_dir.clone(),
             stopping: CancellationToken::new(),
-            meter: usage::Meter::default(),
+            meter: Arc::default(),
         }
     }
 
@@ -148,12 +148,14 @@ impl Agents {
 
     /// What those use that this node runs as its own processes, since it was asked last. Nothing of a pool while it is
     /// being brought to another size: whoever asks would not wait for that.
-    pub(crate) fn uses(&self) -> Vec<AgentUse> {
+    pub(crate) async fn uses(&self) -> Vec<AgentUse> {
         let here = self.pools.iter().filter_map(|pool| {
             let pids = pool.actuator.try_lock().ok()?.pids();
             (!pids.is_empty()).then(|| (pool.agent_type.clone(), pids))
         });
-        self.meter.take(&here.collect::<Vec<(Name, Vec<u32>)>>())
+        let (here, meter) = (here.collect::<Vec<(Name, Vec<u32>)>>(), self.meter.clone());
+        // Each agent and all that it started is read from files.
+        tokio::task::spawn_blocking(move || meter.take(&here)).await.unwrap_or_default()
     }
 
     /// Ends the agents of this node while it still serves, so that they can say what became of their jobs.
@@ -251,7 +253,7 @@ mod tests {
             pools: vec![slow, quick.clone()],
             data_dir: PathBuf::new(),
             stopping: CancellationToken::new(),
-            meter: usage::Meter::default(),
+            meter: Arc::default(),
         };
         for round in 1..=3 {
             agents.follow(&[]);
