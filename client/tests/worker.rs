@@ -286,22 +286,26 @@ async fn a_graceful_stop_finishes_what_is_held() {
 
 #[tokio::test]
 async fn a_worker_that_stops_says_so_on_the_stream_that_takes_the_place_of_a_lost_one() {
-    let mut node = Node::start().await;
+    let (mut a, mut b) = (Node::start().await, Node::start().await);
     let gate = Arc::new(Semaphore::new(0));
     let open = gate.clone();
-    let running = start(Worker::builder(&client(&[&node]), ["q"]), move |_| {
+    let both = bravo_client::Client::builder().server(&a.url).server(&b.url).discover(false).build().unwrap();
+    let running = start(Worker::builder(&both, ["q"]), move |_| {
         let gate = gate.clone();
         async move {
             gate.acquire().await?.forget();
             Ok(Output::none())
         }
     });
-    let mut stream = node.work_stream().await;
+    let (mut stream, on_a) = tokio::select! {
+        stream = a.work_stream() => (stream, true),
+        stream = b.work_stream() => (stream, false),
+    };
     stream.hello().await;
     stream.push(vec![job(1, 30_000)]);
     stream.send(Response::GoAway(proto::GoAway { reason: "drains".into() }));
     running.stop.cancel();
-    let mut stream = node.work_stream().await;
+    let mut stream = if on_a { b.work_stream().await } else { a.work_stream().await };
     assert_eq!(stream.hello().await.in_flight, 1);
     loop {
         match stream.next_but_credit().await {
