@@ -285,6 +285,42 @@ async fn a_graceful_stop_finishes_what_is_held() {
 }
 
 #[tokio::test]
+async fn a_worker_that_stops_says_so_on_the_stream_that_takes_the_place_of_a_lost_one() {
+    let (mut a, mut b) = (Node::start().await, Node::start().await);
+    let gate = Arc::new(Semaphore::new(0));
+    let open = gate.clone();
+    let both = bravo_client::Client::builder().server(&a.url).server(&b.url).discover(false).build().unwrap();
+    let running = start(Worker::builder(&both, ["q"]), move |_| {
+        let gate = gate.clone();
+        async move {
+            gate.acquire().await?.forget();
+            Ok(Output::none())
+        }
+    });
+    let (mut stream, on_a) = tokio::select! {
+        stream = a.work_stream() => (stream, true),
+        stream = b.work_stream() => (stream, false),
+    };
+    stream.hello().await;
+    stream.push(vec![job(1, 30_000)]);
+    stream.send(Response::GoAway(proto::GoAway { reason: "drains".into() }));
+    running.stop.cancel();
+    let mut stream = if on_a { b.work_stream().await } else { a.work_stream().await };
+    assert_eq!(stream.hello().await.in_flight, 1);
+    loop {
+        match stream.next_but_credit().await {
+            Some(Request::Stop(_)) => break,
+            Some(Request::Extend(batch)) => stream.results(batch.sequence, &vec![""; batch.leases.len()]),
+            other => panic!("{other:?}"),
+        }
+    }
+    stream.send(Response::Stopped(proto::Stopped {}));
+    open.add_permits(1);
+    see_off(stream).await;
+    assert_eq!(running.summary().await, Summary { acked: 1, ..Summary::default() });
+}
+
+#[tokio::test]
 async fn when_the_grace_is_over_jobs_are_cancelled_and_nacked() {
     let mut node = Node::start().await;
     let builder = Worker::builder(&client(&[&node]), ["q"]).grace(Duration::from_millis(200));

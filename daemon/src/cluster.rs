@@ -398,8 +398,8 @@ impl Cluster {
             }
             Request::Scaling(agent_type) => self.serve_scaling(agent_type.as_ref()),
             Request::Pools(pools) => self.serve_pools(from, &pools).await,
-            Request::NodeLoad => Response::NodeLoad(self.scaling.node_load()),
-            Request::AgentUses => Response::AgentUses(self.scaling.agents.uses()),
+            Request::NodeLoad => Response::NodeLoad(self.scaling.node_load().await),
+            Request::AgentUses => Response::AgentUses(self.scaling.agents.uses().await),
             Request::Outlooks(agent_type) => self.serve_outlooks(agent_type.as_ref()),
             Request::Past(agent_type) => self.serve_past(&agent_type).await,
             // Boxed, since keeping it is a call of a node, this one most likely.

@@ -18,6 +18,9 @@ use crate::telemetry::Telemetry;
 /// How often the disk's health is looked at.
 const HEALTH_EVERY: Duration = Duration::from_millis(100);
 
+/// Time that agents have to leave a node whose disk failed: it can take nothing of theirs any more.
+const BROKEN_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Runs the node until SIGTERM or SIGINT, or until its log fails.
 pub fn run(config: Config) -> BoxFuture<'static, anyhow::Result<()>> {
     Box::pin(run_alone(config))
@@ -62,6 +65,8 @@ pub async fn serve(
     if broken {
         // Nothing may be acknowledged any more, and nothing waits for a disk that failed.
         gateway.abort();
+        sd::stopping("the disk failed");
+        node.cluster.scaling.agents.stop(BROKEN_PATIENCE.min(patience)).await;
         bail!(
             "the Raft log could not be written (disk full or broken); see the error above. Nothing unwritten was acknowledged."
         );

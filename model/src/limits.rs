@@ -194,6 +194,10 @@ pub const SCALING_TICKS_MAX: usize = 23_040;
 pub const SCALING_ROLLUPS_MAX: usize = 8_064;
 /// Milliseconds that an agent may take to start in a history that is put: an hour.
 pub const SCALING_BOOT_MS_MAX: u64 = 3_600_000;
+/// Longest time over which a pool is held back: what is remembered of its wishes.
+pub const SCALING_BLOCK_MS_MAX: u32 = 3_600_000;
+/// Largest share by which a pool may be said to grow in a period, in percent.
+pub const SCALING_BLOCK_PERCENT_MAX: u32 = 10_000;
 /// Milliseconds that a job may take in a history that is put.
 pub const SCALING_SERVICE_MS_MAX: u64 = 1_000_000_000;
 

@@ -68,6 +68,49 @@ impl Rule {
     }
 }
 
+/// How fast a pool may change in one direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Block {
+    /// A wish counts only when all wishes of so long agree.
+    pub stabilisation_ms: u32,
+    /// The largest change in one period, in percent of the pool.
+    pub percent: u32,
+    /// The period; 0 sets no limit.
+    pub period_ms: u32,
+}
+
+/// How fast a pool may change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Behaviour {
+    /// When it grows.
+    pub up: Block,
+    /// When it shrinks.
+    pub down: Block,
+}
+
+impl Behaviour {
+    /// What counts where a part of it is not said: 100 % in 15 s after 60 s, down 10 % in 60 s after 300 s.
+    pub const DEFAULT: Self = Self {
+        up: Block { stabilisation_ms: 60_000, percent: 100, period_ms: 15_000 },
+        down: Block { stabilisation_ms: 300_000, percent: 10, period_ms: 60_000 },
+    };
+
+    fn validate(&self) -> Result<(), Refusal> {
+        let within = |way: &str, block: &Block, percent_max: u32| {
+            let times = [("stabilisation_ms", block.stabilisation_ms), ("period_ms", block.period_ms)];
+            if let Some((field, _)) = times.into_iter().find(|(_, ms)| *ms > limits::SCALING_BLOCK_MS_MAX) {
+                return Err(invalid(format!("behaviour.{way}.{field}: at most {}", limits::SCALING_BLOCK_MS_MAX)));
+            }
+            if !(1..=percent_max).contains(&block.percent) {
+                return Err(invalid(format!("behaviour.{way}.percent: 1 to {percent_max}")));
+            }
+            Ok(())
+        };
+        within("up", &self.up, limits::SCALING_BLOCK_PERCENT_MAX)?;
+        within("down", &self.down, 100)
+    }
+}
+
 /// What an operator says of one agent type.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScalingPolicy {
@@ -83,6 +126,9 @@ pub struct ScalingPolicy {
     pub mode: Mode,
     /// What recommends.
     pub rule: Rule,
+    /// How fast the pool may change; none: as its rule has it.
+    #[serde(default)]
+    pub behaviour: Option<Behaviour>,
 }
 
 impl ScalingPolicy {
@@ -95,6 +141,7 @@ impl ScalingPolicy {
             start_delay_p95_ms: limits::START_DELAY_P95_MS_DEFAULT,
             mode: Mode::default(),
             rule: Rule::default(),
+            behaviour: None,
         }
     }
 
@@ -109,7 +156,7 @@ impl ScalingPolicy {
         if !(1..=limits::START_DELAY_P95_MS_MAX).contains(&self.start_delay_p95_ms) {
             return Err(invalid(format!("objective.start_delay_p95_ms: 1 to {}", limits::START_DELAY_P95_MS_MAX)));
         }
-        Ok(())
+        self.behaviour.as_ref().map_or(Ok(()), Behaviour::validate)
     }
 }
 

@@ -10,22 +10,22 @@ use crate::advice::Recommendation;
 use crate::behaviour::Brake;
 use crate::boot::Boot;
 use crate::forecast::{self, Model, WINDOW, quantile};
-use crate::history::{History, ROLLUP_TICKS};
+use crate::history::{History, ROLLUP_TICKS, TICKS_MAX};
 use crate::judge::Judge;
 use crate::observation::{Due, Observation};
 use crate::past::Past;
 use crate::plan::Planner;
 use crate::reactive::{Reactive, USE_AIM};
 use crate::service::Service;
-use crate::settings::{Policy, Settings};
+use crate::settings::{Behaviour, Policy, Settings};
 use crate::shadow::Shadow;
 use crate::threshold;
 use crate::usage::Usage;
 
 /// Ticks until a forecast rests on anything.
-const TICKS_MIN: u64 = 8;
-/// Ticks that one late observation may stand for.
-const GAP_TICKS_MAX: u32 = 240;
+const TICKS_MIN: usize = 8;
+/// Ticks that one late observation may stand for: all that are remembered.
+const GAP_TICKS_MAX: u32 = TICKS_MAX as u32;
 const LEAD_MAX: usize = 40;
 
 /// All that must outlive a process: bounded, and the same on every replica that gets it.
@@ -101,7 +101,21 @@ impl Controller {
         let (model, planner) = (Model::new(1), Planner::default());
         let mut own = Self { settings, state, model, planner, p90s: (0.0, 0.0), due: Vec::new() };
         own.model = forecast::refit(&own.state.history, own.lead());
+        own.p90s = (
+            own.near_load(quantile(&own.model.near(), own.state.near.calibration.level())),
+            own.far_load(quantile(&own.model.far(), own.state.far.calibration.level())),
+        );
         own
+    }
+
+    /// Agents' worth of so many arrivals in the window of the short forecast.
+    fn near_load(&self, arrivals: f64) -> f64 {
+        arrivals * self.state.service.mean_s() / (WINDOW as f64 * self.settings.tick_s)
+    }
+
+    /// The same of the long one.
+    fn far_load(&self, arrivals: f64) -> f64 {
+        arrivals * self.state.service.mean_s() / (ROLLUP_TICKS as f64 * self.settings.tick_s)
     }
 
     /// What must outlive the process.
@@ -165,17 +179,18 @@ impl Controller {
         self.learn(seen);
         self.due.clone_from(&seen.due);
         let chances = self.model.near();
-        let to_load = self.state.service.mean_s() / (WINDOW as f64 * self.settings.tick_s);
         let upper = quantile(&chances, self.state.near.calibration.level());
         self.state.near.bet(upper, self.model.level() * WINDOW as f64 / USE_AIM);
-        self.p90s.0 = upper * to_load;
+        self.p90s.0 = self.near_load(upper);
         let (min, max) = self.bounds();
         let now = seen.replicas.max(1);
         let busy_s = self.busy_s(seen);
-        let reactive = self.state.reactive.decide(seen, busy_s, self.settings.tick_s, min, max);
-        let mut advice =
-            Recommendation { p50: quantile(&chances, 0.5) * to_load, p90: self.p90s.0, ..Recommendation::default() };
-        let early = self.state.history.seen < TICKS_MIN;
+        let blocks = self.settings.behaviour.unwrap_or(Behaviour::KUBERNETES);
+        let reactive = self.state.reactive.decide_within(&blocks, seen, busy_s, self.settings.tick_s, min, max);
+        let p50 = self.near_load(quantile(&chances, 0.5));
+        let mut advice = Recommendation { p50, p90: self.p90s.0, ..Recommendation::default() };
+        // Roll-ups that came from elsewhere are no ticks.
+        let early = self.state.history.ticks().len() < TICKS_MIN;
         advice.fallback = early || self.state.near.verdict().is_some();
         (advice.replicas, advice.why) = match self.settings.policy {
             Policy::Threshold => threshold::decide(seen, min, max),
@@ -196,7 +211,7 @@ impl Controller {
         let own_brake =
             self.settings.policy == Policy::Reactive || (self.settings.policy == Policy::Predictive && advice.fallback);
         if !own_brake {
-            advice.replicas = self.state.brake.apply(seen.t, now, wish, &self.settings.behaviour);
+            advice.replicas = self.state.brake.apply(seen.t, now, wish, &self.settings.behaviour.unwrap_or_default());
         }
         // Whatever a rule or a block makes of a pool that is out of its bounds.
         advice.replicas = advice.replicas.clamp(min, max);

@@ -4,7 +4,7 @@
 //! the mean. So seasons and trends of a use are found as those of arrivals are, with one model to know.
 
 use crate::forecast::{Model, WINDOW, quantile, refit};
-use crate::history::{History, ROLLUP_TICKS};
+use crate::history::{History, ROLLUP_TICKS, TICKS_MAX};
 
 /// Where its forecasts are for: the next ticks.
 const LEAD: usize = 1;
@@ -45,12 +45,14 @@ impl Gauge {
         &self.history
     }
 
-    /// Takes in what was measured at a tick.
-    pub fn push(&mut self, value: f64) {
+    /// Takes in what was measured, which stands for the last `ticks` ticks: more than one where nobody looked for a while.
+    pub fn push(&mut self, value: f64, ticks: usize) {
         let units = (value / self.unit).round();
-        // What is no number is nothing, and what is too large is as large as can be.
-        self.history.push(units as u32);
-        self.model.catch_up(&self.history);
+        for _ in 0..ticks.min(TICKS_MAX) {
+            // What is no number is nothing, and what is too large is as large as can be.
+            self.history.push(units as u32);
+            self.model.catch_up(&self.history);
+        }
     }
 
     /// Whether [`Gauge::refit`] is worth its while.

@@ -17,7 +17,7 @@ pub(crate) const ROLLUP_TICKS: u64 = 20;
 pub struct History {
     /// Ticks that were seen in all.
     pub seen: u64,
-    ticks: VecDeque<u16>,
+    ticks: VecDeque<u32>,
     rollups: Vec<u32>,
     open: u32,
 }
@@ -36,7 +36,7 @@ impl History {
         let older = (first / ROLLUP_TICKS).saturating_sub(self.first_rollup()) as usize;
         let older = &self.rollups[..older.min(self.rollups.len())];
         let skip = (first - self.first()) as usize;
-        (older.to_vec(), self.ticks.iter().skip(skip).map(|n| u32::from(*n)).collect())
+        (older.to_vec(), self.ticks.iter().skip(skip).copied().collect())
     }
 
     /// Adds the arrivals of one tick; returns the roll-up that it completed.
@@ -45,7 +45,7 @@ impl History {
         if self.ticks.len() == TICKS_MAX {
             self.ticks.pop_front();
         }
-        self.ticks.push_back(u16::try_from(arrivals).unwrap_or(u16::MAX));
+        self.ticks.push_back(arrivals);
         self.open = self.open.saturating_add(arrivals);
         if !self.seen.is_multiple_of(ROLLUP_TICKS) {
             return None;

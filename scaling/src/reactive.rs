@@ -40,10 +40,24 @@ impl Reactive {
         (ratio * ready).ceil() as u32
     }
 
-    /// The wish for the next tick; `busy_s` are the seconds that agents were busy in the tick before.
+    /// The wish for the next tick, within the blocks of Kubernetes; `busy_s` are the seconds that agents were busy in the tick
+    /// before.
     pub fn decide(&mut self, seen: &Observation, busy_s: f64, tick_s: f64, min: u32, max: u32) -> u32 {
+        self.decide_within(&Behaviour::KUBERNETES, seen, busy_s, tick_s, min, max)
+    }
+
+    /// The same within other blocks.
+    pub(crate) fn decide_within(
+        &mut self,
+        blocks: &Behaviour,
+        seen: &Observation,
+        busy_s: f64,
+        tick_s: f64,
+        min: u32,
+        max: u32,
+    ) -> u32 {
         let now = seen.replicas.max(1);
         let wish = self.by_use(seen, busy_s, tick_s, now).max(seen.queue.div_ceil(WAITING_EACH));
-        self.brake.apply(seen.t, now, wish.clamp(min, max), &Behaviour::KUBERNETES)
+        self.brake.apply(seen.t, now, wish.clamp(min, max), blocks)
     }
 }

@@ -31,7 +31,7 @@ impl Default for Block {
     }
 }
 
-/// The blocks of both directions. The default sets no limit: the plan itself knows what a change costs.
+/// The blocks of both directions. The default sets no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(default)]
 pub struct Behaviour {
@@ -61,8 +61,9 @@ pub struct Settings {
     pub start_delay_p95_ms: u32,
     /// The rule.
     pub policy: Policy,
-    /// How fast the pool may change.
-    pub behaviour: Behaviour,
+    /// How fast the pool may change; none: that of Kubernetes where the plain reactive rule decides, else without a limit, since
+    /// the plan itself knows what a change costs.
+    pub behaviour: Option<Behaviour>,
     /// Seconds between two decisions.
     pub tick_s: f64,
     /// Seconds that an agent takes to start, until it has been seen.
@@ -83,7 +84,7 @@ impl Default for Settings {
             max: 20,
             start_delay_p95_ms: 30_000,
             policy: Policy::Predictive,
-            behaviour: Behaviour::default(),
+            behaviour: None,
             tick_s: 15.0,
             boot_s: 60.0,
             service_s: 20.0,
@@ -108,6 +109,11 @@ impl Settings {
         self.late_job_price = within(self.late_job_price, 0.0, 1e4);
         self.dear = within(self.dear, 0.1, 10.0);
         self.start_delay_p95_ms = self.start_delay_p95_ms.max(1);
+        for block in self.behaviour.iter_mut().flat_map(|of| [&mut of.up, &mut of.down]) {
+            block.stabilisation_s = within(block.stabilisation_s, 0.0, 3600.0);
+            block.period_s = within(block.period_s, 0.0, 3600.0);
+            block.percent = within(block.percent, 0.0, 1e4);
+        }
         self
     }
 

@@ -167,6 +167,50 @@ fn a_late_observation_stands_for_all_the_ticks_that_it_covers() {
 }
 
 #[test]
+fn the_time_of_day_is_not_lost_while_nobody_looks_for_days() {
+    let (mut controller, replicas) = steady(Settings::default(), 100, 4.0);
+    let before = controller.state().history.seen;
+    let ticks = 2 * 5760 + 7;
+    controller.step(&Observation { t: (99 + ticks) as f64 * 15.0, ..seen(0, 40_000, replicas) });
+    assert_eq!(controller.state().history.seen, before + ticks);
+}
+
+#[test]
+fn ticks_of_more_arrivals_than_sixteen_bits_hold_are_what_they_were() {
+    let (mut controller, replicas) = steady(Settings::default(), 100, 4.0);
+    controller.step(&seen(100, 1_000_000, replicas));
+    assert_eq!(controller.state().history.ticks().last(), Some(1e6));
+}
+
+#[test]
+fn roll_ups_from_elsewhere_without_any_ticks_are_too_little_to_forecast_from() {
+    let past = bravo_scaling::Past { tick_s: 15.0, older: vec![40; 500], ..Default::default() };
+    let settings = Settings::default();
+    let mut controller = Controller::resume(settings.clone(), State::of_past(&settings, &past));
+    let advice = controller.tick(&seen(0, 2, 2));
+    assert!(advice.fallback && advice.why.ends_with(": 0 ticks are too little to forecast from"), "{}", advice.why);
+}
+
+#[test]
+fn who_goes_on_from_a_state_tells_the_upper_quantiles_at_once() {
+    let (controller, _) = steady(Settings::default(), 600, 6.0);
+    let next = Controller::resume(Settings::default(), controller.state().clone());
+    for (own, others) in controller.predict_load().iter().zip(next.predict_load()) {
+        assert!(others.p90 > 1.1 * others.p50 && (others.p90 / own.p90 - 1.0).abs() < 0.25, "{own:?} {others:?}");
+    }
+}
+
+#[test]
+fn the_start_up_time_stays_what_it_is_where_nobody_does_what_is_recommended() {
+    let mut controller = Controller::new(Settings { boot_s: 20.0, ..Settings::default() });
+    for tick in 0..2000 {
+        // More are wished for all the time, and none ever come.
+        controller.tick(&seen(tick, if tick % 60 < 30 { 1 } else { 9 }, 2));
+    }
+    assert!((controller.boot_s() - 20.0).abs() < 1e-9, "{}", controller.boot_s());
+}
+
+#[test]
 fn the_start_up_time_is_learned() {
     let (mut controller, mut replicas, mut booting) =
         (Controller::new(Settings::default()), 2u32, Vec::<(usize, u32)>::new());

@@ -1,6 +1,6 @@
 //! Scaling policies: from what was asked to what the model keeps, and back.
 
-use bravo_model::scaling::{Mode, Rule, ScalingPolicy};
+use bravo_model::scaling::{Behaviour, Block, Mode, Rule, ScalingPolicy};
 use bravo_model::{Name, limits};
 
 use super::invalid;
@@ -24,12 +24,32 @@ pub fn policy(asked: proto::ScalingPolicy) -> Result<ScalingPolicy, Refusal> {
     if !asked.policy.is_empty() {
         policy.rule = Rule::parse(&asked.policy)?;
     }
+    policy.behaviour = asked.behaviour.map(behaviour);
     policy.validate()?;
     Ok(policy)
 }
 
+/// What is left open takes the defaults.
+fn behaviour(asked: proto::ScalingBehaviour) -> Behaviour {
+    let block = |asked: Option<proto::ScalingBlock>, default: Block| {
+        let asked = asked.unwrap_or_default();
+        Block {
+            stabilisation_ms: asked.stabilisation_ms.unwrap_or(default.stabilisation_ms),
+            percent: asked.percent.unwrap_or(default.percent),
+            period_ms: asked.period_ms.unwrap_or(default.period_ms),
+        }
+    };
+    Behaviour { up: block(asked.up, Behaviour::DEFAULT.up), down: block(asked.down, Behaviour::DEFAULT.down) }
+}
+
 /// A policy as it is told.
 pub fn told(policy: ScalingPolicy) -> proto::ScalingPolicy {
+    let block = |block: Block| proto::ScalingBlock {
+        stabilisation_ms: Some(block.stabilisation_ms),
+        percent: Some(block.percent),
+        period_ms: Some(block.period_ms),
+    };
+    let behaviour = |of: Behaviour| proto::ScalingBehaviour { up: Some(block(of.up)), down: Some(block(of.down)) };
     proto::ScalingPolicy {
         agent_type: policy.agent_type.into(),
         min: Some(policy.min),
@@ -37,6 +57,7 @@ pub fn told(policy: ScalingPolicy) -> proto::ScalingPolicy {
         start_delay_p95_ms: Some(policy.start_delay_p95_ms),
         mode: policy.mode.as_str().to_owned(),
         policy: policy.rule.as_str().to_owned(),
+        behaviour: policy.behaviour.map(behaviour),
     }
 }
 
@@ -93,6 +114,31 @@ mod tests {
         let policy = policy(asked).unwrap();
         assert_eq!((policy.min, policy.max, policy.start_delay_p95_ms), (1, 1, 30_000));
         assert_eq!((policy.mode, policy.rule), (Mode::Advise, Rule::Predictive));
+    }
+
+    #[test]
+    fn blocks_are_as_they_are_said_and_what_is_left_open_of_them_is_as_kubernetes_has_it() {
+        let plain = proto::ScalingPolicy { agent_type: "coder".into(), ..Default::default() };
+        assert_eq!(policy(plain.clone()).unwrap().behaviour, None);
+        let down = proto::ScalingBlock { percent: Some(50), period_ms: Some(0), ..Default::default() };
+        let behaviour = Some(proto::ScalingBehaviour { up: None, down: Some(down) });
+        let kept = policy(proto::ScalingPolicy { behaviour, ..plain.clone() }).unwrap();
+        let down = Block { stabilisation_ms: 300_000, percent: 50, period_ms: 0 };
+        assert_eq!(kept.behaviour, Some(Behaviour { up: Behaviour::DEFAULT.up, down }));
+        assert_eq!(policy(told(kept.clone())).unwrap(), kept, "told and put again it is the same");
+        let refused = |set: fn(&mut proto::ScalingBlock), is_up: bool| {
+            let mut block = proto::ScalingBlock::default();
+            set(&mut block);
+            let (up, down) = if is_up { (Some(block), None) } else { (None, Some(block)) };
+            let behaviour = Some(proto::ScalingBehaviour { up, down });
+            policy(proto::ScalingPolicy { behaviour, ..plain.clone() }).unwrap_err().detail
+        };
+        assert!(refused(|of| of.percent = Some(0), true).starts_with("behaviour.up.percent: 1 to "));
+        assert!(refused(|of| of.percent = Some(101), false).starts_with("behaviour.down.percent: 1 to 100"));
+        assert!(
+            refused(|of| of.stabilisation_ms = Some(3_600_001), false).starts_with("behaviour.down.stabilisation_ms:")
+        );
+        assert!(refused(|of| of.period_ms = Some(3_600_001), true).starts_with("behaviour.up.period_ms:"));
     }
 
     #[test]

@@ -44,8 +44,8 @@ pub use queues::{
 pub use quotas::{QuotaAnswer, QuotaBody, QuotaListAnswer};
 pub use raw::RawJson;
 pub use scaling::{
-    ForecastAnswer, ForecastPointAnswer, ObjectiveBody, ScalingAnswer, ScalingBody, ScalingHistoryAnswer,
-    ScalingHistoryBody, ScalingListAnswer,
+    BehaviourBody, BlockBody, ForecastAnswer, ForecastPointAnswer, ObjectiveBody, ScalingAnswer, ScalingBody,
+    ScalingHistoryAnswer, ScalingHistoryBody, ScalingListAnswer,
 };
 pub use schedules::{ScheduleAnswer, ScheduleBody, ScheduleListAnswer};
 pub use templates::{

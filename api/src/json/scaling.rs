@@ -13,6 +13,49 @@ pub struct ObjectiveBody {
     pub start_delay_p95_ms: Option<u32>,
 }
 
+/// How fast a pool may change in one direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct BlockBody {
+    /// A wish counts only when all wishes of so long agree, an hour at most; 60,000 up and 300,000 down if absent.
+    pub stabilisation_ms: Option<u32>,
+    /// The largest change in one period, in percent of the pool; 100 up and 10 down if absent. Down 100 at most.
+    pub percent: Option<u32>,
+    /// The period, an hour at most; 0 sets no limit. 15,000 up and 60,000 down if absent.
+    pub period_ms: Option<u32>,
+}
+
+/// How fast a pool may change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct BehaviourBody {
+    /// When it grows.
+    pub up: BlockBody,
+    /// When it shrinks.
+    pub down: BlockBody,
+}
+
+impl BehaviourBody {
+    fn into_message(self) -> proto::ScalingBehaviour {
+        let block = |BlockBody { stabilisation_ms, percent, period_ms }| proto::ScalingBlock {
+            stabilisation_ms,
+            percent,
+            period_ms,
+        };
+        proto::ScalingBehaviour { up: Some(block(self.up)), down: Some(block(self.down)) }
+    }
+}
+
+impl From<proto::ScalingBehaviour> for BehaviourBody {
+    fn from(told: proto::ScalingBehaviour) -> Self {
+        let block = |told: Option<proto::ScalingBlock>| {
+            let proto::ScalingBlock { stabilisation_ms, percent, period_ms } = told.unwrap_or_default();
+            BlockBody { stabilisation_ms, percent, period_ms }
+        };
+        Self { up: block(told.up), down: block(told.down) }
+    }
+}
+
 /// The body of `PUT /api/v1/scaling/{agent_type}`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -27,6 +70,9 @@ pub struct ScalingBody {
     pub mode: Option<String>,
     /// What recommends: `predictive`, `reactive` or `threshold`; `predictive` if absent.
     pub policy: Option<String>,
+    /// How fast the pool may change; if absent, as its policy has it: `reactive` by the defaults of the fields below, the others
+    /// without a limit.
+    pub behaviour: Option<BehaviourBody>,
 }
 
 impl ScalingBody {
@@ -39,6 +85,7 @@ impl ScalingBody {
             start_delay_p95_ms: self.objective.start_delay_p95_ms,
             mode: self.mode.unwrap_or_default(),
             policy: self.policy.unwrap_or_default(),
+            behaviour: self.behaviour.map(BehaviourBody::into_message),
         };
         proto::PutScalingRequest { policy: Some(policy) }
     }
@@ -59,12 +106,15 @@ pub struct ScalingAnswer {
     pub mode: String,
     /// What recommends: `predictive`, `reactive` or `threshold`.
     pub policy: String,
+    /// How fast the pool may change; null: as its policy has it.
+    pub behaviour: Option<BehaviourBody>,
     /// Whether a policy was put; else these are the defaults.
     pub is_set: bool,
-    /// Agents that are there.
-    pub current: u32,
-    /// Agents that should be.
-    pub recommended: u32,
+    /// Agents that are there; null as long as nobody has looked at the load: for one tick (`scaling.tick_ms`) after a policy is
+    /// put or another node comes to lead.
+    pub current: Option<u32>,
+    /// Agents that should be; null likewise.
+    pub recommended: Option<u32>,
     /// One sentence with the numbers that led there.
     pub why: String,
     /// What is expected.
@@ -120,6 +170,7 @@ impl From<proto::ScalingState> for ScalingAnswer {
             objective: ObjectiveBody { start_delay_p95_ms: policy.start_delay_p95_ms },
             mode: policy.mode,
             policy: policy.policy,
+            behaviour: policy.behaviour.map(BehaviourBody::from),
             is_set: state.is_set,
             current: state.current,
             recommended: state.recommended,

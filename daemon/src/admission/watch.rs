@@ -83,7 +83,7 @@ impl Watch {
         self.slots.clear();
         self.served.clear();
         let now = Instant::now();
-        for WorkerSeen { queues, capacity, labels, project, .. } in workers {
+        for WorkerSeen { queues, capacity, labels, project, .. } in workers.filter(|worker| !worker.leaves) {
             let profile = Profile { project, labels };
             for queue in queues {
                 self.admission.serve(&queue, now);

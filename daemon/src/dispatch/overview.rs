@@ -16,14 +16,24 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The workers of all nodes that answer, each with the node that heard of it last.
 pub(crate) async fn workers(cluster: &Arc<Cluster>) -> Vec<(NodeId, WorkerSeen)> {
+    latest(ask(cluster).await.into_iter().filter_map(|(node, workers)| Some((node, workers?))))
+}
+
+/// The workers of each member; none of one that does not answer.
+pub(crate) async fn ask(cluster: &Arc<Cluster>) -> Vec<(NodeId, Option<Vec<WorkerSeen>>)> {
     let asks = cluster.members().into_keys().map(|node| async move {
         match tokio::time::timeout(PATIENCE, cluster.call(node, Request::Workers)).await {
-            Ok(Ok(Response::Workers(workers))) => workers.into_iter().map(|worker| (node, worker)).collect(),
-            _ => Vec::new(),
+            Ok(Ok(Response::Workers(workers))) => (node, Some(workers)),
+            _ => (node, None),
         }
     });
+    join_all(asks).await
+}
+
+/// Each worker once, as the node saw it that heard of it last.
+pub(crate) fn latest(of: impl IntoIterator<Item = (NodeId, Vec<WorkerSeen>)>) -> Vec<(NodeId, WorkerSeen)> {
     let mut latest: BTreeMap<(Name, Option<Name>), (NodeId, WorkerSeen)> = BTreeMap::new();
-    for (node, worker) in join_all(asks).await.into_iter().flatten() {
+    for (node, worker) in of.into_iter().flat_map(|(node, workers)| workers.into_iter().map(move |of| (node, of))) {
         let newer = |known: &(NodeId, WorkerSeen)| known.1.last_heartbeat < worker.last_heartbeat;
         // Workers of different projects may have one name.
         let key = (worker.worker.clone(), worker.project.clone());

@@ -133,6 +133,8 @@ struct Entry {
     streams: u32,
     /// Its last stream was closed, and it has not asked since.
     left: bool,
+    /// It said that it takes no more jobs, and has not asked since.
+    leaves: bool,
     heard: Instant,
     heard_at: Time,
 }
@@ -186,7 +188,7 @@ impl Workers {
     /// A worker asked for up to `max` jobs of a queue; answers whether that was news.
     pub fn asked(&self, worker: &Name, queue: &Name, max: u32, described: Described) -> (Arc<Card>, bool) {
         self.entry(worker, described, |entry| {
-            entry.left = false;
+            (entry.left, entry.leaves) = (false, false);
             let capacity = entry.described.capacity.unwrap_or(max.max(entry.card.capacity.load(Ordering::Relaxed)));
             entry.card.capacity.store(capacity, Ordering::Relaxed);
             let is_new = !entry.queues.contains(queue) && entry.queues.len() < QUEUES_MAX;
@@ -206,7 +208,7 @@ impl Workers {
             // It has given no credit yet.
             entry.card.takes.store(false, Ordering::Relaxed);
             entry.streams += 1;
-            entry.left = false;
+            (entry.left, entry.leaves) = (false, false);
             true
         });
         card
@@ -218,6 +220,13 @@ impl Workers {
             entry.streams = entry.streams.saturating_sub(1);
             entry.left = entry.streams == 0;
             self.changes.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A worker takes no more jobs; it ends those that it has.
+    pub fn leaves(&self, card: &Card) {
+        if let Some(entry) = self.seen.lock().of_card(card) {
+            entry.leaves = true;
         }
     }
 
@@ -280,6 +289,7 @@ impl Workers {
                 queues: Vec::new(),
                 streams: 0,
                 left: false,
+                leaves: false,
                 heard: now,
                 heard_at: 0,
             });
@@ -368,6 +378,7 @@ impl Workers {
                 project: entry.described.project.clone(),
                 breaker: "closed".into(),
                 set_aside_until: None,
+                leaves: entry.leaves,
             })
             .collect();
         list.sort_unstable_by(|a, b| (&a.worker, &a.project).cmp(&(&b.worker, &b.project)));
@@ -449,6 +460,22 @@ mod tests {
         assert!(workers.roster()[0].is_fresh, "it may ask again at once");
         assert!(workers.seen.lock().of(&name("w"))[0].heard >= before);
         assert!(!workers.roster_at(after(3))[0].is_fresh);
+    }
+
+    #[test]
+    fn who_said_that_it_leaves_is_known_to_until_it_asks_again() {
+        let workers = Workers::default();
+        let leaves = || workers.list()[0].leaves;
+        let card = workers.hello(&name("w"), &[name("q")], 3, Described::default());
+        assert!(!leaves());
+        workers.leaves(&card);
+        workers.holds(&card, 2, false);
+        assert!(leaves(), "it ends what it has");
+        workers.hello(&name("w"), &[name("q")], 2, Described::default());
+        assert!(!leaves());
+        workers.leaves(&card);
+        workers.asked(&name("w"), &name("q"), 1, Described::default());
+        assert!(!leaves());
     }
 
     #[test]

@@ -1,16 +1,16 @@
 //! What recommends, while this node leads meta: a pool for each agent type, and what was seen last.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bravo_model::row::Flow;
 use bravo_model::scaling::{Mode, ScalingPolicy};
-use bravo_model::{Command, Envelope, Name, view};
+use bravo_model::{Command, Envelope, Name, Time, view};
 use bravo_scaling::{State, refit};
 use bytes::Bytes;
 
-use super::look::{Load, Look};
+use super::look::{Load, Look, Totals};
 use super::pool::Pool;
 use super::{memory, own};
 use crate::cluster::{Cluster, Repeat};
@@ -42,38 +42,69 @@ impl Brain {
         let policies = view::scalings(&*meta.shared.state.read());
         let set: Vec<Name> = policies.iter().map(|policy| policy.agent_type.clone()).collect();
         let loads = self.look.take(cluster, &set, Instant::now() + tick / 2).await;
-        self.look_at_nodes(cluster).await;
         let at = cluster.now(META_GROUP);
-        let loads = self.settle(cluster, policies, loads, tick.as_secs_f64());
-        // Planning for many types takes milliseconds each, which the node's other tasks should not wait for.
-        let stepped = tokio::task::spawn_blocking(move || {
-            let mut seen = BTreeMap::new();
-            for (name, pool) in &mut self.pools {
-                let Some(load) = loads.get(name) else { continue };
-                let (told, fallback) = pool.step(load, at);
-                if told.seen.policy.mode != Mode::Off {
-                    ScalingDecided { fallback }.emit();
-                }
-                seen.insert(name.clone(), told);
-            }
-            (self, seen)
-        });
-        let Ok((brain, mut seen)) = stepped.await else { return Self::default() };
-        let own = brain.own.as_ref().and_then(|own| own.told(at, tick.as_secs_f64()));
-        seen.extend(own.map(|own| (own.seen.policy.agent_type.clone(), own)));
+        self.look_at_nodes(cluster, at).await;
+        let of = cluster.clone();
+        let (brain, seen) = self
+            .beside(move |brain| {
+                let loads = brain.settle(&of, policies, loads, tick.as_secs_f64());
+                let mut seen = brain.step(&loads, at);
+                let own = brain.own.as_ref().and_then(|own| own.told(at, tick.as_secs_f64()));
+                seen.extend(own.map(|own| (own.seen.policy.agent_type.clone(), own)));
+                seen
+            })
+            .await;
+        let Some(seen) = seen else { return brain };
         tell_metrics(&seen);
         cluster.scaling.publish(seen);
         let brain = brain.refit(tick / 4).await;
         brain.save(cluster, SAVE_EVERY).await
     }
 
-    async fn look_at_nodes(&mut self, cluster: &Arc<Cluster>) {
+    /// Does what takes its time beside the node's other tasks: a model is fitted in a tenth of a second, and there may be
+    /// two hundred. A brain that fails is replaced by one that goes on with what is kept.
+    async fn beside<T: Send + 'static>(
+        mut self,
+        work: impl FnOnce(&mut Self) -> T + Send + 'static,
+    ) -> (Self, Option<T>) {
+        let done = tokio::task::spawn_blocking(move || {
+            let done = work(&mut self);
+            (self, done)
+        });
+        match done.await {
+            Ok((brain, done)) => (brain, Some(done)),
+            Err(error) => {
+                tracing::error!(%error, "scaling failed, and begins anew with what is kept of it");
+                (Self::default(), None)
+            }
+        }
+    }
+
+    /// Plans for all pools. One that fails takes no other along, and begins anew with what is kept of it.
+    fn step(&mut self, loads: &BTreeMap<Name, Load>, at: Time) -> BTreeMap<Name, Outlook> {
+        let mut seen = BTreeMap::new();
+        self.pools.retain(|name, pool| {
+            let Some(load) = loads.get(name) else { return true };
+            let Ok((told, fallback)) = catch_unwind(AssertUnwindSafe(|| pool.step(load, at))) else {
+                tracing::error!(agent_type = %name, "the plan for a pool failed");
+                return false;
+            };
+            if told.seen.policy.mode != Mode::Off {
+                ScalingDecided { fallback }.emit();
+            }
+            seen.insert(name.clone(), told);
+            true
+        });
+        seen
+    }
+
+    async fn look_at_nodes(&mut self, cluster: &Arc<Cluster>, at: Time) {
         if self.own.is_none() {
-            let memory = own_memory(cluster);
-            self.own = tokio::task::spawn_blocking(move || own::Size::resume(memory)).await.ok();
+            let of = cluster.clone();
+            self.own = tokio::task::spawn_blocking(move || own::Size::resume(own_memory(&of))).await.ok();
         }
         if let Some(own) = &mut self.own {
-            own.look(cluster, self.look.workflows()).await;
+            own.look(cluster, self.look.workflows(), at).await;
         }
     }
 
@@ -83,7 +114,7 @@ impl Brain {
     }
 
     /// What had gone through its queues at the last look.
-    pub(super) fn totals(&self, of: &Name) -> Option<Flow> {
+    pub(super) fn totals(&self, of: &Name) -> Option<Totals> {
         self.pools.get(of).map(|pool| pool.totals)
     }
 
@@ -97,7 +128,7 @@ impl Brain {
         &mut self,
         cluster: &Cluster,
         policies: Vec<ScalingPolicy>,
-        loads: BTreeMap<Name, (Load, Flow)>,
+        loads: BTreeMap<Name, (Load, Totals)>,
         tick_s: f64,
     ) -> BTreeMap<Name, Load> {
         let mut policies: BTreeMap<Name, ScalingPolicy> =
@@ -116,7 +147,7 @@ impl Brain {
                     let remembered = cluster.remembered(&name);
                     // What went through since the memory was kept, whoever led meanwhile.
                     if let Some((_, before)) = &remembered {
-                        load.flow = totals.since(*before);
+                        load.flow = totals.since(before);
                     }
                     let mut pool = Pool::new(policy, is_set, tick_s, remembered);
                     pool.totals = totals;
@@ -129,53 +160,63 @@ impl Brain {
     }
 
     /// Fits the models anew that have grown old, beside the decisions, as many as there is time for.
-    async fn refit(mut self, budget: Duration) -> Self {
-        let fitted = tokio::task::spawn_blocking(move || {
-            let until = Instant::now() + budget;
-            for pool in self.pools.values_mut().filter(|pool| pool.controller.wants_refit()) {
-                let model = refit(&pool.controller.state().history, pool.controller.lead());
-                pool.controller.adopt(model);
-                if Instant::now() >= until {
-                    break;
+    async fn refit(self, budget: Duration) -> Self {
+        let (brain, _) = self
+            .beside(move |brain| {
+                let until = Instant::now() + budget;
+                for pool in brain.pools.values_mut().filter(|pool| pool.controller.wants_refit()) {
+                    let model = refit(&pool.controller.state().history, pool.controller.lead());
+                    pool.controller.adopt(model);
+                    if Instant::now() >= until {
+                        break;
+                    }
                 }
-            }
-            while Instant::now() < until && self.own.as_mut().is_some_and(own::Size::refit) {}
-            self
-        });
-        fitted.await.unwrap_or_default()
+                while Instant::now() < until && brain.own.as_mut().is_some_and(own::Size::refit) {}
+            })
+            .await;
+        brain
     }
 
     /// Keeps in meta what was learned of pools and not kept for so long. A pool that was just met is not worth it yet.
     pub(super) async fn save(mut self, cluster: &Arc<Cluster>, age: Duration) -> Self {
-        let now = Instant::now();
-        for (name, pool) in &mut self.pools {
-            let saved_at = *pool.saved_at.get_or_insert(now);
-            if now.duration_since(saved_at) < age {
-                continue;
-            }
-            pool.saved_at = Some(now);
-            let Some(bytes) = memory::pack(pool.controller.state(), &pool.totals) else {
+        let (now, tick_ms) = (Instant::now(), cluster.scaling.tick_ms());
+        let is_due = |saved_at: &mut Option<Instant>| now.duration_since(*saved_at.get_or_insert(now)) >= age;
+        let due = self.pools.iter_mut().filter_map(|(name, pool)| is_due(&mut pool.saved_at).then(|| name.clone()));
+        for name in due.collect::<Vec<Name>>() {
+            let of = name.clone();
+            let pack = move |brain: &mut Self| {
+                let pool = brain.pools.get_mut(&of)?;
+                pool.saved_at = Some(now);
+                memory::pack(tick_ms, pool.controller.state(), &pool.totals)
+            };
+            let packed;
+            (self, packed) = self.beside(pack).await;
+            let Some(bytes) = packed.flatten() else {
                 tracing::warn!(agent_type = %name, "what scaling learned is too large to be kept");
                 continue;
             };
-            if !keep(cluster, name, bytes).await {
+            if !keep(cluster, &name, bytes).await {
                 break;
             }
         }
-        self.save_own(cluster, now, age).await;
-        self.forget(cluster).await;
-        self
+        let brain = if is_due(&mut self.own_saved_at) { self.save_own(cluster, now).await } else { self };
+        brain.forget(cluster).await;
+        brain
     }
 
-    async fn save_own(&mut self, cluster: &Arc<Cluster>, now: Instant, age: Duration) {
-        let (Some(own), Ok(name)) = (&self.own, Name::parse("agent_type", own::OWN)) else { return };
-        if now.duration_since(*self.own_saved_at.get_or_insert(now)) < age {
-            return;
-        }
+    async fn save_own(mut self, cluster: &Arc<Cluster>, now: Instant) -> Self {
+        let Ok(name) = Name::parse("agent_type", own::OWN) else { return self };
+        let tick_ms = cluster.scaling.tick_ms();
         self.own_saved_at = Some(now);
-        if let Some(bytes) = memory::pack_own(own.memory()) {
+        let pack = move |brain: &mut Self| {
+            let (at, gauges) = brain.own.as_ref()?.memory()?;
+            memory::pack_own(tick_ms, at, gauges)
+        };
+        let (brain, packed) = self.beside(pack).await;
+        if let Some(bytes) = packed.flatten() {
             keep(cluster, &name, bytes).await;
         }
+        brain
     }
 
     /// Types that are no more leave room to others.
@@ -198,7 +239,7 @@ fn own_memory(cluster: &Cluster) -> own::Memory {
         let name = Name::parse("agent_type", own::OWN).ok()?;
         let meta = cluster.group(META_GROUP)?;
         let memory = view::scaling_memory(&*meta.shared.state.read(), &name)?;
-        memory::unpack_own(&memory.bytes)
+        memory::unpack_own(cluster.scaling.tick_ms(), &memory.bytes)
     };
     remembered().unwrap_or_default()
 }
@@ -215,5 +256,20 @@ async fn keep(cluster: &Arc<Cluster>, agent_type: &Name, bytes: Bytes) -> bool {
 fn tell_metrics(seen: &BTreeMap<Name, Outlook>) {
     for (name, Outlook { seen: pool, .. }) in seen {
         PoolSample { agent_type: name.as_str(), current: pool.current, recommended: pool.recommended }.emit();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_brain_that_fails_is_replaced_and_the_next_look_goes_on() {
+        let brain = Brain { own_saved_at: Some(Instant::now()), ..Brain::default() };
+        let (brain, done) = brain.beside(|brain| brain.own_saved_at.is_some()).await;
+        assert_eq!(done, Some(true));
+        let (brain, done) = brain.beside(|_| -> u32 { panic!("a bug") }).await;
+        assert_eq!((done, brain.own_saved_at), (None, None));
+        assert_eq!(brain.beside(|_| 1).await.1, Some(1));
     }
 }

@@ -25,6 +25,7 @@ mod own;
 mod past;
 mod pool;
 mod shares;
+mod told;
 mod uses;
 
 pub(crate) use act::Agents;
@@ -62,7 +63,7 @@ pub(crate) struct Scaling {
     changes: watch::Sender<u64>,
     /// The agents that this node runs.
     pub(crate) agents: Agents,
-    load: own::Meter,
+    load: Arc<own::Meter>,
 }
 
 impl Scaling {
@@ -72,10 +73,10 @@ impl Scaling {
             tick,
             brain: tokio::sync::Mutex::new(None),
             seen: Mutex::default(),
-            reports: Mutex::new(Reports::new(act::poll_every(tick))),
+            reports: Mutex::new(Reports::new(act::poll_every(tick), tick)),
             changes: watch::Sender::new(0),
             agents: Agents::new(config),
-            load: own::Meter::default(),
+            load: Arc::default(),
         }
     }
 
@@ -84,9 +85,14 @@ impl Scaling {
         self.tick
     }
 
+    fn tick_ms(&self) -> u64 {
+        u64::try_from(self.tick.as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// What this node uses of its machine, since it was asked last.
-    pub(crate) fn node_load(&self) -> NodeLoad {
-        self.load.take()
+    pub(crate) async fn node_load(&self) -> NodeLoad {
+        let load = self.load.clone();
+        tokio::task::spawn_blocking(move || load.take()).await.unwrap_or_default()
     }
 
     fn publish(&self, seen: BTreeMap<Name, Outlook>) {
@@ -149,6 +155,7 @@ impl Cluster {
         }
         let mut pools = self.scaling.seen.lock().clone();
         let policies = bravo_model::view::scalings(&*meta.shared.state.read());
+        // Of those without a look nobody says a size: the smallest one would end agents that work.
         for Outlook { seen, .. } in pools.values_mut().filter(|pool| pool.seen.policy.agent_type.as_str() != OWN) {
             let set = policies.iter().find(|policy| policy.agent_type == seen.policy.agent_type);
             let policy = set.cloned().unwrap_or_else(|| ScalingPolicy::of(seen.policy.agent_type.clone()));

@@ -11,8 +11,10 @@ use futures_util::future::join_all;
 use parking_lot::Mutex;
 
 use super::HORIZON_MS;
+use super::told::Told;
 use crate::cluster::Cluster;
-use crate::telemetry::process::{ProcessSample, machine_bytes};
+use crate::telemetry::machine::machine_bytes;
+use crate::telemetry::process::ProcessSample;
 use crate::transport::wire::{NodeLoad, Outlook, PointSeen, PoolSeen, Request, Response, UseSeen};
 
 /// The name under which the nodes themselves are told.
@@ -56,10 +58,19 @@ pub(super) struct Size {
     memory: f64,
     /// Processors, memory and workflows, as they were measured.
     gauges: [Gauge; 3],
+    told: Told<NodeLoad>,
+    /// When they were looked at last, now or before this node led.
+    looked: Option<Time>,
 }
 
-/// What is remembered of the nodes: processors, memory and workflows.
-pub(super) type Memory = [History; 3];
+/// What is remembered of the nodes.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    /// When they were looked at last.
+    pub(super) at: Option<Time>,
+    /// Processors, memory and workflows.
+    pub(super) gauges: [History; 3],
+}
 
 /// By how much values must differ to be told apart: a thousandth of a node, and a workflow.
 const UNITS: [f64; 3] = [0.001, 0.001, 1.0];
@@ -73,15 +84,15 @@ impl Default for Size {
 impl Size {
     /// Goes on with what is remembered.
     pub(super) fn resume(memory: Memory) -> Self {
-        let [cpu, memory, workflows] = memory;
+        let Memory { at, gauges: [cpu, memory, workflows] } = memory;
         let gauges = [(UNITS[0], cpu), (UNITS[1], memory), (UNITS[2], workflows)];
         let gauges = gauges.map(|(unit, history)| Gauge::resume(unit, history));
-        Self { nodes: 0, cpu: 0.0, memory: 0.0, gauges }
+        Self { nodes: 0, cpu: 0.0, memory: 0.0, gauges, told: Told::default(), looked: at }
     }
 
-    /// What is to be remembered.
-    pub(super) fn memory(&self) -> [&History; 3] {
-        [0, 1, 2].map(|place: usize| self.gauges[place].history())
+    /// What is to be remembered, and of when that is; none before the first look.
+    pub(super) fn memory(&self) -> Option<(Time, [&History; 3])> {
+        Some((self.looked?, [0, 1, 2].map(|place: usize| self.gauges[place].history())))
     }
 
     /// Fits one gauge anew whose model has grown old; whether there was one.
@@ -91,27 +102,36 @@ impl Size {
     }
 
     /// Asks all nodes; `workflows` are under way.
-    pub(super) async fn look(&mut self, cluster: &Arc<Cluster>, workflows: u64) {
+    pub(super) async fn look(&mut self, cluster: &Arc<Cluster>, workflows: u64, at: Time) {
         let members = cluster.members();
         let asks = members.keys().map(|node| async move {
             match tokio::time::timeout(PATIENCE, cluster.call(*node, Request::NodeLoad)).await {
-                Ok(Ok(Response::NodeLoad(load))) => Some(load),
-                _ => None,
+                Ok(Ok(Response::NodeLoad(load))) => (*node, Some(load)),
+                _ => (*node, None),
             }
         });
-        let loads: Vec<NodeLoad> = join_all(asks).await.into_iter().flatten().collect();
-        self.learn(u32::try_from(members.len()).unwrap_or(u32::MAX), &loads, workflows);
+        self.told.take(join_all(asks).await);
+        let loads: Vec<NodeLoad> = self.told.all().map(|(_, load)| *load).collect();
+        let ticks = self.passed(at, cluster.scaling.tick());
+        self.learn(u32::try_from(members.len()).unwrap_or(u32::MAX), &loads, workflows, ticks);
+    }
+
+    /// The ticks since the last look, which this one stands for.
+    fn passed(&mut self, at: Time, tick: Duration) -> usize {
+        let before = self.looked.replace(at);
+        let passed_ms = before.map_or(0.0, |before| at.saturating_sub(before) as f64);
+        ((passed_ms / tick.as_millis().max(1) as f64).round() as usize).max(1)
     }
 
     /// Rises at once and falls slowly.
-    fn learn(&mut self, nodes: u32, loads: &[NodeLoad], workflows: u64) {
+    fn learn(&mut self, nodes: u32, loads: &[NodeLoad], workflows: u64, ticks: usize) {
         let sum = |of: fn(&NodeLoad) -> f64| loads.iter().map(of).sum::<f64>();
         let (cpu, memory) = (sum(|load| load.cpu), sum(|load| load.memory));
         self.nodes = nodes;
         self.cpu = cpu.max(self.cpu * STAYS);
         self.memory = memory.max(self.memory * STAYS);
         for (gauge, value) in self.gauges.iter_mut().zip([cpu, memory, workflows as f64]) {
-            gauge.push(value);
+            gauge.push(value, ticks);
         }
     }
 
@@ -138,6 +158,7 @@ impl Size {
             horizon_ms: HORIZON_MS,
             points,
             at,
+            is_seen: true,
         };
         Some(Outlook { seen, uses })
     }
@@ -179,24 +200,24 @@ mod tests {
     fn the_cluster_grows_with_the_scarcer_of_processors_and_memory_within_its_bounds() {
         let mut size = Size::default();
         assert_eq!(size.told(0, 15.0), None);
-        size.learn(3, &[NodeLoad { cpu: 0.1, memory: 0.1 }; 3], 0);
+        size.learn(3, &[NodeLoad { cpu: 0.1, memory: 0.1 }; 3], 0, 1);
         assert_eq!(recommended(&size), 3);
-        size.learn(3, &[NodeLoad { cpu: 0.9, memory: 0.1 }; 3], 0);
+        size.learn(3, &[NodeLoad { cpu: 0.9, memory: 0.1 }; 3], 0, 1);
         assert_eq!(recommended(&size), 5, "2.7 of 0.6 each");
-        size.learn(3, &[NodeLoad { cpu: 0.9, memory: 1.0 }; 9], 0);
+        size.learn(3, &[NodeLoad { cpu: 0.9, memory: 1.0 }; 9], 0, 1);
         assert_eq!(recommended(&size), 14, "8.1 of 0.6 each are more than 9 of 0.7");
-        size.learn(3, &[NodeLoad { cpu: 1.0, memory: 1.0 }; 60], 0);
+        size.learn(3, &[NodeLoad { cpu: 1.0, memory: 1.0 }; 60], 0, 1);
         assert_eq!(recommended(&size), 20);
     }
 
     #[test]
     fn a_load_that_falls_is_believed_slowly() {
         let mut size = Size::default();
-        size.learn(9, &[NodeLoad { cpu: 0.6, memory: 0.0 }; 9], 0);
-        size.learn(9, &[NodeLoad::default(); 9], 0);
+        size.learn(9, &[NodeLoad { cpu: 0.6, memory: 0.0 }; 9], 0, 1);
+        size.learn(9, &[NodeLoad::default(); 9], 0, 1);
         assert_eq!(recommended(&size), 9);
         for _ in 0..200 {
-            size.learn(9, &[NodeLoad::default(); 9], 0);
+            size.learn(9, &[NodeLoad::default(); 9], 0, 1);
         }
         assert_eq!(recommended(&size), 3);
     }
@@ -205,7 +226,7 @@ mod tests {
     fn what_the_nodes_will_use_is_forecast_and_goes_on_with_what_is_remembered() {
         let mut size = Size::default();
         for _ in 0..400 {
-            size.learn(3, &[NodeLoad { cpu: 0.8, memory: 0.1 }; 3], 40);
+            size.learn(3, &[NodeLoad { cpu: 0.8, memory: 0.1 }; 3], 40, 1);
             while size.refit() {}
         }
         let near = |value: f64, of: f64| (value / of - 1.0).abs() < 0.2;
@@ -219,8 +240,12 @@ mod tests {
             assert_eq!(told.seen.points.last().map(|point| point.at), Some(1_000 + HORIZON_MS));
         };
         check(size.told(1_000, 15.0).unwrap());
-        let mut next = Size::resume(size.memory().map(History::clone));
-        next.learn(3, &[NodeLoad { cpu: 0.8, memory: 0.1 }; 3], 40);
+        assert!(size.memory().is_none(), "never looked at by the clock");
+        assert_eq!(size.passed(7_000, Duration::from_secs(15)), 1, "the first look");
+        let (at, gauges) = size.memory().unwrap();
+        let mut next = Size::resume(Memory { at: Some(at), gauges: gauges.map(History::clone) });
+        assert_eq!(next.passed(7_000 + 150_000, Duration::from_secs(15)), 10, "of which nobody looked at nine");
+        next.learn(3, &[NodeLoad { cpu: 0.8, memory: 0.1 }; 3], 40, 1);
         check(next.told(1_000, 15.0).unwrap());
     }
 }

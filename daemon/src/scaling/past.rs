@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bravo_model::row::Flow;
 use bravo_model::{Code, Command, Envelope, Name, Refusal, Reply, limits};
 use bravo_scaling::{Past, Settings, State};
 
+use super::look::Totals;
 use super::memory;
 use crate::cluster::{Cluster, Repeat, wrong_answer};
 use crate::raft::types::META_GROUP;
@@ -18,17 +18,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 // What may be put is what is remembered.
 const _: () = assert!(limits::SCALING_TICKS_MAX == bravo_scaling::TICKS_MAX);
 const _: () = assert!(limits::SCALING_ROLLUPS_MAX == bravo_scaling::ROLLUPS_MAX);
-
-/// Nothing has gone through since, whatever the queues count: of a past from elsewhere nobody knows how that lies to it.
-const ALL: Flow = Flow {
-    arrived: u64::MAX,
-    started: u64::MAX,
-    ended: u64::MAX,
-    succeeded: u64::MAX,
-    service_ms: u64::MAX,
-    service_ms2: u128::MAX,
-    served: u64::MAX,
-};
 
 impl Cluster {
     /// The past of a type, as meta's leader knows it; none if nothing is remembered.
@@ -68,7 +57,7 @@ impl Cluster {
         let ms = |seconds: Option<f64>| seconds.map(|seconds| (seconds * 1000.0).round() as u64);
         Response::Past(known.map(|past| {
             Box::new(PastSeen {
-                tick_ms: u64::try_from(tick.as_millis()).unwrap_or(u64::MAX),
+                tick_ms: self.scaling.tick_ms(),
                 at: self.now(META_GROUP),
                 older: past.older,
                 ticks: past.ticks,
@@ -84,15 +73,16 @@ impl Cluster {
             return other;
         }
         let tick = self.scaling.tick();
-        if u128::from(past.tick_ms) != tick.as_millis() {
-            let detail = format!("tick_ms: this cluster looks at its load every {} ms", tick.as_millis());
+        if past.tick_ms != self.scaling.tick_ms() {
+            let detail = format!("tick_ms: this cluster looks at its load every {} ms", self.scaling.tick_ms());
             return Response::Refused(Refusal::new(Code::InvalidArgument, detail));
         }
         // Nobody keeps what was learned of the old past after this, and nobody looks while it is replaced.
         let Ok(mut brain) = tokio::time::timeout(PATIENCE, self.scaling.brain.lock()).await else { return busy() };
         let totals = match brain.as_ref().and_then(|brain| brain.totals(&of)) {
             Some(totals) => totals,
-            None => self.remembered(&of).map_or(ALL, |(_, totals)| totals),
+            // Of a past from elsewhere nobody knows how it lies to what the queues count: nothing has gone through since.
+            None => self.remembered(&of).map(|(_, totals)| totals).unwrap_or_default(),
         };
         let seconds = |ms: Option<u64>| ms.map(|ms| ms as f64 / 1000.0);
         let past = Past {
@@ -102,8 +92,9 @@ impl Cluster {
             service_s: seconds(past.service_ms),
             boot_s: seconds(past.boot_ms),
         };
-        let state = State::of_past(&Settings::default(), &past);
-        let Some(bytes) = memory::pack(&state, &totals) else {
+        let tick_ms = self.scaling.tick_ms();
+        let pack = move || memory::pack(tick_ms, &State::of_past(&Settings::default(), &past), &totals);
+        let Some(bytes) = tokio::task::spawn_blocking(pack).await.ok().flatten() else {
             return Response::Refused(Refusal::new(Code::PayloadTooLarge, "this past is too large to be kept"));
         };
         let envelope = Envelope::plain(Command::SaveScaling { agent_type: of.clone(), bytes });
@@ -124,12 +115,12 @@ impl Cluster {
     }
 
     /// What is kept in meta of a type.
-    pub(super) fn remembered(&self, of: &Name) -> Option<(State, Flow)> {
+    pub(super) fn remembered(&self, of: &Name) -> Option<(State, Totals)> {
         let meta = self.group(META_GROUP)?;
         let memory = bravo_model::view::scaling_memory(&*meta.shared.state.read(), of)?;
-        let unpacked = memory::unpack(&memory.bytes);
+        let unpacked = memory::unpack(self.scaling.tick_ms(), &memory.bytes);
         if unpacked.is_none() {
-            tracing::warn!(agent_type = %of, "what scaling had learned is of another format; it begins anew");
+            tracing::warn!(agent_type = %of, "what scaling had learned is of another format or of other ticks; it begins anew");
         }
         unpacked
     }

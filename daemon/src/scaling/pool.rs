@@ -1,11 +1,11 @@
 //! One pool: from what was seen of it to what its controller is told, and from what that answers to what is told.
 
-use bravo_model::scaling::{Mode, Rule, ScalingPolicy};
-use bravo_model::{Time, row::Flow};
-use bravo_scaling::{Controller, Due, Observation, Policy, Recommendation, Settings, State};
+use bravo_model::Time;
+use bravo_model::scaling::{self, Mode, Rule, ScalingPolicy};
+use bravo_scaling::{Behaviour, Block, Controller, Due, Observation, Policy, Recommendation, Settings, State};
 
 use super::HORIZON_MS;
-use super::look::Load;
+use super::look::{Load, Totals};
 use crate::transport::wire::{Outlook, PointSeen, PoolSeen, UseSeen};
 
 /// A pool, and what was learned of it.
@@ -14,7 +14,7 @@ pub(super) struct Pool {
     pub(super) is_set: bool,
     pub(super) controller: Controller,
     /// All that went through its queues, as of the last look.
-    pub(super) totals: Flow,
+    pub(super) totals: Totals,
     /// Agents that were asked for, where somebody acts.
     asked: Option<u32>,
     pub(super) saved_at: Option<std::time::Instant>,
@@ -22,11 +22,11 @@ pub(super) struct Pool {
 
 impl Pool {
     /// A pool that goes on with what is remembered of it.
-    pub(super) fn new(policy: ScalingPolicy, is_set: bool, tick_s: f64, memory: Option<(State, Flow)>) -> Self {
+    pub(super) fn new(policy: ScalingPolicy, is_set: bool, tick_s: f64, memory: Option<(State, Totals)>) -> Self {
         let settings = settings(&policy, tick_s);
         let (controller, totals) = match memory {
             Some((state, totals)) => (Controller::resume(settings, state), totals),
-            None => (Controller::new(settings), Flow::default()),
+            None => (Controller::new(settings), Totals::default()),
         };
         Self { policy, is_set, controller, totals, asked: None, saved_at: None }
     }
@@ -54,8 +54,8 @@ impl Pool {
         let ready = load.workers;
         // Who acts has asked for them; else there are those that there are.
         let replicas = self.asked.unwrap_or(ready).max(ready);
-        // A lease that nobody holds keeps no agent busy.
-        let leased = load.leased.saturating_sub(load.lost);
+        // A lease that nobody holds keeps no agent busy, and one of an agent that leaves none of those that serve.
+        let leased = load.leased.saturating_sub(load.lost).saturating_sub(load.leaving);
         let due = load.coming.iter().map(|(in_s, jobs)| Due { in_s: *in_s, jobs: *jobs }).collect();
         Observation {
             t: at as f64 / 1000.0,
@@ -104,6 +104,7 @@ impl Pool {
             horizon_ms: HORIZON_MS,
             points: points.into_iter().map(point).collect(),
             at,
+            is_seen: true,
         };
         Outlook { seen: under(&seen, self.policy.clone(), self.is_set), uses }
     }
@@ -121,7 +122,14 @@ fn settings(policy: &ScalingPolicy, tick_s: f64) -> Settings {
         Rule::Threshold => Policy::Threshold,
     };
     let (min, max, start_delay_p95_ms) = (policy.min, policy.max, policy.start_delay_p95_ms);
-    Settings { min, max, start_delay_p95_ms, policy: rule, tick_s, ..Settings::default() }
+    let seconds = |ms: u32| f64::from(ms) / 1000.0;
+    let block = |of: scaling::Block| Block {
+        stabilisation_s: seconds(of.stabilisation_ms),
+        percent: f64::from(of.percent),
+        period_s: seconds(of.period_ms),
+    };
+    let behaviour = policy.behaviour.map(|of| Behaviour { up: block(of.up), down: block(of.down) });
+    Settings { min, max, start_delay_p95_ms, policy: rule, behaviour, tick_s, ..Settings::default() }
 }
 
 /// How a pool stands under a policy that may be newer than the look.
@@ -144,28 +152,33 @@ pub(super) fn under(seen: &PoolSeen, policy: ScalingPolicy, is_set: bool) -> Poo
     seen
 }
 
-/// A pool of which nothing was seen yet.
+/// A pool of which nothing was seen yet: whoever sizes agents by it must leave them as they are.
 pub(super) fn unseen(policy: ScalingPolicy, at: Time) -> PoolSeen {
-    let why = format!("{} agents, the smallest pool: nobody has looked at the load yet", policy.min);
-    let recommended = policy.min;
-    let seen = PoolSeen {
-        policy: policy.clone(),
+    PoolSeen {
+        policy,
         is_set: true,
         current: 0,
-        recommended,
-        why,
+        recommended: 0,
+        why: "nobody has looked at the load yet".into(),
         boot_ms: 0,
         horizon_ms: HORIZON_MS,
         points: Vec::new(),
         at,
-    };
-    under(&seen, policy, true)
+        is_seen: false,
+    }
+}
+
+/// A pool that was seen and is to be as small as it may.
+#[cfg(test)]
+pub(super) fn smallest(policy: ScalingPolicy, at: Time) -> PoolSeen {
+    PoolSeen { recommended: policy.min, is_seen: true, ..unseen(policy, at) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use bravo_model::Name;
+    use bravo_model::row::Flow;
 
     fn pool(mode: Mode) -> Pool {
         let policy = ScalingPolicy { mode, ..ScalingPolicy::of(Name::parse("name", "coder").unwrap()) };
@@ -185,6 +198,12 @@ mod tests {
         let (told, _) = pool(Mode::Advise).step(&load, 60_000);
         let why = told.seen.why;
         assert!(why.ends_with("; 7 jobs are known to become ready within a quarter of an hour"), "{why}");
+    }
+
+    #[test]
+    fn jobs_of_agents_that_leave_keep_none_of_the_others_busy() {
+        let load = Load { workers: 4, capacity: 1, leased: 5, leaving: 3, ..Load::default() };
+        assert_eq!(pool(Mode::Advise).observation(&load, 15_000).busy, 2);
     }
 
     #[test]
@@ -214,6 +233,22 @@ mod tests {
             let (told, _) = pool.step(&load, 15_000);
             assert_eq!(told.seen.recommended, 2, "the smallest pool");
             assert_eq!(pool.observation(&load, 30_000).booting, booting, "{mode:?}");
+        }
+    }
+
+    #[test]
+    fn a_pool_changes_no_faster_than_its_policy_lets_it() {
+        let block = |percent| scaling::Block { stabilisation_ms: 0, percent, period_ms: 60_000 };
+        let behaviour = Some(scaling::Behaviour { up: block(100), down: block(20) });
+        for rule in [Rule::Predictive, Rule::Reactive, Rule::Threshold] {
+            let load = Load { workers: 10, capacity: 1, ..Load::default() };
+            let least = |behaviour| {
+                let policy = ScalingPolicy { rule, behaviour, ..ScalingPolicy::of(Name::parse("name", "a").unwrap()) };
+                let mut pool = Pool::new(policy, true, 15.0, None);
+                (1..=40).map(|tick| pool.step(&load, tick * 15_000).0.seen.recommended).min()
+            };
+            assert_eq!(least(behaviour), Some(8), "{rule:?}: a fifth of ten a minute, and ten there are");
+            assert!(least(None) < Some(8) || rule != Rule::Predictive, "{rule:?}");
         }
     }
 

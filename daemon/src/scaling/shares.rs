@@ -11,20 +11,25 @@ use crate::transport::wire::{PoolHere, PoolSeen};
 
 /// Polls that a node may miss before others run its share.
 const POLLS_MISSED_MAX: u32 = 3;
+/// Looks of a new leader before it tells shares: at the first one a node may be silent of which nothing is known yet.
+const LOOKS_MIN: u32 = 2;
 
 /// What nodes said lately of the pools that they look after.
 #[derive(Debug)]
 pub(super) struct Reports {
     age_max: Duration,
+    /// Time in which all nodes ask, and the load is looked at twice.
+    settles: Duration,
     /// Since when this node is asked: before the others had time to ask, nobody is told anything.
     since: Option<Instant>,
     of: BTreeMap<NodeId, (Instant, Vec<PoolHere>)>,
 }
 
 impl Reports {
-    /// Of nodes that ask so often.
-    pub(super) fn new(poll_every: Duration) -> Self {
-        Self { age_max: poll_every * POLLS_MISSED_MAX, since: None, of: BTreeMap::new() }
+    /// Of nodes that ask so often, while the load is looked at each tick.
+    pub(super) fn new(poll_every: Duration, tick: Duration) -> Self {
+        let age_max = poll_every * POLLS_MISSED_MAX;
+        Self { age_max, settles: age_max.max(tick * LOOKS_MIN), since: None, of: BTreeMap::new() }
     }
 
     /// Forgets all, since another node leads.
@@ -42,7 +47,7 @@ impl Reports {
 
     /// How many agents a node is to run, or the whole pool is to have; none: it leaves them as they are.
     pub(super) fn share(&self, node: NodeId, pool: &PoolHere, seen: &PoolSeen, now: Instant) -> Option<u32> {
-        let has_heard_all = self.since.is_some_and(|since| now.duration_since(since) >= self.age_max);
+        let has_heard_all = self.since.is_some_and(|since| now.duration_since(since) >= self.settles);
         if seen.policy.mode != Mode::Act || !has_heard_all {
             return None;
         }
@@ -72,7 +77,7 @@ fn split(agents: u32, nodes: &[NodeId], node: NodeId) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scaling::pool::unseen;
+    use crate::scaling::pool::smallest;
     use bravo_model::scaling::ScalingPolicy;
 
     const EVERY: Duration = Duration::from_secs(1);
@@ -86,12 +91,12 @@ mod tests {
     }
 
     fn seen(mode: Mode) -> PoolSeen {
-        unseen(ScalingPolicy { mode, min: 7, ..ScalingPolicy::of(name()) }, 0)
+        smallest(ScalingPolicy { mode, min: 7, ..ScalingPolicy::of(name()) }, 0)
     }
 
     /// Three nodes that have told all there is to tell.
     fn told(is_part: bool, start: Instant) -> Reports {
-        let mut reports = Reports::new(EVERY);
+        let mut reports = Reports::new(EVERY, EVERY);
         for second in 0..=3 {
             for node in [1, 2, 3] {
                 reports.take(node, &[here(is_part)], start + EVERY * second);
@@ -123,9 +128,10 @@ mod tests {
     #[test]
     fn nobody_is_told_anything_before_all_had_time_to_ask_or_unless_the_pool_acts() {
         let start = Instant::now();
-        let mut young = Reports::new(EVERY);
+        let mut young = Reports::new(EVERY, EVERY * 5);
         young.take(1, &[here(true)], start);
-        assert_eq!(young.share(1, &here(true), &seen(Mode::Act), start + EVERY), None);
+        let share = |seconds| young.share(1, &here(true), &seen(Mode::Act), start + EVERY * seconds);
+        assert_eq!([1, 3, 9, 10].map(share), [None, None, None, Some(7)], "two looks of five seconds");
         for mode in [Mode::Advise, Mode::Off] {
             assert_eq!(told(true, start).share(1, &here(true), &seen(mode), start + EVERY * 3), None);
         }

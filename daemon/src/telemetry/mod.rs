@@ -6,6 +6,7 @@
 pub mod events;
 mod labels;
 mod logs;
+pub(crate) mod machine;
 mod metric;
 pub(crate) mod process;
 pub mod samples;

@@ -117,21 +117,6 @@ fn resident_bytes(status: &str) -> Option<f64> {
     line.trim().strip_suffix(" kB")?.trim().parse::<f64>().ok().map(|kib| kib * 1_024.0)
 }
 
-/// Bytes of memory that the machine, or what bounds this process in it, has.
-pub(crate) fn machine_bytes() -> Option<f64> {
-    let bound = fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse::<f64>().ok());
-    let whole = total_bytes(&fs::read_to_string("/proc/meminfo").unwrap_or_default());
-    match (bound, whole) {
-        (Some(bound), Some(whole)) => Some(bound.min(whole)),
-        (one, other) => one.or(other),
-    }
-}
-
-fn total_bytes(meminfo: &str) -> Option<f64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    line.trim().strip_suffix(" kB")?.trim().parse::<f64>().ok().map(|kib| kib * 1_024.0)
-}
-
 fn max_fds(limits: &str) -> Option<f64> {
     limits.lines().find_map(|line| line.strip_prefix("Max open files"))?.split_whitespace().next()?.parse().ok()
 }
@@ -147,7 +132,7 @@ mod tests {
         assert!(sample.resident_bytes.is_some_and(|bytes| bytes > 100_000.0));
         assert!(sample.open_fds.is_some_and(|fds| fds >= 1.0));
         assert!(sample.max_fds > sample.open_fds);
-        assert!(machine_bytes() > sample.resident_bytes);
+        assert!(super::super::machine::machine_bytes() > sample.resident_bytes);
     }
 
     #[test]

@@ -318,6 +318,8 @@ pub struct PoolSeen {
     pub points: Vec<PointSeen>,
     /// Of when that is.
     pub at: Time,
+    /// Whether the load was looked at; else nobody knows what there is and what should be.
+    pub is_seen: bool,
 }
 
 /// What is expected at one moment.
@@ -726,6 +728,8 @@ pub struct WorkerSeen {
     pub breaker: String,
     /// Until when the node sets it aside, by its wall clock.
     pub set_aside_until: Option<Time>,
+    /// Whether it takes no more jobs, and ends those that it holds.
+    pub leaves: bool,
 }
 
 /// Encodes a message.

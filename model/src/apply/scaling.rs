@@ -72,7 +72,7 @@ mod tests {
 
     use crate::command::Command;
     use crate::limits;
-    use crate::scaling::{Mode, ScalingMemory, ScalingPolicy};
+    use crate::scaling::{Behaviour, Block, Mode, ScalingMemory, ScalingPolicy};
     use crate::testing::{World, name, refusal};
     use crate::{Code, Reply, view};
 
@@ -80,7 +80,8 @@ mod tests {
     fn a_policy_is_there_as_it_was_put_last_until_it_is_deleted() {
         let mut world = World::new();
         let first = ScalingPolicy::of(name("coder"));
-        let second = ScalingPolicy { mode: Mode::Act, max: 20, ..first.clone() };
+        let behaviour = Some(Behaviour::DEFAULT);
+        let second = ScalingPolicy { mode: Mode::Act, max: 20, behaviour, ..first.clone() };
         for policy in [&first, &second] {
             assert_eq!(world.ask(Command::PutScaling(policy.clone())), Reply::Done);
         }
@@ -97,8 +98,11 @@ mod tests {
         let upside_down = ScalingPolicy { min: 9, max: 8, ..good.clone() };
         let none = ScalingPolicy { min: 0, max: 0, ..good.clone() };
         let many = ScalingPolicy { max: limits::SCALING_AGENTS_MAX + 1, ..good.clone() };
-        let at_once = ScalingPolicy { start_delay_p95_ms: 0, ..good };
-        for bad in [upside_down, none, many, at_once] {
+        let at_once = ScalingPolicy { start_delay_p95_ms: 0, ..good.clone() };
+        let stuck = Block { percent: 0, ..Behaviour::DEFAULT.down };
+        let behaviour = Some(Behaviour { down: stuck, ..Behaviour::DEFAULT });
+        let never = ScalingPolicy { behaviour, ..good };
+        for bad in [upside_down, none, many, at_once, never] {
             assert_eq!(refusal(&world.ask(Command::PutScaling(bad))), Some(Code::InvalidArgument));
         }
     }

@@ -58,7 +58,7 @@ impl Controller {
             ),
             None => format!(
                 "{agents} agents by the plain reactive rule: {} ticks are too little to forecast from",
-                self.state.history.seen
+                self.state.history.ticks().len()
             ),
         }
     }

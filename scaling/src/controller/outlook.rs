@@ -3,7 +3,7 @@
 use super::Controller;
 use crate::advice::Point;
 use crate::erlang::{Variability, smallest_pool};
-use crate::forecast::{WINDOW, quantile};
+use crate::forecast::quantile;
 use crate::history::ROLLUP_TICKS;
 use crate::observation::due_between;
 
@@ -17,8 +17,8 @@ impl Controller {
     /// What is expected until a quarter of an hour from now.
     pub fn predict_load(&self) -> Vec<Point> {
         let (tick_s, service_s) = (self.settings.tick_s, self.state.service.mean_s());
-        let near = (quantile(&self.model.near(), 0.5) * service_s / (WINDOW as f64 * tick_s), self.p90s.0);
-        let far = (quantile(&self.model.far(), 0.5) * service_s / (ROLLUP_TICKS as f64 * tick_s), self.p90s.1);
+        let near = (self.near_load(quantile(&self.model.near(), 0.5)), self.p90s.0);
+        let far = (self.far_load(quantile(&self.model.far(), 0.5)), self.p90s.1);
         let far = if self.state.history.seen < 3 * ROLLUP_TICKS { near } else { far };
         let first_s = self.lead() as f64 * tick_s + tick_s;
         let (min, max) = self.bounds();

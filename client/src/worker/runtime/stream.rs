@@ -39,10 +39,8 @@ where
         }
     }
 
-    pub(super) fn opened(&mut self, mut session: Box<Session>) {
+    pub(super) fn opened(&mut self, session: Box<Session>) {
         tracing::debug!(url = &*session.url, held = self.held.len(), "working");
-        // No credit was given on this stream.
-        session.stopped = self.stage > Stage::Working;
         self.way = Way::Open(session);
         self.next_beat = Instant::now();
     }

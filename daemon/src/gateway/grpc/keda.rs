@@ -12,17 +12,17 @@ use tonic::{Request, Response, Status};
 
 use super::{Api, call_of, unary};
 use crate::gateway::front::InFlight;
-use crate::gateway::service::scaling::{Watched, for_keda, metric, metric_spec};
+use crate::gateway::service::scaling::{Watched, for_keda, looked_at, metric, metric_spec};
 use crate::transport::wire::PoolSeen;
 
 type Told<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl Api {
-    /// Tells something of a pool, at once and whenever it changes.
+    /// Tells something of a pool, once it is known and whenever it changes.
     async fn watch<T: Clone + PartialEq + Send + 'static>(
         &self,
         request: Request<ScaledObjectRef>,
-        of_pool: fn(&PoolSeen) -> T,
+        of_pool: fn(&PoolSeen) -> Option<T>,
     ) -> Result<Response<Told<T>>, Status> {
         let call = call_of(&request)?;
         let in_flight = request.extensions().get::<InFlight>().cloned();
@@ -52,14 +52,14 @@ impl ExternalScaler for Api {
     async fn is_active(&self, request: Request<ScaledObjectRef>) -> Result<Response<IsActiveResponse>, Status> {
         let call = call_of(&request)?;
         let of = request.into_inner();
-        unary(&call, async { Ok(is_active(&for_keda(&self.app, Some(&of), call.deadline).await?)) }).await
+        unary(&call, async { Ok(is_active(&looked_at(for_keda(&self.app, Some(&of), call.deadline).await?)?)) }).await
     }
 
     async fn stream_is_active(
         &self,
         request: Request<ScaledObjectRef>,
     ) -> Result<Response<Self::StreamIsActiveStream>, Status> {
-        self.watch(request, is_active).await
+        self.watch(request, |seen| seen.is_seen.then(|| is_active(seen))).await
     }
 
     async fn get_metric_spec(
@@ -74,13 +74,16 @@ impl ExternalScaler for Api {
     async fn get_metrics(&self, request: Request<GetMetricsRequest>) -> Result<Response<GetMetricsResponse>, Status> {
         let call = call_of(&request)?;
         let GetMetricsRequest { scaled_object_ref: of, metric_name } = request.into_inner();
-        unary(&call, async { metric(&for_keda(&self.app, of.as_ref(), call.deadline).await?, &metric_name) }).await
+        unary(&call, async {
+            metric(&looked_at(for_keda(&self.app, of.as_ref(), call.deadline).await?)?, &metric_name)
+        })
+        .await
     }
 
     async fn stream_metric_spec(
         &self,
         request: Request<ScaledObjectRef>,
     ) -> Result<Response<Self::StreamMetricSpecStream>, Status> {
-        self.watch(request, metric_spec).await
+        self.watch(request, |seen| Some(metric_spec(seen))).await
     }
 }

@@ -176,7 +176,7 @@ impl Session {
                     Ok(None) => {
                         asking = false;
                         self.credit.close();
-                        self.report();
+                        self.leaves();
                     }
                     Err(_) => return Err(End::Gone),
                 },
@@ -216,7 +216,10 @@ impl Session {
             Some(Asked::Extend(batch)) => {
                 self.batch(batch.sequence, false, leases::extends(batch.leases)?, Command::Extend);
             }
-            Some(Asked::Stop(_)) => self.farewell(Said::Stopped(proto::Stopped {})),
+            Some(Asked::Stop(_)) => {
+                self.farewell(Said::Stopped(proto::Stopped {}));
+                self.leaves();
+            }
             Some(Asked::Hello(_)) => return Err(Refusal::new(Code::InvalidArgument, "hello: only once").into()),
             None => return Err(Refusal::new(Code::InvalidArgument, "a message of a kind that is not known").into()),
         }
@@ -251,6 +254,12 @@ impl Session {
         self.reserve = 0;
         self.farewells.push_back(said);
         self.report();
+    }
+
+    /// The worker itself takes no more jobs, at whatever node.
+    fn leaves(&self) {
+        self.report();
+        self.app.cluster.dispatcher.workers.leaves(&self.card);
     }
 
     /// What it has to do, and whether it takes more: now, or when it has done that.

@@ -138,8 +138,8 @@ fn told(Outlook { seen, uses }: Outlook) -> proto::ScalingState {
     };
     proto::ScalingState {
         policy: Some(convert::told(seen.policy)),
-        current: seen.current,
-        recommended: seen.recommended,
+        current: seen.is_seen.then_some(seen.current),
+        recommended: seen.is_seen.then_some(seen.recommended),
         why: seen.why,
         horizon_ms: seen.horizon_ms,
         points: seen.points.into_iter().zip(uses).map(point).collect(),
@@ -164,6 +164,16 @@ pub(crate) async fn for_keda(
         return Err(Refusal::new(Code::PreconditionFailed, format!("scaling is off for {agent_type}")));
     }
     Ok(seen)
+}
+
+/// The same, if the load was looked at: of a size that nobody knows KEDA is told that there is none now, lest it makes the
+/// pool as small as it may be.
+pub(crate) fn looked_at(seen: PoolSeen) -> Result<PoolSeen, Refusal> {
+    if seen.is_seen {
+        return Ok(seen);
+    }
+    let detail = format!("nobody has looked at the load of {} yet", seen.policy.agent_type);
+    Err(Refusal::retry_after(Code::NoLeader, detail, 1_000))
 }
 
 /// The one metric: an agent stands for one of it, so that its value is the pool's size.
@@ -191,18 +201,18 @@ pub(crate) struct Watched<T> {
     app: Arc<App>,
     caller: Caller,
     of: keda::ScaledObjectRef,
-    of_pool: fn(&PoolSeen) -> T,
+    of_pool: fn(&PoolSeen) -> Option<T>,
     last: Option<T>,
     changes: watch::Receiver<u64>,
 }
 
 impl<T: Clone + PartialEq> Watched<T> {
-    /// Tells `of_pool` of the pool, at once and whenever it changes. Refused if there is no such pool now.
+    /// Tells `of_pool` of the pool, once there is one and whenever it changes. Refused if there is no such pool now.
     pub(crate) async fn start(
         app: &Arc<App>,
         call: &Call,
         of: keda::ScaledObjectRef,
-        of_pool: fn(&PoolSeen) -> T,
+        of_pool: fn(&PoolSeen) -> Option<T>,
     ) -> Result<Self, Refusal> {
         for_keda(app, Some(&of), call.deadline).await?;
         Ok(Self {
@@ -221,13 +231,12 @@ impl<T: Clone + PartialEq> Watched<T> {
             // A stream outlives the check at its start.
             self.app.door.holds(&self.app.cluster, &self.caller).ok()?;
             let looked = for_keda(&self.app, Some(&self.of), Instant::now() + LOOK_PATIENCE).await;
-            // A leader that cannot be asked says nothing of the pool.
-            if let Ok(seen) = looked {
-                let now = (self.of_pool)(&seen);
-                if self.last.as_ref() != Some(&now) {
-                    self.last = Some(now.clone());
-                    return Some(now);
-                }
+            // A leader that cannot be asked, or has not looked yet, says nothing of the pool.
+            if let Some(now) = looked.ok().and_then(|seen| (self.of_pool)(&seen))
+                && self.last.as_ref() != Some(&now)
+            {
+                self.last = Some(now.clone());
+                return Some(now);
             }
             let wait = tokio::time::timeout(LOOK_EVERY, self.changes.changed());
             tokio::select! {
@@ -255,7 +264,11 @@ mod tests {
             horizon_ms: 0,
             points: Vec::new(),
             at: 0,
+            is_seen: true,
         };
+        assert_eq!(looked_at(seen.clone()), Ok(seen.clone()));
+        let refused = looked_at(PoolSeen { is_seen: false, ..seen.clone() }).unwrap_err();
+        assert_eq!(refused.code, Code::NoLeader, "no size is told that nobody knows");
         let name = metric_spec(&seen).metric_specs.remove(0).metric_name;
         for asked in [name.as_str(), "s0-bravo-coder", ""] {
             let value = metric(&seen, asked).unwrap().metric_values.remove(0);

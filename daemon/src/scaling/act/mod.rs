@@ -7,9 +7,11 @@ mod command;
 mod group;
 mod kubernetes;
 mod process;
+mod roll;
 mod systemd;
 mod usage;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -23,6 +25,7 @@ use crate::config::{ActuatorKind, Config, Pool};
 use crate::raft::types::META_GROUP;
 use crate::telemetry::events::ActFailed;
 use crate::transport::wire::{AgentUse, PoolHere, Request, Response, Share};
+use roll::Roll;
 
 /// Longest time between two questions for shares.
 const POLL_MAX: Duration = Duration::from_secs(5);
@@ -99,8 +102,9 @@ impl Kept {
 /// The pools that this node looks after.
 pub(crate) struct Agents {
     pools: Vec<Arc<Kept>>,
+    data_dir: PathBuf,
     stopping: CancellationToken,
-    meter: usage::Meter,
+    meter: Arc<usage::Meter>,
 }
 
 impl Agents {
@@ -108,9 +112,10 @@ impl Agents {
     pub(super) fn new(config: &Config) -> Self {
         let systemd = Arc::new(systemd::Manager::new(config.scaling.systemd_bus.clone()));
         let server = Arc::<kubernetes::Server>::default();
+        let data_dir = &config.node.data_dir;
         let actuator = |pool: &Pool| -> Option<Box<dyn Actuator>> {
             Some(match pool.actuator {
-                ActuatorKind::Process => Box::new(process::Processes::new(pool, own_url(config))),
+                ActuatorKind::Process => Box::new(process::Processes::new(pool, own_url(config), data_dir)),
                 ActuatorKind::Command => Box::new(command::Program::new(pool)),
                 ActuatorKind::Systemd => Box::new(systemd::Units::new(pool, systemd.clone())),
                 ActuatorKind::Kubernetes => Box::new(kubernetes::Scale::new(pool.target.clone()?, server.clone())),
@@ -119,9 +124,18 @@ impl Agents {
         let keep = |pool: &Pool| Some(Arc::new(Kept::new(pool.agent_type.clone(), pool.actuator, actuator(pool)?)));
         Self {
             pools: config.scaling.pools.iter().filter_map(keep).collect(),
+            data_dir: data_dir.clone(),
             stopping: CancellationToken::new(),
-            meter: usage::Meter::default(),
+            meter: Arc::default(),
         }
+    }
+
+    /// Asks agents to leave that this node left behind and whose pools are not in its configuration any more.
+    async fn dismiss(&self) {
+        let of_processes = self.pools.iter().filter(|pool| pool.kind == ActuatorKind::Process);
+        let kept: Vec<Roll> = of_processes.map(|pool| Roll::of(&self.data_dir, &pool.agent_type)).collect();
+        let data_dir = self.data_dir.clone();
+        let _ = tokio::task::spawn_blocking(move || Roll::dismiss_all_but(&data_dir, &kept)).await;
     }
 
     /// Has each pool follow its share. One that takes its time holds up neither the others nor the next question.
@@ -134,12 +148,14 @@ impl Agents {
 
     /// What those use that this node runs as its own processes, since it was asked last. Nothing of a pool while it is
     /// being brought to another size: whoever asks would not wait for that.
-    pub(crate) fn uses(&self) -> Vec<AgentUse> {
+    pub(crate) async fn uses(&self) -> Vec<AgentUse> {
         let here = self.pools.iter().filter_map(|pool| {
             let pids = pool.actuator.try_lock().ok()?.pids();
             (!pids.is_empty()).then(|| (pool.agent_type.clone(), pids))
         });
-        self.meter.take(&here.collect::<Vec<(Name, Vec<u32>)>>())
+        let (here, meter) = (here.collect::<Vec<(Name, Vec<u32>)>>(), self.meter.clone());
+        // Each agent and all that it started is read from files.
+        tokio::task::spawn_blocking(move || meter.take(&here)).await.unwrap_or_default()
     }
 
     /// Ends the agents of this node while it still serves, so that they can say what became of their jobs.
@@ -165,6 +181,7 @@ fn own_url(config: &Config) -> String {
 /// Asks for shares and follows them until the node stops.
 pub(super) async fn run(cluster: Arc<Cluster>) {
     let agents = &cluster.scaling.agents;
+    agents.dismiss().await;
     if agents.pools.is_empty() {
         return;
     }
@@ -234,8 +251,9 @@ mod tests {
         let ((slow, mut slow_times), (quick, mut quick_times)) = (kept(true), kept(false));
         let agents = Agents {
             pools: vec![slow, quick.clone()],
+            data_dir: PathBuf::new(),
             stopping: CancellationToken::new(),
-            meter: usage::Meter::default(),
+            meter: Arc::default(),
         };
         for round in 1..=3 {
             agents.follow(&[]);

@@ -3,8 +3,12 @@
 //! An agent that was asked to leave finishes its jobs first, however long that takes; only when the node itself stops
 //! is there an end to patience. Each has a process group of its own, so that a signal to the node is none to them, and
 //! so that what an agent started for its jobs does not outlive it.
+//!
+//! Agents outlive a node that is killed. It finds them written down when it comes back and asks them to leave: they finish
+//! their jobs, and others that it can wait for take their place.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -12,6 +16,7 @@ use futures_util::future::BoxFuture;
 use rustix::process::{Signal, kill_process};
 use tokio::process::{Child, Command};
 
+use super::roll::{Process, Roll};
 use super::{ActError, Actuator, group};
 use crate::config::Pool;
 use crate::telemetry::events::AgentMoved;
@@ -38,6 +43,11 @@ pub(super) struct Processes {
     env: BTreeMap<String, String>,
     wanted: u32,
     agents: Vec<Agent>,
+    /// Agents of this node before it was killed, on their way out; none before they were looked for.
+    orphans: Option<Vec<Process>>,
+    roll: Roll,
+    /// What is written down of them all.
+    written: Vec<Process>,
     /// Rounds of agents in a row that died soon after their start.
     deaths: u32,
     /// When the last of these was counted. Who was started before belongs to it.
@@ -47,18 +57,66 @@ pub(super) struct Processes {
 
 struct Agent {
     child: Child,
+    /// How it is written down.
+    process: Option<Process>,
     started: Instant,
     leaves: bool,
 }
 
 impl Processes {
-    pub(super) fn new(pool: &Pool, server: String) -> Self {
+    pub(super) fn new(pool: &Pool, server: String, data_dir: &Path) -> Self {
         let mut env = pool.env.clone();
         env.entry("BRAVO_SERVER".to_owned()).or_insert(server);
         env.entry("BRAVO_GRACE_MS".to_owned()).or_insert_with(|| GRACE_MS.to_string());
         env.insert("BRAVO_AGENT_TYPE".to_owned(), pool.agent_type.to_string());
-        let (agent_type, command) = (pool.agent_type.to_string(), pool.command.clone());
-        Self { agent_type, command, env, wanted: 0, agents: Vec::new(), deaths: 0, counted: None, not_before: None }
+        Self {
+            agent_type: pool.agent_type.to_string(),
+            command: pool.command.clone(),
+            env,
+            wanted: 0,
+            agents: Vec::new(),
+            orphans: None,
+            roll: Roll::of(data_dir, &pool.agent_type),
+            written: Vec::new(),
+            deaths: 0,
+            counted: None,
+            not_before: None,
+        }
+    }
+
+    /// Finds the agents that this node left behind when it was killed, and asks them to leave.
+    async fn recall(&mut self) {
+        if self.orphans.is_some() {
+            return;
+        }
+        let roll = self.roll.clone();
+        let Ok(mut found) = tokio::task::spawn_blocking(move || roll.read()).await else { return };
+        self.written.clone_from(&found);
+        let staying = found.iter().filter(|process| !process.leaves).count();
+        found.iter_mut().filter(|process| !process.leaves).for_each(Process::ask_to_leave);
+        self.tell("asked_to_leave", staying);
+        self.orphans = Some(found);
+    }
+
+    /// Writes down who is there, so that they are known if this node is killed.
+    async fn write_down(&mut self) {
+        let own = |agent: &Agent| agent.process.map(|process| process.with(agent.leaves));
+        let all: Vec<Process> =
+            self.orphans.iter().flatten().copied().chain(self.agents.iter().filter_map(own)).collect();
+        if all == self.written {
+            return;
+        }
+        let (roll, processes) = (self.roll.clone(), all.clone());
+        match tokio::task::spawn_blocking(move || roll.write(&processes)).await {
+            Ok(Ok(())) => self.written = all,
+            Ok(Err(error)) => tracing::warn!(agent_type = self.agent_type, %error, "agents are not written down"),
+            Err(_) => {}
+        }
+    }
+
+    /// All processes, those on their way out with them.
+    fn processes(&self) -> usize {
+        self.agents.len() + self.orphans.as_ref().map_or(0, Vec::len)
     }
 
     fn staying(&self) -> usize {
@@ -89,7 +147,13 @@ impl Processes {
             self.deaths = 0;
         }
         self.tell("died", died.len());
-        self.tell("left", before - self.agents.len() - died.len());
+        let left = before - self.agents.len() - died.len();
+        let orphans = self.orphans.as_mut().map_or(0, |orphans| {
+            let before = orphans.len();
+            orphans.retain(|orphan| orphan.lives());
+            before - orphans.len()
+        });
+        self.tell("left", left + orphans);
     }
 
     fn pause(&self) -> Duration {
@@ -114,7 +178,7 @@ impl Processes {
         if staying >= wanted || self.not_before.is_some_and(|time| now < time) {
             return Ok(());
         }
-        let room = PROCESSES_MAX.saturating_sub(self.agents.len());
+        let room = PROCESSES_MAX.saturating_sub(self.processes());
         let before = self.agents.len();
         let mut all_started = Ok(());
         for _ in staying..wanted.min(staying + room) {
@@ -139,18 +203,21 @@ impl Processes {
         let mut command = Command::new(program);
         command.args(arguments).envs(&self.env).stdin(Stdio::null()).process_group(0).kill_on_drop(true);
         let child = command.spawn().map_err(|error| ActError::Program(program.clone(), error))?;
-        Ok(Agent { child, started, leaves: false })
+        let process = group::pid(&child).and_then(Process::of);
+        Ok(Agent { child, process, started, leaves: false })
     }
 
     async fn end(&mut self, patience: Duration) {
         self.wanted = 0;
+        self.recall().await;
         self.agents.iter_mut().filter(|agent| !agent.leaves).for_each(Agent::ask_to_leave);
         let until = Instant::now() + patience;
-        while !self.agents.is_empty() && Instant::now() < until {
+        while self.processes() > 0 && Instant::now() < until {
             tokio::time::sleep(LOOK_EVERY).await;
             self.reap(Instant::now());
         }
-        self.tell("killed", self.agents.len());
+        self.tell("killed", self.processes());
+        self.orphans.iter_mut().flat_map(std::mem::take).for_each(Process::kill);
         for mut agent in self.agents.drain(..) {
             group::kill(&agent.child);
             let _ = tokio::time::timeout(KILLED_WITHIN, agent.child.wait()).await;
@@ -173,8 +240,12 @@ impl Actuator for Processes {
         if let Some(share) = share {
             self.wanted = share.agents;
         }
-        let settled = self.settle(Instant::now());
-        Box::pin(std::future::ready(settled))
+        Box::pin(async {
+            self.recall().await;
+            let settled = self.settle(Instant::now());
+            self.write_down().await;
+            settled
+        })
     }
 
     fn running(&self) -> u32 {
@@ -182,7 +253,8 @@ impl Actuator for Processes {
     }
 
     fn pids(&self) -> Vec<u32> {
-        self.agents.iter().filter_map(|agent| agent.child.id()).collect()
+        let orphans = self.orphans.iter().flatten().map(|orphan| orphan.pid());
+        self.agents.iter().filter_map(|agent| agent.child.id()).chain(orphans).collect()
     }
 
     fn stop(&mut self, patience: Duration) -> BoxFuture<'_, ()> {
@@ -196,10 +268,14 @@ mod tests {
     use crate::config::ActuatorKind;
 
     fn pool(script: &str) -> Processes {
+        pool_in(Path::new("/nowhere"), script)
+    }
+
+    fn pool_in(data_dir: &Path, script: &str) -> Processes {
         let command = ["sh", "-c", script].map(str::to_owned).to_vec();
         let agent_type = bravo_model::Name::parse("name", "coder").unwrap();
         let pool = Pool { actuator: ActuatorKind::Process, command, ..Pool::of(agent_type) };
-        Processes::new(&pool, "http://127.0.0.1:1".into())
+        Processes::new(&pool, "http://127.0.0.1:1".into(), data_dir)
     }
 
     async fn until(pool: &mut Processes, what: &str, holds: impl Fn(&Processes) -> bool) {
@@ -268,6 +344,62 @@ mod tests {
         until(&mut pool, "started", |_| file.exists()).await;
         pool.end(Duration::from_millis(100)).await;
         assert!(pool.agents.is_empty());
+        group::tests::until_gone(&file).await;
+    }
+
+    #[tokio::test]
+    async fn agents_of_a_node_that_was_killed_are_asked_to_leave_and_no_second_set_is_added_to_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let (told, done) = (folder.path().join("told"), folder.path().join("done"));
+        let script = format!(
+            "trap 'echo $$ >> {told}' TERM; touch {ready}.$$; while [ ! -e {done} ]; do sleep 0.3; done",
+            told = told.display(),
+            done = done.display(),
+            ready = folder.path().join("ready").display(),
+        );
+        let ready = || {
+            let files = std::fs::read_dir(folder.path()).unwrap().flatten();
+            files.filter(|file| file.file_name().to_string_lossy().starts_with("ready")).count()
+        };
+        let mut killed = pool_in(folder.path(), &script);
+        killed.wanted = 3;
+        killed.apply(None).await.unwrap();
+        until(&mut killed, "ready", |_| ready() == 3).await;
+        killed.wanted = 2;
+        killed.apply(None).await.unwrap();
+        let count = || std::fs::read_to_string(&told).unwrap_or_default().lines().count();
+        until(&mut killed, "told that it is too many", |_| count() == 1).await;
+        // As kill -9 does it: nobody is told.
+        std::mem::forget(killed);
+
+        let mut next = pool_in(folder.path(), &script);
+        next.apply(None).await.unwrap();
+        until(&mut next, "told", |_| count() == 3).await;
+        assert_eq!((next.running(), next.processes(), next.pids().len()), (0, 3, 3), "they finish what they hold");
+        next.wanted = PROCESSES_MAX as u32;
+        next.apply(None).await.unwrap();
+        assert_eq!((next.agents.len(), next.processes()), (PROCESSES_MAX - 3, PROCESSES_MAX));
+        until(&mut next, "ready", |_| ready() == PROCESSES_MAX).await;
+        next.wanted = 0;
+        next.apply(None).await.unwrap();
+        assert_eq!(next.roll.read().len(), PROCESSES_MAX, "all are known, should this one be killed as well");
+        std::fs::write(&done, "").unwrap();
+        until(&mut next, "gone", |next| next.processes() == 0).await;
+        next.apply(None).await.unwrap();
+        assert_eq!((next.roll.read(), count()), (vec![], PROCESSES_MAX), "each was told once");
+    }
+
+    #[tokio::test]
+    async fn agents_of_a_node_that_was_killed_are_ended_when_the_node_stops_and_they_are_deaf() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pid");
+        let script = format!("trap '' TERM; sleep 600 & echo $! > {}.new; mv {0}.new {0}; wait", file.display());
+        let mut killed = pool_in(folder.path(), &script);
+        killed.wanted = 1;
+        killed.apply(None).await.unwrap();
+        until(&mut killed, "started", |_| file.exists()).await;
+        std::mem::forget(killed);
+        pool_in(folder.path(), &script).end(Duration::from_millis(100)).await;
         group::tests::until_gone(&file).await;
     }
 

@@ -6,9 +6,11 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use bravo_model::Name;
 use parking_lot::Mutex;
 
-use crate::telemetry::process::{Descent, machine_bytes};
+use crate::telemetry::machine::machine_bytes;
+use crate::telemetry::process::Descent;
 use crate::transport::wire::AgentUse;
 
 /// What was seen of agents at the last question.
@@ -22,26 +24,29 @@ type Seen = (Option<Instant>, BTreeMap<u32, f64>);
 
 impl Meter {
     /// What is used now, of each type; agents that were not there at the last question do not count yet.
-    pub(super) fn take(&self, agents: &[(bravo_model::Name, Vec<u32>)]) -> Vec<AgentUse> {
+    pub(super) fn take(&self, agents: &[(Name, Vec<u32>)]) -> Vec<AgentUse> {
         let processors = std::thread::available_parallelism().map_or(1.0, |count| count.get() as f64);
         let bytes_each = machine_bytes().unwrap_or(f64::INFINITY) / processors;
+        let each = |pid: &u32| Some((*pid, Descent::take(*pid)?));
+        let measure =
+            |(agent_type, pids): &(Name, Vec<u32>)| (agent_type.clone(), pids.iter().filter_map(each).collect());
+        let measured: Vec<(Name, Vec<(u32, Descent)>)> = agents.iter().map(measure).collect();
         let mut last = self.last.lock();
         let now = Instant::now();
         let passed_s = last.0.map_or(f64::INFINITY, |then| now.duration_since(then).as_secs_f64().max(0.001));
         let mut seen = BTreeMap::new();
-        let measure = |(agent_type, pids): &(bravo_model::Name, Vec<u32>)| {
-            let mut sum = AgentUse { agent_type: agent_type.clone(), agents: 0, cpu: 0.0, memory: 0.0 };
-            for pid in pids {
-                let Some(now) = Descent::take(*pid) else { continue };
-                seen.insert(*pid, now.cpu_seconds);
-                let Some(before) = last.1.get(pid) else { continue };
+        let add = |(agent_type, processes): (Name, Vec<(u32, Descent)>)| {
+            let mut sum = AgentUse { agent_type, agents: 0, cpu: 0.0, memory: 0.0 };
+            for (pid, now) in processes {
+                seen.insert(pid, now.cpu_seconds);
+                let Some(before) = last.1.get(&pid) else { continue };
                 sum.agents += 1;
                 sum.cpu += (now.cpu_seconds - before).max(0.0) / passed_s;
                 sum.memory += now.resident_bytes / bytes_each;
             }
             sum
         };
-        let uses = agents.iter().map(measure).filter(|sum| sum.agents > 0).collect();
+        let uses = measured.into_iter().map(add).filter(|sum| sum.agents > 0).collect();
         *last = (Some(now), seen);
         uses
     }
@@ -57,7 +62,7 @@ mod tests {
         let start = |script: &str| std::process::Command::new("sh").args(["-c", script]).spawn().unwrap();
         let mut busy = start("sh -c 'while :; do :; done' & wait");
         let mut idle = start("sleep 60 & wait");
-        let name = |text| bravo_model::Name::parse("name", text).unwrap();
+        let name = |text| Name::parse("name", text).unwrap();
         let agents = [(name("busy"), vec![busy.id()]), (name("idle"), vec![idle.id(), u32::MAX])];
         let meter = Meter::default();
         let until = Instant::now() + Duration::from_secs(30);

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use bravo_scaling::Settings;
+use bravo_client::proto;
+use bravo_scaling::{Behaviour, Block, Settings};
 use bravo_scaling::sim::{Backtest, Making, Report, Trace, backtest, svg};
 
 use super::history::{past, read};
@@ -94,6 +95,16 @@ impl Question {
     }
 }
 
+fn behaviour(told: proto::ScalingBehaviour) -> Behaviour {
+    let block = |told: Option<proto::ScalingBlock>| {
+        let told = told.unwrap_or_default();
+        let seconds = |ms: Option<u32>| f64::from(ms.unwrap_or_default()) / 1000.0;
+        let percent = told.percent.unwrap_or_default().into();
+        Block { stabilisation_s: seconds(told.stabilisation_ms), percent, period_s: seconds(told.period_ms) }
+    };
+    Behaviour { up: block(told.up), down: block(told.down) }
+}
+
 /// What a cluster remembers of a type, under the policy that counts there.
 async fn remembered(agent_type: &str, global: &Global) -> Result<Subject, Failure> {
     let client = global.client()?;
@@ -104,6 +115,7 @@ async fn remembered(agent_type: &str, global: &Global) -> Result<Subject, Failur
         min: policy.min.unwrap_or(usual.min),
         max: policy.max.unwrap_or(usual.max),
         start_delay_p95_ms: policy.start_delay_p95_ms.unwrap_or(usual.start_delay_p95_ms),
+        behaviour: policy.behaviour.map(behaviour),
         tick_s: past.tick_s,
         ..usual
     };

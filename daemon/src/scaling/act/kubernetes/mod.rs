@@ -86,7 +86,7 @@ mod tests {
     use super::fake::Cluster;
     use super::*;
     use crate::config::TargetKind;
-    use crate::scaling::pool::unseen;
+    use crate::scaling::pool::smallest;
     use bravo_model::Name;
     use bravo_model::scaling::ScalingPolicy;
 
@@ -100,7 +100,7 @@ mod tests {
 
     async fn follow(scale: &mut Scale, agents: u32) -> Result<(), ActError> {
         let policy = ScalingPolicy::of(Name::parse("name", "coder").unwrap());
-        let share = Share { agents, of: unseen(policy, 0) };
+        let share = Share { agents, of: smallest(policy, 0) };
         scale.apply(Some(&share)).await
     }
 

@@ -145,7 +145,7 @@ mod tests {
     use super::fake::Systemd;
     use super::*;
     use crate::config::ActuatorKind;
-    use crate::scaling::pool::unseen;
+    use crate::scaling::pool::smallest;
     use bravo_model::Name;
     use bravo_model::scaling::ScalingPolicy;
 
@@ -159,7 +159,7 @@ mod tests {
     }
 
     async fn follow(units: &mut Units, agents: u32) -> Result<(), ActError> {
-        let share = Share { agents, of: unseen(ScalingPolicy::of(name("coder")), 0) };
+        let share = Share { agents, of: smallest(ScalingPolicy::of(name("coder")), 0) };
         units.apply(Some(&share)).await
     }
 
