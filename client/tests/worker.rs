@@ -284,6 +284,14 @@ async fn a_graceful_stop_finishes_what_is_held() {
     assert_eq!(running.task.await.unwrap().unwrap(), Summary { acked: 2, ..Summary::default() });
 }
 
+/// The stream that comes next, at either node.
+async fn first(a: &mut Node, b: &mut Node) -> WorkEnd {
+    tokio::select! {
+        stream = a.work_stream() => stream,
+        stream = b.work_stream() => stream,
+    }
+}
+
 #[tokio::test]
 async fn a_worker_that_stops_says_so_on_the_stream_that_takes_the_place_of_a_lost_one() {
     let (mut a, mut b) = (Node::start().await, Node::start().await);
@@ -297,15 +305,14 @@ async fn a_worker_that_stops_says_so_on_the_stream_that_takes_the_place_of_a_los
             Ok(Output::none())
         }
     });
-    let (mut stream, on_a) = tokio::select! {
-        stream = a.work_stream() => (stream, true),
-        stream = b.work_stream() => (stream, false),
-    };
+    let mut stream = first(&mut a, &mut b).await;
     stream.hello().await;
+    stream.credit().await;
     stream.push(vec![job(1, 30_000)]);
-    stream.send(Response::GoAway(proto::GoAway { reason: "drains".into() }));
     running.stop.cancel();
-    let mut stream = if on_a { b.work_stream().await } else { a.work_stream().await };
+    assert!(matches!(stream.next_but_credit().await, Some(Request::Stop(_))));
+    stream.send(Response::GoAway(proto::GoAway { reason: "drains".into() }));
+    let mut stream = first(&mut a, &mut b).await;
     assert_eq!(stream.hello().await.in_flight, 1);
     loop {
         match stream.next_but_credit().await {

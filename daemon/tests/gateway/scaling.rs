@@ -103,7 +103,7 @@ fn asked(of: ScaledObjectRef) -> GetMetricsRequest {
 async fn keda_gets_its_five_answers_and_the_streams_tell_of_changes() {
     let (address, _) = own_node(|config| config.scaling.tick_ms = 1_000).await;
     let path = "/api/v1/scaling/keda-coder";
-    call(address, Method::PUT, path, json!({"min": 0, "max": 5})).await;
+    call(address, Method::PUT, path, json!({"min": 0, "max": 5, "policy": "threshold"})).await;
     call(address, Method::PUT, "/api/v1/queues/keda-builds", json!({"agent_type": "keda-coder"})).await;
     until(address, "keda-coder", "without need of anybody", |pool| pool["recommended"] == 0).await;
     let mut keda = ExternalScalerClient::new(channel(address).await);
@@ -116,7 +116,7 @@ async fn keda_gets_its_five_answers_and_the_streams_tell_of_changes() {
     assert_eq!(specs.message().await.unwrap().unwrap(), spec);
     assert_eq!((spec.metric_specs[0].metric_name.as_str(), spec.metric_specs[0].target_size), ("bravo-keda-coder", 1));
 
-    call(address, Method::PUT, path, json!({"min": 3, "max": 5})).await;
+    call(address, Method::PUT, path, json!({"min": 3, "max": 5, "policy": "threshold"})).await;
     let told = tokio::time::timeout(Duration::from_secs(60), active.message()).await.unwrap();
     assert!(told.unwrap().unwrap().result, "pushed when it changes");
     for (key, name) in [("agentType", "keda-coder"), ("queue", "keda-builds")] {
