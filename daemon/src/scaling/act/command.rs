@@ -109,14 +109,6 @@ impl Actuator for Program {
             }
         })
     }
-
-    fn running(&self) -> u32 {
-        0
-    }
-
-    fn stop(&mut self, _: Duration) -> BoxFuture<'_, ()> {
-        Box::pin(std::future::ready(()))
-    }
 }
 
 #[cfg(test)]

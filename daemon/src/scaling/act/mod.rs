@@ -60,16 +60,21 @@ pub(crate) trait Actuator: Send {
     /// Goes towards the share; without one, looks after what it was told last.
     fn apply<'a>(&'a mut self, share: Option<&'a Share>) -> BoxFuture<'a, Result<(), ActError>>;
 
-    /// Agents that it runs here and that are not on their way out.
-    fn running(&self) -> u32;
+    /// Agents that it runs here and that are not on their way out; none of those that are others' to run.
+    fn running(&self) -> u32 {
+        0
+    }
 
     /// The processes of agents that it runs itself, those on their way out with them.
     fn pids(&self) -> Vec<u32> {
         Vec::new()
     }
 
-    /// The node stops: what it runs is asked to leave, and ended when `patience` is over.
-    fn stop(&mut self, patience: Duration) -> BoxFuture<'_, ()>;
+    /// The node stops: what it runs is asked to leave, and ended when `patience` is over. What others run works on for
+    /// other nodes.
+    fn stop(&mut self, _patience: Duration) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 struct Kept {

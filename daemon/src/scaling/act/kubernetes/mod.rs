@@ -69,16 +69,6 @@ impl Actuator for Scale {
             }
         })
     }
-
-    /// None of them is this node's.
-    fn running(&self) -> u32 {
-        0
-    }
-
-    /// They work for other nodes while this one is away.
-    fn stop(&mut self, _: Duration) -> BoxFuture<'_, ()> {
-        Box::pin(std::future::ready(()))
-    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,6 @@ mod manager;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
@@ -132,11 +131,6 @@ impl Actuator for Units {
 
     fn running(&self) -> u32 {
         u32::try_from(self.seen.staying.len()).unwrap_or(u32::MAX)
-    }
-
-    /// They are systemd's, and work for other nodes while this one is away.
-    fn stop(&mut self, _: Duration) -> BoxFuture<'_, ()> {
-        Box::pin(std::future::ready(()))
     }
 }
 
